@@ -1,0 +1,5 @@
+"""``python -m stylize``"""
+
+from stylize.cli import main
+
+main()

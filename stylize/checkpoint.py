@@ -1,0 +1,171 @@
+"""Model files: what a training run leaves and what the package carries.
+
+A model is the style encoder and the generator, which only make sense together. Both are stored in half precision in
+one tensor file with the sizes of the networks in its metadata. The hash over all tensors is the model's identity:
+style codes carry it, and a code is refused by any other model.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stylize import __version__, tensor_file
+from stylize.encoder import StyleEncoder
+from stylize.errors import RefusedError
+from stylize.generator import Generator
+from stylize.images import write_atomically
+from stylize.options import ModelSizes
+from stylize.perceptual import PerceptualNetwork
+
+FORMAT = "1"
+MAX_MODEL_BYTES = 256 << 20
+MODEL_VARIABLE = "STYLIZE_MODEL"  # environment: default of --model
+
+
+class Model(nn.Module):
+    """E and G, and the hash that binds style codes to them."""
+
+    def __init__(self, sizes: ModelSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.encoder = StyleEncoder(sizes.code, PerceptualNetwork(sizes.perceptual), sizes.hidden)
+        self.generator = Generator(sizes.code, sizes.widths, sizes.bank)
+        self.hash = ""
+
+
+def packaged(name: str) -> Path:
+    """The path of a weights file that the package carries: ``default`` or ``perceptual``."""
+    installed = Path(str(resources.files("stylize") / "models" / f"{name}.safetensors"))
+    in_checkout = Path(__file__).parent.parent / "models" / f"{name}.safetensors"
+    return installed if installed.exists() else in_checkout
+
+
+def default_model() -> Path:
+    """The model used when none is named: that of the environment variable ``STYLIZE_MODEL``, else the packaged one."""
+    return Path(os.environ.get(MODEL_VARIABLE) or packaged("default"))
+
+
+def save_model(model: Model, path: Path, metadata: Mapping[str, str] | None = None) -> str:
+    """Write a model in half precision; returns its hash."""
+    tensors = _to_half(model.state_dict())
+    digest = tensor_file.content_hash(tensors)
+    sizes = model.sizes
+    header = {
+        **(metadata or {}),
+        "stylize.format": FORMAT,
+        "stylize.kind": "model",
+        "stylize.version": __version__,
+        "stylize.sha256": digest,
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": "stylize-v1",
+        "modelspec.implementation": "stylize",
+        "modelspec.title": (metadata or {}).get("modelspec.title", path.stem),
+        "sizes.code": str(sizes.code),
+        "sizes.widths": _numbers(sizes.widths),
+        "sizes.bank": str(sizes.bank),
+        "sizes.perceptual": _numbers(sizes.perceptual),
+        "sizes.hidden": str(sizes.hidden),
+    }
+    write_atomically(path, tensor_file.to_bytes(tensors, header), overwrite=True)
+    return digest
+
+
+def load_model(path: Path, device: torch.device | None = None) -> Model:
+    """Read a model, in fp32, ready for inference.
+
+    Raises:
+        InputError: the file is missing.
+        RefusedError: it is not a stylize model, or is damaged.
+    """
+    what = f"model {path.name}"
+    tensors, metadata = tensor_file.read(path, "model", max_bytes=MAX_MODEL_BYTES)
+    _check_kind(metadata, "model", what)
+    try:
+        sizes = ModelSizes(
+            code=_number(metadata["sizes.code"]),
+            widths=_widths(metadata["sizes.widths"], 4),
+            bank=_number(metadata["sizes.bank"]),
+            perceptual=_widths(metadata["sizes.perceptual"], 5),
+            hidden=_number(metadata["sizes.hidden"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise RefusedError(f"{what} does not say the sizes of its networks") from error
+    with torch.device("meta"):  # no memory, no initialisation: the file's tensors take their place
+        model = Model(sizes)
+    load_tensors(model, tensors, what)
+    model.hash = tensor_file.content_hash(tensors)
+    return model.to(device or "cpu").eval().requires_grad_(False)
+
+
+def save_perceptual(network: PerceptualNetwork, path: Path) -> None:
+    """Write φ in half precision."""
+    metadata = {"stylize.format": FORMAT, "stylize.kind": "perceptual", "sizes.widths": _numbers(network.widths)}
+    write_atomically(path, tensor_file.to_bytes(_to_half(network.state_dict()), metadata), overwrite=True)
+
+
+def load_perceptual(path: Path) -> PerceptualNetwork:
+    """Read φ, in fp32. Raises as ``load_model``."""
+    what = f"perceptual network {path.name}"
+    tensors, metadata = tensor_file.read(path, "perceptual network", max_bytes=MAX_MODEL_BYTES)
+    _check_kind(metadata, "perceptual", what)
+    try:
+        network = PerceptualNetwork(_widths(metadata["sizes.widths"], 5))
+    except (KeyError, ValueError) as error:
+        raise RefusedError(f"{what} does not say its widths") from error
+    load_tensors(network, tensors, what)
+    return network.eval().requires_grad_(False)
+
+
+def load_tensors(module: nn.Module, tensors: tensor_file.Tensors, what: str) -> None:
+    """Give a module the tensors of a file, in fp32; names and shapes must be exactly its own.
+
+    Raises:
+        RefusedError: they are not.
+    """
+    wanted = module.state_dict()
+    if set(tensors) != set(wanted) or any(tensors[k].shape != tuple(wanted[k].shape) for k in wanted):
+        raise RefusedError(f"{what} holds other tensors than its header promises")
+    state: dict[str, Tensor] = {k: torch.from_numpy(v.astype(np.float32)) for k, v in tensors.items()}
+    module.load_state_dict(state, assign=True)
+
+
+def _check_kind(metadata: Mapping[str, Any], kind: str, what: str) -> None:
+    found = metadata.get("stylize.kind", "something else")
+    if found != kind:
+        raise RefusedError(f"{what} is not a {kind} of stylize but {found[:40]!r}")
+    if metadata.get("stylize.format") != FORMAT:
+        raise RefusedError(
+            f"{what} has format {metadata.get('stylize.format', '?')[:20]!r}, this version reads {FORMAT}",
+            hint="update stylize",
+        )
+
+
+def _to_half(state: Mapping[str, Tensor]) -> tensor_file.Tensors:
+    return {name: tensor.detach().cpu().half().numpy() for name, tensor in state.items()}
+
+
+def _numbers(values: tuple[int, ...]) -> str:
+    return " ".join(map(str, values))
+
+
+def _number(text: str) -> int:
+    """A size that a network can have; a hostile header must not make us reserve memory."""
+    value = int(text)
+    if not 1 <= value <= 4096:
+        raise ValueError(text)
+    return value
+
+
+def _widths(text: str, count: int) -> tuple[int, ...]:
+    values = tuple(_number(word) for word in text.split())
+    if len(values) != count:
+        raise ValueError(text)
+    return values

@@ -1,0 +1,170 @@
+"""Training pictures: folders of files in, augmented crops out.
+
+Every batch is a pure function of (seed, step): the random numbers of step ``t`` come from a generator seeded with
+both. Training therefore resumes exactly, without any state of the data to save, and threads may prepare batches ahead
+in any order. Pictures are decoded when first drawn and then kept, reduced, as bytes in memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.random import Generator as Random
+from PIL import Image
+from torch import Tensor
+
+from stylize.errors import InputError, TrainingError
+from stylize.images import read_image
+
+T = TypeVar("T")
+
+SHORT_SIDE = 512  # pixels; larger pictures are reduced to it when loaded
+CACHE_BYTES = 8 << 30  # decoded pictures kept in memory, at most
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"}
+
+
+class PictureFolders:
+    """The pictures below some folders; each folder is drawn from equally often, whatever its size.
+
+    Args:
+        folders: searched recursively. Files without a picture's suffix are passed over.
+        least: pixels a short side must have; smaller pictures are skipped and named.
+
+    Attributes:
+        skipped: path -> reason, of every picture that could not be used so far.
+
+    Raises:
+        TrainingError: a folder is missing or holds no picture.
+    """
+
+    def __init__(self, folders: Sequence[Path], *, least: int = 64) -> None:
+        self.least = least
+        self.skipped: dict[Path, str] = {}
+        self._cache: dict[Path, np.ndarray] = {}
+        self._cached_bytes = 0
+        self._lock = threading.Lock()
+        self.files: list[list[Path]] = []
+        for folder in folders:
+            if not folder.is_dir():
+                raise TrainingError(f"no folder {folder}", hint="give a folder of pictures")
+            found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+            if not found:
+                raise TrainingError(f"no pictures in {folder}", hint="JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF files")
+            self.files.append(found)
+
+    def __len__(self) -> int:
+        return sum(len(files) for files in self.files)
+
+    def draw(self, random: Random) -> np.ndarray:
+        """A random picture, (H, W, 3) uint8. One that cannot be used is noted in ``skipped``; another takes its place.
+
+        Raises:
+            TrainingError: a hundred draws in a row met no usable picture.
+        """
+        for _ in range(100):
+            files = self.files[random.integers(len(self.files))]
+            path = files[random.integers(len(files))]
+            pixels = self._load(path)
+            if pixels is not None:
+                return pixels
+        raise TrainingError(f"no usable picture among {len(self)}", hint=next(iter(self.skipped.values()), ""))
+
+    def _load(self, path: Path) -> np.ndarray | None:
+        if path in self.skipped:
+            return None
+        if path in self._cache:
+            return self._cache[path]
+        try:
+            image = Image.fromarray(read_image(path).pixels)
+        except InputError as error:
+            self.skipped[path] = error.message
+            return None
+        short = min(image.size)
+        if short < self.least:
+            self.skipped[path] = f"{image.width}x{image.height} pixels is too small"
+            return None
+        if short > SHORT_SIDE:
+            scale = SHORT_SIDE / short
+            size = (round(image.width * scale), round(image.height * scale))
+            image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+        pixels = np.asarray(image)
+        with self._lock:
+            if path not in self._cache and self._cached_bytes + pixels.nbytes <= CACHE_BYTES:
+                self._cache[path] = pixels
+                self._cached_bytes += pixels.nbytes
+        return pixels
+
+
+def random_crop(random: Random, pixels: np.ndarray, size: int, zoom: tuple[float, float], aspect: float) -> np.ndarray:
+    """A random window, resized to (size, size, 3) and perhaps mirrored.
+
+    Args:
+        zoom: bounds of the scale in output pixels per picture pixel, drawn log-uniformly; a window never leaves the
+            picture, so small pictures are enlarged more.
+        aspect: largest |log| of the change of aspect ratio.
+    """
+    height, width = pixels.shape[:2]
+    scale = np.exp(random.uniform(np.log(zoom[0]), np.log(zoom[1])))
+    stretch = np.exp(random.uniform(-aspect, aspect) / 2)
+    window_w = min(size / scale * stretch, width)
+    window_h = min(size / scale / stretch, height)
+    left, top = random.uniform(0, width - window_w), random.uniform(0, height - window_h)
+    box = (left, top, left + window_w, top + window_h)
+    crop = np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC, box=box))
+    return crop[:, ::-1] if random.random() < 0.5 else crop
+
+
+def vary_colour(random: Random, pixels: np.ndarray) -> np.ndarray:
+    """Multiply the diversity of styles: exchange channels, change gain and gamma, seldom invert. uint8 -> uint8."""
+    if random.random() < 0.4:
+        pixels = pixels[..., random.permutation(3)]
+    if random.random() < 0.06:
+        pixels = 255 - pixels
+    if random.random() < 0.5:
+        gain = random.uniform(0.75, 1.25, size=3)
+        gamma = np.exp(random.uniform(-0.35, 0.35))
+        table = np.clip((np.arange(256)[:, None] / 255) ** gamma * gain, 0, 1) * 255  # (256, 3)
+        pixels = np.stack([table[pixels[..., c], c] for c in range(3)], axis=-1).astype(np.uint8)
+    return pixels
+
+
+def content_crop(random: Random, pictures: PictureFolders, size: int) -> np.ndarray:
+    """A window of a photo, (size, size, 3) uint8."""
+    return random_crop(random, pictures.draw(random), size, zoom=(0.5, 1.8), aspect=0.1)
+
+
+def style_crop(random: Random, pictures: PictureFolders, size: int) -> np.ndarray:
+    """A window of a style picture, (size, size, 3) uint8, its colours varied half of the time."""
+    crop = random_crop(random, pictures.draw(random), size, zoom=(0.7, 1.8), aspect=0.25)
+    return vary_colour(random, crop) if random.random() < 0.5 else crop
+
+
+def to_tensor(crops: Sequence[np.ndarray], device: torch.device) -> Tensor:
+    """(size, size, 3) uint8 crops -> (B, 3, size, size) float in [0, 1], channels last in memory."""
+    batch = torch.from_numpy(np.stack(crops)).to(device, non_blocking=True)
+    return (batch.float() / 255).permute(0, 3, 1, 2)
+
+
+def step_random(seed: int, step: int) -> Random:
+    """The random numbers of one training step: a function of (seed, step) alone."""
+    return np.random.default_rng((seed, step))
+
+
+def batches(make: Callable[[int], T], start: int, stop: int, *, ahead: int = 4, threads: int = 2) -> Iterator[T]:
+    """``make(step)`` for each step in order, computed by threads up to ``ahead`` steps before it is needed."""
+    with ThreadPoolExecutor(threads) as pool:
+        pending: dict[int, Future[T]] = {}
+        try:
+            for step in range(start, stop):
+                for future in range(step, min(step + ahead, stop)):
+                    if future not in pending:
+                        pending[future] = pool.submit(make, future)
+                yield pending.pop(step).result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

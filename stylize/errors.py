@@ -1,0 +1,59 @@
+"""The errors that a user can meet: one line of what and where, one line of what to do, an exit code.
+
+Library calls raise these; the command line prints ``error: MESSAGE`` and ``hint: HINT`` and ends with the code. Any
+other exception that reaches the command line is a bug in stylize.
+"""
+
+from __future__ import annotations
+
+
+class StylizeError(Exception):
+    """Something the user can mend.
+
+    Args:
+        message: what went wrong and where, lower case, no full stop: ``cannot read photo.jpg: file is truncated``.
+        hint: what to do about it, or nothing.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InputError(StylizeError):
+    """An input cannot be read: missing, damaged, too large, or not an image."""
+
+    exit_code = 1
+
+
+class TrainingError(StylizeError):
+    """Training stopped: too few or bad pictures, or a loss that is no longer finite."""
+
+    exit_code = 1
+
+
+class UsageError(StylizeError):
+    """The options contradict each other or name something that does not exist."""
+
+    exit_code = 2
+
+
+class RefusedError(StylizeError):
+    """A style code or a model is malformed, unsafe, or made for another model."""
+
+    exit_code = 3
+
+
+class OutputError(StylizeError):
+    """The output cannot be written: it exists, the folder is missing, the disk is full."""
+
+    exit_code = 4
+
+
+class DeviceError(StylizeError):
+    """The device asked for is missing, or its memory does not suffice."""
+
+    exit_code = 5

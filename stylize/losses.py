@@ -1,0 +1,99 @@
+"""Losses of the generator, the encoder and the discriminator.
+
+Every function takes pictures or feature maps in batches and returns a scalar in fp32, averaged over the batch, so that
+the weights keep their meaning when batch or crop size change. The total of G and E is the weighted sum
+
+    L = λ_adv L_adv + λ_content L_content + λ_style L_style + λ_moments L_moments + λ_tv L_tv + λ_grid L_grid
+        + λ_code L_code + λ_identity L_identity
+
+with the λ of ``stylize.options.LossWeights``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from stylize.perceptual import FeatureStatistics
+
+
+def content_loss(found: Sequence[Tensor], content: Sequence[Tensor]) -> Tensor:
+    """Squared distance of features, each channel brought to mean 0 and deviation 1 in both pictures first.
+
+    Departs from Gatys et al. 2016, eq. 1, by the normalisation (as StyTr², CVPR 2022): content is where things are,
+    and must not fight the palette.
+    """
+    return _mean([functional.mse_loss(_normalised(f), _normalised(c)) for f, c in zip(found, content, strict=True)])
+
+
+def style_loss(found: Sequence[FeatureStatistics], style: Sequence[FeatureStatistics]) -> Tensor:
+    """Distance of Gram matrices, Gatys et al. 2016, eq. 4, relative to the style's: mean of ‖G − S‖ / ‖S‖.
+
+    Not squared: a picture far from its style would otherwise outvote the rest of the batch.
+    """
+    return _mean([_relative_distance(f.gram, s.gram) for f, s in zip(found, style, strict=True)])
+
+
+def moments_loss(found: Sequence[FeatureStatistics], style: Sequence[FeatureStatistics]) -> Tensor:
+    """Squared distance of the channels' means and standard deviations: Huang & Belongie, ICCV 2017, eq. 13.
+
+    Features are normalised to mean 1. Beyond a distance of 2 the loss grows linearly: a few channels of a few styles
+    are a hundred times stronger than usual and would drown all else.
+    """
+    terms = []
+    for f, s in zip(found, style, strict=True):
+        terms += [4 * functional.smooth_l1_loss(a, b, beta=2.0) for a, b in ((f.mean, s.mean), (f.std, s.std))]
+    return 2 * _mean(terms)
+
+
+def total_variation(images: Tensor) -> Tensor:
+    """Isotropic total variation: mean length of the pixel gradient. (B, 3, H, W) in [0, 1] -> scalar.
+
+    The square root needs the small constant: its gradient is infinite on flat areas.
+    """
+    dx = images[..., :-1, 1:] - images[..., :-1, :-1]
+    dy = images[..., 1:, :-1] - images[..., :-1, :-1]
+    return (dx.square() + dy.square() + 1e-8).sqrt().mean()
+
+
+def grid_loss(images: Tensor, period: int = 4, window: int = 8) -> Tensor:
+    """Energy of patterns that repeat every ``period`` pixels: the chequers that upsampling leaves on flat areas.
+
+    The pictures are high-passed and split into their period² phases. Averaged over a neighbourhood of ``window``
+    periods, the strokes of a picture give every phase the same mean; a grid does not.
+    """
+    smooth = functional.avg_pool2d(images, period + 1, 1, period // 2, count_include_pad=False)
+    phases = functional.pixel_unshuffle(images - smooth, period)  # (B, 3·period², H/period, W/period)
+    local = functional.avg_pool2d(phases, window, window // 2)
+    local = local.unflatten(1, (images.shape[1], period * period))
+    return (local - local.mean(2, keepdim=True)).square().mean().mul(period * period)
+
+
+def discriminator_hinge(real: Tensor, fakes: Sequence[Tensor]) -> Tensor:
+    """Hinge loss of D (Lim & Ye 2017): scores of real windows above 1, of each kind of fake below −1."""
+    fake = _mean([functional.relu(1 + scores.float()).mean() for scores in fakes])
+    return functional.relu(1 - real.float()).mean() + fake
+
+
+def generator_hinge(fake: Tensor) -> Tensor:
+    """Hinge loss of G: the negative mean score."""
+    return -fake.float().mean()
+
+
+def _normalised(features: Tensor) -> Tensor:
+    flat = features.flatten(2).float()
+    var, mean = torch.var_mean(flat, dim=2, keepdim=True, correction=0)
+    return (flat - mean) * (var + 1e-3).rsqrt()
+
+
+def _relative_distance(found: Tensor, wanted: Tensor) -> Tensor:
+    """mean over the batch of ‖found − wanted‖ / ‖wanted‖, matrices (B, C, C)."""
+    distance = (found - wanted).flatten(1).square().sum(1).add(1e-12).sqrt()
+    return (distance / (wanted.flatten(1).norm(dim=1) + 1e-6)).mean()
+
+
+def _mean(terms: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(terms)).mean()

@@ -1,0 +1,63 @@
+"""The options of a model and of its training, with their defaults: the command line reads them here, a run stores them.
+
+Free of heavy imports, so that ``stylize train --help`` is quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+LIGHT_WIDTHS = (16, 32, 64, 128, 128)  # channels of the light perceptual network's five blocks
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """The sizes of a model's networks; the defaults are those of the packaged model."""
+
+    code: int = 256  # length of the style code
+    widths: tuple[int, ...] = (16, 48, 96, 128)  # of the generator, at 1/2, 1/4, 1/8, 1/16 of the resolution
+    bank: int = 4  # kernels per convolution of the generator
+    perceptual: tuple[int, ...] = LIGHT_WIDTHS  # of the encoder's φ
+    hidden: int = 384  # width of the encoder's MLPs
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The λ of the total loss, see ``stylize.losses``."""
+
+    adversarial: float = 0.1
+    content: float = 1.0
+    style: float = 2.0
+    moments: float = 2.0
+    tv: float = 0.1
+    grid: float = 10.0
+    code: float = 0.1
+    identity: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Every option of a training run."""
+
+    steps: int = 20_000
+    max_seconds: float | None = None  # of one call; the run can be resumed
+    styles: int = 4  # S, per step
+    contents: int = 3  # n, photos per style
+    crop: int = 128  # pixels, photos
+    style_crop: int = 160  # pixels, style pictures
+    rate: float = 1e-3  # Adam's, for E and G
+    discriminator_rate: float = 4e-4
+    decay: float = 0.4  # the last part of the steps, over which the rates fall to zero
+    average: float = 0.998  # of the moving average of the weights, per step
+    perceptual: str = "light"  # φ of the losses: light or vgg19
+    layers: int = 4  # of φ that the style losses compare
+    content_layers: tuple[int, ...] = (3, 4)  # of φ that the content loss compares
+    adversarial_start: float = 0.3  # part of the steps after which D joins in
+    identity_every: int = 4  # steps
+    weights: LossWeights = field(default_factory=LossWeights)
+    seed: int = 0
+    log_every: int = 20
+    save_every: int = 500
+    sample_every: int = 500
+    sizes: ModelSizes = field(default_factory=ModelSizes)
+    init: str = "scratch"  # or "packaged", or the path of a model

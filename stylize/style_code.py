@@ -1,0 +1,130 @@
+"""Style codes: a personal style as a small file that outlives the pictures it came from.
+
+A file holds one tensor, ``code``, and string metadata after the Stability AI model metadata standard (modelspec)
+1.0.1: title, hash, thumbnail, and which model the code belongs to. It never holds the paths or the EXIF of its
+pictures. Equal pictures give equal bytes. Files come from strangers: every field is checked when one is read.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from stylize import __version__, tensor_file
+from stylize.errors import RefusedError
+from stylize.images import Pixels, shown, write_atomically
+
+FORMAT = "1"
+MAX_CODE_BYTES = 1 << 20
+THUMBNAIL_SIDE = 128  # pixels
+_MOST_TEXT = 4096  # characters of a metadata field that are kept
+
+
+@dataclass(frozen=True, eq=False)
+class StyleCode:
+    """A style, for one model.
+
+    Attributes:
+        code: (Z,) float32.
+        model_hash: SHA-256 of the model that made it, the only one that understands it.
+        title: what people call it.
+        images: number of pictures it was learnt from.
+        thumbnail: a small JPEG of them, or None.
+    """
+
+    code: np.ndarray
+    model_hash: str
+    title: str = "style"
+    images: int = 1
+    thumbnail: bytes | None = None
+
+    def to_bytes(self) -> bytes:
+        """The file's content; equal codes give equal bytes. The date is written if ``SOURCE_DATE_EPOCH`` gives it."""
+        tensors = {"code": self.code.astype(np.float32)}
+        metadata = {
+            "modelspec.sai_model_spec": "1.0.1",
+            "modelspec.architecture": "stylize-v1/style-code",
+            "modelspec.implementation": "stylize",
+            "modelspec.title": self.title,
+            "modelspec.tags": "Style",
+            "modelspec.hash_sha256": "0x" + tensor_file.content_hash(tensors),
+            "stylize.format": FORMAT,
+            "stylize.kind": "style-code",
+            "stylize.version": __version__,
+            "stylize.model_sha256": self.model_hash,
+            "stylize.images": str(self.images),
+        }
+        if epoch := os.environ.get("SOURCE_DATE_EPOCH", "").strip():
+            metadata["modelspec.date"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(epoch)))
+        if self.thumbnail:
+            metadata["modelspec.thumbnail"] = "data:image/jpeg;base64," + base64.b64encode(self.thumbnail).decode()
+        return tensor_file.to_bytes(tensors, metadata)
+
+    def save(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write the file, atomically. Raises OutputError."""
+        write_atomically(path, self.to_bytes(), overwrite=overwrite)
+
+    @staticmethod
+    def load(path: Path) -> StyleCode:
+        """Read and check a file.
+
+        Raises:
+            InputError: it is missing or unreadable.
+            RefusedError: it is not a well-formed style code.
+        """
+        what = f"style {shown(path)}"
+        tensors, metadata = tensor_file.read(path, "style", max_bytes=MAX_CODE_BYTES)
+        kind = metadata.get("stylize.kind", "something else")
+        if kind != "style-code":
+            raise RefusedError(
+                f"{what} is not a style code but {shown(kind[:40])}", hint="give it by --model if a model"
+            )
+        if metadata.get("stylize.format") != FORMAT:
+            found = shown(metadata.get("stylize.format", "?")[:20])
+            raise RefusedError(f"{what} has format {found}, this version reads {FORMAT}", hint="update stylize")
+        code = tensors.get("code")
+        if set(tensors) != {"code"} or code is None or code.dtype != np.float32 or code.ndim != 1 or not len(code):
+            raise RefusedError(f"{what} does not hold exactly one vector of 32-bit numbers")
+        model_hash = metadata.get("stylize.model_sha256", "")
+        if len(model_hash) != 64 or not set(model_hash) <= set("0123456789abcdef"):
+            raise RefusedError(f"{what} does not say which model it belongs to")
+        images = metadata.get("stylize.images", "")
+        return StyleCode(
+            code=code,
+            model_hash=model_hash,
+            title=metadata.get("modelspec.title", path.stem)[:_MOST_TEXT],
+            images=int(images) if images.isascii() and images.isdigit() and len(images) < 10 else 1,
+            thumbnail=_thumbnail_of(metadata.get("modelspec.thumbnail", "")),
+        )
+
+
+def make_thumbnail(pictures: Sequence[Pixels]) -> bytes:
+    """A small JPEG: the picture, or the first four of several in a square."""
+    if len(pictures) < 4:
+        image = Image.fromarray(pictures[0])
+        image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    else:
+        half = THUMBNAIL_SIDE // 2
+        image = Image.new("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        for k, pixels in enumerate(pictures[:4]):
+            image.paste(Image.fromarray(pixels).resize((half, half)), (k % 2 * half, k // 2 * half))
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=85)
+    return stream.getvalue()
+
+
+def _thumbnail_of(uri: str) -> bytes | None:
+    """The JPEG bytes of a data URI; undecoded, and None if it is anything else. A thumbnail is no reason to refuse."""
+    prefix = "data:image/jpeg;base64,"
+    try:
+        return base64.b64decode(uri.removeprefix(prefix), validate=True) if uri.startswith(prefix) else None
+    except ValueError:
+        return None

@@ -1,0 +1,853 @@
+"""Pictures of every kind come in right, broken ones are refused in one line, no file is ever half written."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import socket
+import stat
+import struct
+import sys
+import zlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms, PngImagePlugin
+
+from stylize import images
+from stylize.errors import InputError, OutputError
+from stylize.images import Picture, encode_image, read_image, shown, sniff_format, write_atomically, write_image
+
+RNG = np.random.default_rng(0)
+NOISE = RNG.integers(0, 256, (40, 56, 3), dtype=np.uint8)
+RAMP = np.linspace(0, 255, 24 * 32).reshape(24, 32)  # every tone, as float
+SMOOTH = np.stack([RAMP, RAMP[::-1], np.full_like(RAMP, 90)], axis=-1).astype(np.uint8)  # survives lossy formats
+LOSSLESS = ("PNG", "TIFF", "BMP", "PPM")
+LOSSY = ("JPEG", "WEBP", "AVIF")
+
+
+def encoded(image: Image.Image | np.ndarray, format: str = "PNG", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(stream, format, **options)
+    return stream.getvalue()
+
+
+def refusal(source: Path | bytes, **options: Any) -> InputError:
+    with pytest.raises(InputError) as caught:
+        read_image(source, **options)
+    assert caught.value.exit_code == 1
+    assert "\n" not in caught.value.message
+    return caught.value
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> int:
+    assert a.shape == b.shape
+    return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+
+def png(header: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG from the content of its IHDR and further chunks: what Pillow cannot write."""
+    parts = [(b"IHDR", header), *chunks, (b"IEND", b"")]
+    body = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def matrix_profile(columns: tuple[tuple[float, float, float], ...], gamma: float = 2.2) -> bytes:
+    """A small ICC display profile: XYZ (D50) of red, green and blue, and one gamma."""
+
+    def fixed(value: float) -> bytes:
+        return struct.pack(">i", round(value * 65536))
+
+    def xyz(values: tuple[float, ...]) -> bytes:
+        return b"XYZ \0\0\0\0" + b"".join(map(fixed, values))
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(4 + 4 + 2 + 1 + 67)
+    text += bytes(-len(text) % 4)
+    tags = {b"desc": text, b"cprt": b"text\0\0\0\0none\0\0\0\0", b"wtpt": xyz((0.9642, 1.0, 0.8249))}
+    tags |= {name: xyz(column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), columns, strict=True)}
+    tags |= {name: curve for name in (b"rTRC", b"gTRC", b"bTRC")}
+    offset, directory, data = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, value in tags.items():
+        directory += name + struct.pack(">II", offset + len(data), len(value))
+        data += value
+    date = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
+    white = b"".join(map(fixed, (0.9642, 1.0, 0.8249)))
+    head = struct.pack(">I4sI4s4s4s", offset + len(data), bytes(4), 0x02400000, b"mntr", b"RGB ", b"XYZ ")
+    head += date + b"acsp" + bytes(28) + white
+    return head.ljust(128, b"\0") + directory + data
+
+
+SRGB_COLUMNS = ((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))
+SWAPPED = matrix_profile((SRGB_COLUMNS[1], SRGB_COLUMNS[0], SRGB_COLUMNS[2]))
+DISPLAY_P3 = matrix_profile(((0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841)))
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+# Tones and modes
+
+
+@pytest.mark.parametrize("format", LOSSLESS)
+def test_lossless_formats_return_the_same_pixels(format: str) -> None:
+    picture = read_image(encode_image(NOISE, format=format).data)
+    assert picture.format == format
+    assert np.array_equal(picture.pixels, NOISE)
+    assert picture.pixels.dtype == np.uint8 and picture.pixels.flags.writeable
+    assert (picture.alpha, picture.exif, picture.xmp, picture.warnings) == (None, None, None, ())
+
+
+@pytest.mark.parametrize("format", LOSSY)
+def test_lossy_formats_return_nearly_the_same_pixels(format: str) -> None:
+    picture = read_image(encode_image(SMOOTH, format=format).data)
+    assert picture.format == format
+    assert np.abs(picture.pixels.astype(int) - SMOOTH).mean() < 3
+
+
+def test_gif_is_written_with_a_warning() -> None:
+    data, warnings = encode_image(SMOOTH, format="GIF")
+    assert "256 colours" in warnings[0]
+    assert np.abs(read_image(data).pixels.astype(int) - SMOOTH).mean() < 8
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1"])
+def test_grey_palette_and_one_bit(mode: str) -> None:
+    tones = RAMP.astype(np.uint8) if mode != "1" else np.where(RAMP > 127, 255, 0).astype(np.uint8)
+    image = Image.fromarray(tones).convert(mode)
+    picture = read_image(encoded(image))
+    assert np.array_equal(picture.pixels, np.stack([tones] * 3, axis=-1))
+    assert picture.alpha is None
+
+
+@pytest.mark.parametrize(("format", "dtype"), [("PNG", "<u2"), ("TIFF", "<u2"), ("TIFF", ">u2"), ("PPM", "<u2")])
+def test_16_bit_grey_is_scaled_not_clipped(format: str, dtype: str) -> None:
+    values = (RAMP * 257).round().astype(np.uint16)
+    mode = "I;16B" if dtype == ">u2" else "I;16"
+    image = Image.frombytes(mode, values.shape[::-1], values.astype(dtype).tobytes())
+    picture = read_image(encoded(image, format))
+    assert difference(picture.pixels[..., 1], np.rint(values / 257)) == 0
+    assert picture.warnings == ("16-bit colour read as 8-bit",)
+
+
+def test_32_bit_whole_numbers() -> None:
+    for values in ((RAMP * 257), (RAMP * 1e6 - 1e8)):  # the range of 16 bits, and any other
+        picture = read_image(encoded(Image.fromarray(values.round().astype(np.int32)), "TIFF"))
+        assert difference(picture.pixels[..., 0], np.rint(RAMP)) <= 1
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1 / 255, 0), (1, 0), (40, -1000)])
+def test_float_tones(scale: float, shift: float) -> None:
+    values = (RAMP * scale + shift).astype(np.float32)
+    picture = read_image(encoded(Image.fromarray(values), "TIFF"))
+    assert difference(picture.pixels[..., 0], np.rint(RAMP)) <= 1
+
+
+def test_float_with_nan_and_infinity() -> None:
+    values = (RAMP / 255).astype(np.float32)
+    values[0, :3] = np.nan, np.inf, -np.inf
+    picture = read_image(encoded(Image.fromarray(values), "TIFF"))
+    assert picture.pixels[0, :3, 0].tolist() == [0, 255, 0]
+    assert difference(picture.pixels[1:, :, 0], np.rint(RAMP[1:])) <= 1
+
+
+def test_flat_float() -> None:
+    picture = read_image(encoded(Image.fromarray(np.full((3, 3), 7000, np.float32)), "TIFF"))
+    assert picture.pixels.max() == 0
+
+
+def test_16_bit_rgb_png_with_transparent_colour() -> None:
+    values = RNG.integers(0, 65536, (5, 7, 3), dtype=np.uint16)
+    values[2, 3] = 0x1234, 0x5678, 0x9ABC
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", 7, 5, 16, 2, 0, 0, 0)
+    key = struct.pack(">3H", 0x1234, 0x5678, 0x9ABC)
+    picture = read_image(png(head, (b"tRNS", key), (b"IDAT", zlib.compress(rows))))
+    assert difference(picture.pixels, values / 257) <= 1
+    assert picture.warnings == ("16-bit colour read as 8-bit",)
+    assert picture.alpha is not None
+    assert np.argwhere(picture.alpha == 0).tolist() == [[2, 3]]
+
+
+def test_16_bit_grey_png_with_transparent_tone() -> None:
+    values = np.arange(35, dtype=np.uint16).reshape(5, 7) * 1800
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", 7, 5, 16, 0, 0, 0, 0)
+    picture = read_image(png(head, (b"tRNS", struct.pack(">H", 1800)), (b"IDAT", zlib.compress(rows))))
+    assert picture.alpha is not None
+    assert np.argwhere(picture.alpha == 0).tolist() == [[0, 1]]
+    assert difference(picture.pixels[..., 0], np.rint(values / 257)) == 0
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB"])
+def test_other_colour_spaces(mode: str) -> None:
+    image = Image.fromarray(SMOOTH)
+    if mode == "LAB":
+        lab = ImageCms.createProfile("LAB")
+        image = ImageCms.profileToProfile(image, ImageCms.createProfile("sRGB"), lab, outputMode="LAB")
+    options = {"compression": "jpeg"} if mode == "YCbCr" else {}  # Pillow 12 writes the plain kind too short
+    picture = read_image(encoded(image.convert(mode) if mode != "LAB" else image, "TIFF", **options))
+    assert np.abs(picture.pixels.astype(int) - SMOOTH).mean() < 3
+
+
+def test_cmyk_jpeg() -> None:
+    picture = read_image(encoded(Image.fromarray(SMOOTH).convert("CMYK"), "JPEG", quality=95))
+    assert np.abs(picture.pixels.astype(int) - SMOOTH).mean() < 4
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (7, 3)])
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_odd_sizes(shape: tuple[int, int], format: str) -> None:
+    pixels = np.full((*shape, 3), 120, np.uint8)
+    picture = read_image(encode_image(pixels, format=format).data)
+    assert difference(picture.pixels, pixels) <= 2
+
+
+# Alpha
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
+def test_alpha_and_the_colours_under_it_are_kept(format: str) -> None:
+    alpha = RAMP.astype(np.uint8)
+    data, warnings = encode_image(SMOOTH, alpha=alpha, format=format)
+    picture = read_image(data)
+    assert warnings == ()
+    assert np.array_equal(picture.alpha, alpha)
+    assert difference(picture.pixels, SMOOTH) <= (40 if format == "WEBP" else 0)  # not black where transparent
+
+
+@pytest.mark.parametrize("mode", ["LA", "P", "L", "1"])
+def test_other_kinds_of_transparency(mode: str) -> None:
+    tones = np.array([[0, 255, 0, 255]], np.uint8)
+    if mode == "LA":
+        data = encoded(
+            Image.merge("LA", [Image.fromarray(tones), Image.fromarray(np.array([[0, 255, 0, 255]], np.uint8))])
+        )
+    else:
+        data = encoded(Image.fromarray(tones).convert(mode), transparency=0)
+    picture = read_image(data)
+    assert picture.alpha is not None
+    assert picture.alpha.tolist() == [[0, 255, 0, 255]]
+    assert picture.pixels[0, :, 0].tolist() == [0, 255, 0, 255]
+
+
+def test_opaque_alpha_is_none() -> None:
+    assert read_image(encode_image(NOISE, alpha=np.full((40, 56), 255, np.uint8)).data).alpha is None
+
+
+@pytest.mark.parametrize("format", ["JPEG", "BMP", "PPM"])
+def test_alpha_is_laid_on_white_where_the_format_has_none(format: str) -> None:
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    alpha = np.zeros((16, 32), np.uint8)
+    alpha[:, 16:] = 255
+    data, warnings = encode_image(pixels, alpha=alpha, format=format)
+    assert warnings == (f"{format} cannot hold transparency: laid on white",)
+    assert difference(read_image(data).pixels, np.where(alpha, 0, 255)[..., None].repeat(3, axis=2)) <= 2
+
+
+# Orientation and metadata
+
+
+def exif_block(orientation: int | None = None) -> bytes:
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    if orientation is not None:
+        exif[0x0112] = orientation
+    exif.get_ifd(0x8769)[0x9003] = "2020:01:02 03:04:05"
+    exif.get_ifd(0x8769)[0xA001] = 65535
+    exif.get_ifd(0x8825)[1] = "N"
+    return exif.tobytes()
+
+
+def stored(upright: np.ndarray, orientation: int) -> np.ndarray:
+    """The rows and columns that a camera stores which notes this orientation (EXIF 2.3, 4.6.4 A)."""
+    turn = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.swapaxes(0, 1),
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(upright, -1),
+    }
+    return np.ascontiguousarray(turn.get(orientation, upright))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "LZW"])
+def test_orientation_is_applied_once(format: str, orientation: int) -> None:
+    pixels = np.zeros((24, 40, 3), np.uint8)  # four corners of four colours
+    pixels[:12, :20], pixels[:12, 20:], pixels[12:, :20] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    if format == "LZW":  # another way through Pillow, which turns TIFFs by itself; no sub-directory fits in
+        data = encoded(
+            stored(pixels, orientation),
+            "TIFF",
+            compression="tiff_lzw",
+            tiffinfo={0x010F: "Camera", 0x0112: orientation},
+        )
+    else:
+        lossy = {"quality": 95, "subsampling": 0 if format == "JPEG" else "4:4:4"}
+        options = {"WEBP": {"lossless": True}, "JPEG": lossy, "AVIF": lossy}.get(format, {})
+        data = encoded(stored(pixels, orientation), format, exif=exif_block(orientation), **options)
+    picture = read_image(data)
+    assert picture.pixels.shape == pixels.shape
+    assert np.abs(picture.pixels.astype(int) - pixels).mean() < 4
+    exif = Image.Exif()
+    exif.load(picture.exif)
+    assert exif[0x0112] == 1
+    again = read_image(encode_image(picture.pixels, like=picture, format="PNG").data)
+    assert np.array_equal(again.pixels, picture.pixels)
+
+
+def test_alpha_turns_with_the_picture() -> None:
+    alpha = np.arange(6 * 9, dtype=np.uint8).reshape(6, 9)
+    data = encoded(np.dstack([NOISE[:6, :9], alpha]), exif=exif_block(6))
+    assert np.array_equal(read_image(data).alpha, np.rot90(alpha, -1))
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_meaningless_orientation_is_ignored(orientation: int) -> None:
+    assert np.array_equal(read_image(encoded(NOISE, exif=exif_block(orientation))).pixels, NOISE)
+
+
+def test_orientation_in_xmp_is_applied_and_reset() -> None:
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    picture = read_image(encoded(NOISE, "WEBP", lossless=True, xmp=xmp))
+    assert np.array_equal(picture.pixels, np.rot90(NOISE, -1))
+    assert picture.xmp == xmp.replace(b"6", b"1")
+
+
+@pytest.mark.parametrize("block", [b"Exif\0\0garbage!", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM\0\0"])
+def test_broken_exif_does_not_stop_reading(block: bytes) -> None:
+    picture = read_image(encoded(NOISE, exif=block))
+    assert np.array_equal(picture.pixels, NOISE)
+    assert picture.exif is None
+
+
+def test_broken_exif_is_told() -> None:
+    assert read_image(encoded(NOISE, exif=b"Exif\0\0garbage!")).warnings == ("its EXIF is damaged and was dropped",)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("source", ["JPEG", "TIFF"])
+def test_metadata_travel(source: str, format: str) -> None:
+    xmp = b"<x:xmpmeta>hello</x:xmpmeta>"
+    tags = Image.Exif()
+    tags.load(exif_block(1))
+    tags[700] = xmp
+    options = {"exif": tags} if source == "TIFF" else {"exif": exif_block(1), "xmp": xmp}
+    picture = read_image(encoded(NOISE, source, dpi=(300, 150), **options))
+    again = read_image(encode_image(NOISE[:20, :20], like=picture, format=format).data)
+    assert again.pixels.shape == (20, 20, 3)
+    assert again.warnings == ()
+    exif = Image.Exif()
+    exif.load(again.exif)
+    assert exif[0x010F] == "Camera"
+    assert exif.get_ifd(0x8769)[0x9003] == "2020:01:02 03:04:05"
+    assert exif.get_ifd(0x8769)[0xA001] == 1  # the pixels are sRGB now
+    assert exif.get_ifd(0x8825)[1] == "N"
+    assert not {256, 257, 273, 279} & set(exif)  # where a TIFF keeps its pixels is nobody else's business
+    assert again.xmp == xmp
+    if format not in ("WEBP", "AVIF"):
+        assert again.dpi == pytest.approx((300, 150), abs=0.1)
+
+
+def test_exif_thumbnail_shows_the_photo_before_and_is_dropped() -> None:
+    entry = struct.pack("<HHI", 0x0112, 3, 1) + struct.pack("<HH", 1, 0)
+    second = struct.pack("<H", 2) + struct.pack("<HHII", 0x0201, 4, 1, 56) + struct.pack("<HHII", 0x0202, 4, 1, 9)
+    block = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 1) + entry + struct.pack("<I", 26) + second + bytes(4)
+    picture = read_image(encoded(NOISE, exif=block + b"thumbnail"))
+    assert picture.exif is not None
+    assert b"thumbnail" not in picture.exif
+
+
+def test_metadata_too_long_for_jpeg_are_left_out() -> None:
+    like = Picture(NOISE, None, "JPEG", exif=exif_block(1), xmp=b"x" * 70_000)
+    data, warnings = encode_image(NOISE, like=like, text={"recipe": "y" * 70_000})
+    assert len(warnings) == 2
+    assert read_image(data).exif is not None
+
+
+def test_text_is_stored() -> None:
+    text = {"stylize": "transfer Ünïcode.jpg"}
+    with Image.open(io.BytesIO(encode_image(NOISE, format="PNG", text=text).data)) as image:
+        assert isinstance(image, PngImagePlugin.PngImageFile)
+        assert image.text == text
+    with Image.open(io.BytesIO(encode_image(NOISE, format="JPEG", text=text).data)) as image:
+        assert image.info["comment"].decode() == "stylize: transfer Ünïcode.jpg"
+    for format in ("WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM"):
+        assert encode_image(SMOOTH, format=format, text=text) == encode_image(SMOOTH, format=format)
+
+
+# Colour profiles
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_profile_is_converted_to_srgb(format: str) -> None:
+    pixels = np.zeros((2, 3, 3), np.uint8)
+    pixels[0] = [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    pixels[1] = [[255, 255, 255], [0, 0, 0], [200, 90, 90]]
+    picture = read_image(encoded(pixels, format, icc_profile=SWAPPED))
+    assert difference(picture.pixels, pixels[..., [1, 0, 2]]) <= 4  # gamma 2.2 is not quite the sRGB curve
+    assert picture.warnings == ()
+
+
+def test_wide_gamut() -> None:
+    picture = read_image(encoded(np.full((4, 4, 3), (200, 100, 100), np.uint8), icc_profile=DISPLAY_P3))
+    red, green, blue = picture.pixels[0, 0].astype(int)
+    assert 208 <= red <= 218 and 88 <= green <= 98 and 91 <= blue <= 101  # the same red, in a smaller gamut
+
+
+def test_alpha_survives_colour_conversion() -> None:
+    alpha = RNG.integers(0, 256, (40, 56), dtype=np.uint8)
+    tagged = read_image(encoded(np.dstack([NOISE, alpha]), icc_profile=SWAPPED))
+    assert np.array_equal(tagged.alpha, alpha)
+    assert np.array_equal(tagged.pixels, read_image(encoded(NOISE, icc_profile=SWAPPED)).pixels)
+
+
+def test_srgb_is_not_converted() -> None:
+    assert np.array_equal(read_image(encoded(NOISE, icc_profile=SRGB)).pixels, NOISE)
+
+
+def test_grey_picture_with_rgb_profile() -> None:
+    picture = read_image(encoded(RAMP.astype(np.uint8), icc_profile=SRGB))
+    assert np.array_equal(picture.pixels[..., 0], RAMP.astype(np.uint8))
+    assert picture.warnings == ()
+
+
+@pytest.mark.parametrize("profile", [b"not a profile", SRGB[:200], bytes(500)])
+def test_broken_profile_is_told_and_ignored(profile: bytes) -> None:
+    picture = read_image(encoded(NOISE, icc_profile=profile))
+    assert np.array_equal(picture.pixels, NOISE)
+    assert picture.warnings == ("its colour profile is unusable: read as sRGB",)
+
+
+def test_profile_of_another_colour_space_is_ignored() -> None:
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    picture = read_image(encoded(NOISE, icc_profile=lab))
+    assert np.array_equal(picture.pixels, NOISE)
+    assert picture.warnings == ("its colour profile is unusable: read as sRGB",)
+
+
+# Frames and formats
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF", "MPO"])
+def test_only_the_first_frame_is_used(format: str) -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "lime", "blue")]
+    picture = read_image(encoded(frames[0], format, save_all=True, append_images=frames[1:]))
+    assert difference(picture.pixels, np.full((16, 16, 3), (255, 0, 0))) <= 2
+    assert picture.warnings == ("has 3 frames: only the first is used",)
+    assert picture.format == ("JPEG" if format == "MPO" else format)
+
+
+def test_damage_behind_the_first_frame_does_no_harm() -> None:
+    data = bytearray(encoded(NOISE, "TIFF"))
+    directory = struct.unpack_from("<I", data, 4)[0]
+    following = directory + 2 + 12 * struct.unpack_from("<H", data, directory)[0]
+    data[following : following + 4] = struct.pack("<I", 3)  # "the next picture is here", in the middle of a header
+    assert np.array_equal(read_image(bytes(data)).pixels, NOISE)
+
+
+def test_content_decides_not_the_name(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encode_image(NOISE, format="PNG").data)
+    assert read_image(path).format == "PNG"
+    assert sniff_format(path)
+
+
+def test_heic_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    path = tmp_path / "IMG_1.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    assert sniff_format(path)
+    error = refusal(path, name="IMG_1.heic")
+    assert error.message == 'cannot read IMG_1.heic: HEIC needs the "heif" extra'
+    assert error.hint == 'pip install "stylize[heif]"'
+
+
+def test_heic_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    class HeifFile(Image.Image):
+        """Stands for the plug-in: any file is a red picture."""
+
+        format = "HEIF"
+        tile: tuple[()] = ()
+
+    def open_heif(stream: io.BytesIO, name: str) -> Image.Image:
+        picture = HeifFile()
+        picture.__dict__.update(Image.new("RGB", (4, 3), "red").__dict__)
+        return picture
+
+    plugin = ModuleType("pillow_heif")
+    plugin.register_heif_opener = lambda: monkeypatch.setitem(Image.OPEN, "HEIF", (open_heif, None))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
+    picture = read_image(b"\0\0\0\x18ftypheic" + bytes(100))
+    assert picture.format == "HEIF"
+    assert picture.pixels[0, 0].tolist() == [255, 0, 0]
+    assert encode_image(picture.pixels, like=picture).data.startswith(b"\xff\xd8\xff")  # written as JPEG
+
+
+def test_camera_raw_is_refused_rather_than_read_as_its_thumbnail() -> None:
+    tags = Image.Exif()
+    tags[50706] = b"\1\4\0\0"
+    assert "camera raw" in refusal(encoded(NOISE, "TIFF", exif=tags)).message
+
+
+# Refusals
+
+
+CUT_KINDS = {
+    "jpeg": encoded(NOISE, "JPEG"),
+    "progressive": encoded(NOISE, "JPEG", progressive=True),
+    "png": encoded(NOISE, "PNG"),
+    "webp": encoded(NOISE, "WEBP"),
+    "tiff": encoded(NOISE, "TIFF"),
+    "lzw": encoded(NOISE, "TIFF", compression="tiff_lzw"),
+    "avif": encoded(NOISE, "AVIF"),
+}
+
+
+def test_no_pixels_at_all() -> None:
+    assert (
+        "damaged" in refusal(png(struct.pack(">IIBBBBB", 0, 7, 8, 2, 0, 0, 0), (b"IDAT", zlib.compress(b"")))).message
+    )
+
+
+@pytest.mark.parametrize("kind", CUT_KINDS)
+@pytest.mark.parametrize("part", [0.01, 0.1, 0.3, 0.5, 0.9, 0.99])
+def test_truncated_files_are_refused(kind: str, part: float) -> None:
+    data = CUT_KINDS[kind]
+    error = refusal(data[: max(16, int(len(data) * part))], name="photo.jpg")
+    assert error.message.startswith("cannot read photo.jpg: file is truncated")
+    assert error.hint == "copy the file again"
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "tiff"])
+def test_truncation_is_named_exactly_where_it_is_certain(kind: str) -> None:
+    error = refusal(CUT_KINDS[kind][: len(CUT_KINDS[kind]) // 2], name="photo.jpg")
+    assert error.message == "cannot read photo.jpg: file is truncated"
+
+
+def one_bit_png(width: int, height: int) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return png(header, (b"IDAT", zlib.compress(bytes(10))))
+
+
+def test_bombs_are_refused_from_the_header() -> None:
+    error = refusal(one_bit_png(30_000, 30_000), name="x.png")
+    assert error.message == "cannot read x.png: 30000x30000 pixels is over the limit of 178 MP"
+    assert error.hint == "--max-pixels 1000000000 if you trust this file"
+
+
+def test_the_limit_is_an_argument_in_both_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode_image(NOISE).data
+    assert "over the limit of 2239 pixels" in refusal(data, max_pixels=40 * 56 - 1).message
+    assert read_image(data, max_pixels=40 * 56).pixels.shape == (40, 56, 3)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow's guard must not refuse what the user allowed
+    assert read_image(data, max_pixels=40 * 56).pixels.shape == (40, 56, 3)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_gif_whose_frame_is_larger_than_its_header_says() -> None:
+    data = bytearray(encoded(Image.new("L", (200, 200)), "GIF"))
+    data[6:10] = struct.pack("<HH", 1, 1)
+    assert "200x200 pixels" in refusal(bytes(data), max_pixels=10_000).message
+
+
+@pytest.mark.parametrize(
+    "content", [b"Dear diary,\n" * 50, b"<html>404</html>", b"BMW is a car", b"P1 is a level", b"\0" * 99]
+)
+def test_not_an_image(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "notes.png"
+    path.write_bytes(content)
+    assert refusal(path, name="notes.png").message == (
+        "cannot read notes.png: not an image stylize can open (JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF)"
+    )
+
+
+def test_formats_outside_the_list_are_not_opened() -> None:
+    for format in ("EPS", "ICO", "TGA", "DDS", "PCX"):
+        assert "not an image stylize can open" in refusal(encoded(NOISE, format)).message
+
+
+def test_empty(tmp_path: Path) -> None:
+    path = tmp_path / "empty.png"
+    path.touch()
+    assert refusal(path).message == f"cannot read {path}: file is empty"
+    assert refusal(b"").message == "cannot read <stdin>: file is empty"
+    assert not sniff_format(path)
+
+
+def test_folder(tmp_path: Path) -> None:
+    assert refusal(tmp_path).message == f"cannot read {tmp_path}: a folder"
+    assert not sniff_format(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_fifos_sockets_and_devices_do_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # names of sockets must be short
+    os.mkfifo("pipe.png")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket.png")
+        for name in ("pipe.png", "socket.png", "/dev/zero"):
+            assert refusal(Path(name)).message == f"cannot read {name}: not a regular file"
+            assert not sniff_format(Path(name))
+
+
+def test_missing_file_with_a_near_name(tmp_path: Path) -> None:
+    (tmp_path / "portrait.jpg").touch()
+    error = refusal(tmp_path / "potrait.jpg")
+    assert error.message == f"cannot read {tmp_path / 'potrait.jpg'}: no such file"
+    assert error.hint == f"did you mean {tmp_path / 'portrait.jpg'}"
+    assert refusal(tmp_path / "zzz.tif").hint == ""
+    assert refusal(tmp_path / "nowhere" / "portrait.jpg").hint == ""
+    assert sniff_format(tmp_path / "gone.jpg")  # so that reading it says why
+
+
+def test_impossible_names() -> None:
+    assert refusal(Path("x" * 5000)).message.endswith("file name too long")
+    assert "null" in refusal(Path("a\0b")).message
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_file(tmp_path: Path) -> None:
+    path = tmp_path / "secret.png"
+    path.write_bytes(encode_image(NOISE).data)
+    path.chmod(0)
+    assert refusal(path).message.endswith("permission denied")
+
+
+def test_names_are_printed_safely() -> None:
+    assert shown("a b é 日本.png") == "a b é 日本.png"
+    assert shown(Path("x\n\x1b[31m\udcff\u202e.png")) == r"x\n\x1b[31m\udcff\u202e.png"
+    assert r"evil\x1b.png" in refusal(Path("evil\x1b.png")).message
+
+
+SEEDS = [
+    encoded(NOISE[:12, :9], "JPEG", exif=exif_block(6)),
+    encoded(np.dstack([NOISE[:12, :9], NOISE[:12, :9, 0]]), "PNG", exif=exif_block(3), icc_profile=SWAPPED),
+    encoded(Image.fromarray(NOISE[:12, :9]), "GIF", save_all=True, append_images=[Image.new("RGB", (9, 12))]),
+    encoded(NOISE[:12, :9], "TIFF", exif=exif_block(8), icc_profile=SWAPPED),
+    encoded(NOISE[:12, :9], "TIFF", compression="tiff_lzw"),
+    encoded(NOISE[:12, :9], "WEBP", exif=exif_block(5)),
+    encoded(NOISE[:12, :9], "BMP"),
+    encoded(NOISE[:12, :9], "PPM"),
+    encoded(NOISE[:12, :9], "AVIF"),
+    encoded(NOISE[:12, :9], "MPO", save_all=True, append_images=[Image.new("RGB", (9, 12))]),
+]
+EDITS = st.lists(
+    st.tuples(st.floats(0, 0.999), st.sampled_from(["set", "cut", "drop", "double"]), st.integers(0, 255)), max_size=6
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.sampled_from(SEEDS), edits=EDITS)
+def test_damaged_files_give_a_picture_or_a_refusal(seed: bytes, edits: list[tuple[float, str, int]]) -> None:
+    data = bytearray(seed)
+    for place, edit, value in edits:
+        at = int(place * len(data))
+        if edit == "set" and data:
+            data[at] = value
+        elif edit == "cut" and value > 200:  # seldom: little is left afterwards
+            del data[at:]
+        elif edit == "drop":
+            del data[at : at + value % 8]
+        elif edit == "double":
+            data[at:at] = data[at : at + value]
+    try:
+        picture = read_image(bytes(data), max_pixels=10_000)
+    except InputError as error:
+        assert error.message.startswith("cannot read <stdin>: ")
+    else:
+        assert picture.pixels.ndim == 3 and picture.pixels.shape[0] * picture.pixels.shape[1] <= 10_000
+        assert picture.alpha is None or picture.alpha.shape == picture.pixels.shape[:2]
+        encode_image(picture.pixels, alpha=picture.alpha, like=picture, format="PNG")
+        encode_image(picture.pixels, like=picture, format="TIFF")
+
+
+# Writing
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("suffix", sorted(images.SUFFIXES))
+def test_the_suffix_chooses_the_format(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"out{suffix.upper()}"
+    write_image(path, SMOOTH, like=Picture(SMOOTH, None, "PNG"))
+    assert read_image(path).format == images.SUFFIXES[suffix]
+    assert images.SUFFIXES[images.suffix_of(images.SUFFIXES[suffix])] == images.SUFFIXES[suffix]
+
+
+@pytest.mark.parametrize("name", ["out.xyz", "out", "out.psd"])
+def test_unknown_suffix(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError) as caught:
+        write_image(tmp_path / name, NOISE)
+    assert caught.value.exit_code == 4
+    assert ".png" in caught.value.hint
+    assert names(tmp_path) == []
+
+
+def test_streams_get_the_format_of_the_picture() -> None:
+    for like, format in ((Picture(NOISE, None, "WEBP"), "WEBP"), (None, "PNG")):
+        stream = io.BytesIO()
+        write_image(stream, NOISE, like=like)
+        assert read_image(stream.getvalue()).format == format
+
+
+def test_jpeg_keeps_full_colour_resolution() -> None:
+    with Image.open(io.BytesIO(encode_image(NOISE, format="JPEG").data)) as image:
+        assert {layer[1:3] for layer in image.layer} == {(1, 1)}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("format", images.FORMATS)
+def test_same_input_same_bytes(format: str) -> None:
+    like = Picture(NOISE, None, format, exif=exif_block(1), dpi=(72, 72), xmp=b"<x/>")
+    text = {"recipe": "1"}
+    assert encode_image(NOISE, like=like, text=text) == encode_image(NOISE.copy(), like=like, text=text)
+
+
+@pytest.mark.parametrize(("format", "side"), [("JPEG", 65_501), ("WEBP", 16_384)])
+def test_too_large_for_the_format(format: str, side: int) -> None:
+    with pytest.raises(OutputError, match=f"cannot hold {side}x1 pixels") as caught:
+        encode_image(np.zeros((1, side, 3), np.uint8), format=format)
+    assert ".png" in caught.value.hint
+    assert encode_image(np.zeros((1, side - 1, 3), np.uint8), format=format).data
+
+
+def test_an_existing_file_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "out.png"
+    path.write_text("precious")
+    with pytest.raises(OutputError) as caught:
+        write_image(path, NOISE)
+    assert (caught.value.message, caught.value.hint) == (f"{path} exists", "--overwrite replaces it")
+    assert path.read_text() == "precious"
+    write_image(path, NOISE, overwrite=True)
+    assert np.array_equal(read_image(path).pixels, NOISE)
+    assert names(tmp_path) == ["out.png"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    path = tmp_path / "out.bin"
+    link = os.link
+
+    def race(source: Path, target: Path) -> None:
+        target.write_text("faster")
+        if not links:
+            raise PermissionError(errno.EPERM, "no hard links here")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", race)
+    with pytest.raises(OutputError, match="exists"):
+        write_atomically(path, b"slower", overwrite=False)
+    assert path.read_text() == "faster"
+    assert names(tmp_path) == ["out.bin"]
+
+
+def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    write_atomically(tmp_path / "out.bin", b"data", overwrite=False)
+    assert (tmp_path / "out.bin").read_bytes() == b"data"
+    assert names(tmp_path) == ["out.bin"]
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OutputError):
+        write_atomically(tmp_path / "other.bin", b"data", overwrite=False)
+    assert names(tmp_path) == ["out.bin"]
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_full_disk_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, overwrite: bool
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "out.png"
+    if overwrite:
+        path.write_text("old")
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OutputError) as caught:
+        write_image(path, NOISE, overwrite=overwrite)
+    if number == errno.EIO:
+        assert caught.value.message == f"cannot write {path}: {os.strerror(number).lower()}"
+    else:
+        assert caught.value.message == f"no space left while writing {path} (the partial file was removed)"
+    assert names(tmp_path) == (["out.png"] if overwrite else [])
+    assert not overwrite or path.read_text() == "old"
+
+
+def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "out.bin", b"data", overwrite=False)
+    assert names(tmp_path) == []
+
+
+def test_the_file_is_complete_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, bytes]] = []
+    replace = os.replace
+
+    def spy(source: Path, target: Path) -> None:
+        seen.append((source.name, source.read_bytes()))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", spy)
+    write_atomically(tmp_path / "out.bin", b"all of it", overwrite=True)
+    ((name, data),) = seen
+    assert name.startswith(".stylize-") and name.endswith(".tmp")
+    assert data == b"all of it"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_new_files_have_ordinary_permissions(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "ours", b"", overwrite=False)
+    (tmp_path / "ordinary").touch()
+    assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == stat.S_IMODE((tmp_path / "ordinary").stat().st_mode)
+
+
+def test_targets_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir()
+    for target, reason in (
+        (tmp_path / "nowhere" / "out.png", "no folder"),
+        (tmp_path / "file" / "out.png", "no folder"),
+        (tmp_path / "folder.png", "a folder"),
+        (Path(os.devnull), "not a regular file"),
+        (tmp_path / ("x" * 300 + ".png"), "too long"),
+    ):
+        with pytest.raises(OutputError, match=reason):
+            write_atomically(target, b"data", overwrite=True)
+    assert names(tmp_path) == ["file", "folder.png"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_stream() -> None:
+    with open("/dev/full", "wb", buffering=0) as stream, pytest.raises(OutputError, match="/dev/full"):
+        write_image(stream, NOISE)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_strange_names_work(tmp_path: Path) -> None:
+    for name in ("-o.png", "two words.png", "line\nbreak.png", "🙂.png", "\udcff.png", "x" * 251 + ".png"):
+        try:
+            write_image(tmp_path / name, NOISE)
+        except OutputError:  # some file systems insist on UTF-8; then the name is shown escaped
+            assert name == "\udcff.png"
+        else:
+            assert np.array_equal(read_image(tmp_path / name).pixels, NOISE)
