@@ -320,6 +320,7 @@ def train(
     lambda_content: Annotated[float, typer.Option(help="… of the content loss.")] = _LOSSES.content,
     lambda_style: Annotated[float, typer.Option(help="… of the Gram matrices.")] = _LOSSES.style,
     lambda_moments: Annotated[float, typer.Option(help="… of means and deviations.")] = _LOSSES.moments,
+    lambda_palette: Annotated[float, typer.Option(help="… of the colours.")] = _LOSSES.palette,
     lambda_tv: Annotated[float, typer.Option(help="… of total variation.")] = _LOSSES.tv,
     lambda_grid: Annotated[float, typer.Option(help="… of patterns from upsampling.")] = _LOSSES.grid,
     lambda_code: Annotated[float, typer.Option(help="… of the code's reconstruction.")] = _LOSSES.code,
@@ -346,8 +347,8 @@ def train(
         layers=layers, adversarial_start=adversarial_start, seed=seed, log_every=log_every, save_every=save_every,
         sample_every=sample_every, init=init,
         weights=LossWeights(
-            adversarial=lambda_adv, content=lambda_content, style=lambda_style, moments=lambda_moments, tv=lambda_tv,
-            grid=lambda_grid, code=lambda_code, identity=lambda_identity,
+            adversarial=lambda_adv, content=lambda_content, style=lambda_style, moments=lambda_moments,
+            palette=lambda_palette, tv=lambda_tv, grid=lambda_grid, code=lambda_code, identity=lambda_identity,
         ),
     )  # fmt: skip
     stopped_by = _stop_gently()

@@ -20,11 +20,12 @@ from PIL import Image
 from torch import Tensor
 
 from stylize.errors import InputError, TrainingError
-from stylize.images import read_image
+from stylize.images import read_image, shown
 
 T = TypeVar("T")
 
 SHORT_SIDE = 512  # pixels; larger pictures are reduced to it when loaded
+LEAST_CONTRAST = 8.0  # standard deviation of a photo crop, of 255
 CACHE_BYTES = 8 << 30  # decoded pictures kept in memory, at most
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"}
 
@@ -87,7 +88,7 @@ class PictureFolders:
             return None
         short = min(image.size)
         if short < self.least:
-            self.skipped[path] = f"{image.width}x{image.height} pixels is too small"
+            self.skipped[path] = f"{shown(path)} is too small: {image.width}x{image.height} pixels"
             return None
         if short > SHORT_SIDE:
             scale = SHORT_SIDE / short
@@ -135,8 +136,15 @@ def vary_colour(random: Random, pixels: np.ndarray) -> np.ndarray:
 
 
 def content_crop(random: Random, pictures: PictureFolders, size: int) -> np.ndarray:
-    """A window of a photo, (size, size, 3) uint8."""
-    return random_crop(random, pictures.draw(random), size, zoom=(0.5, 1.8), aspect=0.1)
+    """A window of a photo, (size, size, 3) uint8, with something in it.
+
+    A plain sky has no deviation to divide by: normalisation would blow up its gradient in layer after layer.
+    """
+    for _ in range(8):
+        crop = random_crop(random, pictures.draw(random), size, zoom=(0.5, 1.8), aspect=0.1)
+        if crop.std() >= LEAST_CONTRAST:
+            break
+    return crop
 
 
 def style_crop(random: Random, pictures: PictureFolders, size: int) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -58,6 +60,19 @@ def pick_precision(device: torch.device) -> torch.dtype:
 def channels_last(module: ModuleT) -> ModuleT:
     """Lay out a network's kernels so that convolutions need not reorder them. In place, and returned."""
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to reuse freed memory instead of giving it back to the system. Does nothing elsewhere.
+
+    By default every large tensor gets fresh pages, and faulting them in costs a small network more than its
+    arithmetic: without this, half of the time of a training step on the CPU is spent in the kernel.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        m_trim_threshold, m_mmap_max = -1, -4  # names and numbers of malloc.h
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, 2**31 - 1)
 
 
 @contextmanager

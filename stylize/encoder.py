@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from stylize.palette import palette_of
 from stylize.perceptual import FeatureStatistics, PerceptualNetwork, feature_statistics
 
 SKETCH = 128  # random projections of the Gram matrix per layer
@@ -88,7 +89,7 @@ class StyleEncoder(nn.Module):
         """R(z): (B, Z) -> (B, descriptor_size), the Gram descriptor in standardised form."""
         return self.to_descriptor(code)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The code of each picture: (B, 3, H, W) in [0, 1] -> (B, Z)."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The code and the palette of each picture: (B, 3, H, W) in [0, 1] -> (B, Z) and (B, 9)."""
         features = [feature_statistics(f) for f in self.perceptual(images)]
-        return self.code_of(self.standardise(self.statistics(features)))
+        return self.code_of(self.standardise(self.statistics(features))), palette_of(images)

@@ -9,6 +9,9 @@ With the code known and the statistics μ, σ *frozen*, mix and AdaIN are one af
 kernel: ``Generator.fold`` returns a plain stack of convolutions and ReLUs. It has no global operation left, so tiles
 with a halo of ``MARGIN`` pixels give the pixels of the whole picture.
 
+G paints on the photo after it was given the style's colours (``stylize.palette``): its last layer adds to that picture,
+in logits, so that no output leaves [0, 1].
+
 The order of the layers is written once, in ``flow``; both forms of the network run through it.
 """
 
@@ -22,7 +25,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stylize.palette import apply_colour_map, colour_map, palette_of
+
 STRIDE = 16  # pixels per position of the coarsest layer: heights and widths must be multiples of it
+CANVAS_EPSILON = 0.02  # the canvas is kept so far from black and white, where paint would not show
 EPSILON = 1e-3  # of the variance; a flat crop must not have its noise blown up
 
 
@@ -83,11 +89,11 @@ def layers_of(widths: tuple[int, ...]) -> dict[str, Layer]:
     }
 
 
-def flow(conv: Callable[[str, Tensor], Tensor], content: Tensor) -> Tensor:
+def flow(conv: Callable[[str, Tensor], Tensor], canvas: Tensor) -> Tensor:
     """The wiring of G, whatever a convolution is: ``conv(name, x)`` applies the layer of that name.
 
     Args:
-        content: (B, 3, H, W) in [0, 1], H and W multiples of ``STRIDE``.
+        canvas: the photo in the style's colours, (B, 3, H, W) in [0, 1], H and W multiples of ``STRIDE``.
 
     Returns:
         (B, 3, H, W) in [0, 1].
@@ -99,7 +105,7 @@ def flow(conv: Callable[[str, Tensor], Tensor], content: Tensor) -> Tensor:
     def enlarge(x: Tensor) -> Tensor:
         return functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
-    half = conv("stem", functional.pixel_unshuffle(content * 2 - 1, 2))  # (B, ·, H/2, W/2)
+    half = conv("stem", functional.pixel_unshuffle(canvas * 2 - 1, 2))  # (B, ·, H/2, W/2)
     quarter = conv("down4", half)  # (B, ·, H/4, W/4)
     eighth = conv("down8", quarter)  # (B, ·, H/8, W/8)
     x = block("block16", conv("down16", eighth))  # (B, ·, H/16, W/16)
@@ -108,7 +114,8 @@ def flow(conv: Callable[[str, Tensor], Tensor], content: Tensor) -> Tensor:
     x = conv("up4", enlarge(x)) + quarter
     x = block("block4", x)
     x = conv("up2", enlarge(x)) + half
-    return torch.sigmoid(functional.pixel_shuffle(conv("out", x), 2))  # (B, 3, H, W)
+    paint = functional.pixel_shuffle(conv("out", x), 2)  # (B, 3, H, W)
+    return torch.sigmoid(torch.logit(canvas, eps=CANVAS_EPSILON) + paint.float())
 
 
 def _margin() -> int:
@@ -137,7 +144,7 @@ class StyleConv(nn.Module):
         if not layer.adain:
             # ICNR (Aitken et al. 2017): the four phases of the pixel shuffle start out equal, without a 2-px grid.
             with torch.no_grad():
-                self.weight.copy_(self.weight[:, ::4].repeat_interleave(4, dim=1) * 0.5)
+                self.weight.copy_(self.weight[:, ::4].repeat_interleave(4, dim=1) * 0.2)
         nn.init.normal_(self.mix.weight, std=0.3 / code_size**0.5)
         nn.init.constant_(self.mix.bias, bank**-0.5)
         nn.init.normal_(self.modulate.weight, std=0.3 / code_size**0.5)
@@ -203,25 +210,29 @@ class Generator(nn.Module):
             {name: StyleConv(layer, code_size, bank) for name, layer in layers_of(self.widths).items()}
         )
 
-    def forward(self, content: Tensor, code: Tensor) -> Tensor:
+    def forward(self, content: Tensor, code: Tensor, palette: Tensor) -> Tensor:
         """Stylise pictures, each normalised by its own statistics (the form that is trained).
 
         Args:
             content: (S·n, 3, H, W) in [0, 1], H and W multiples of 16; n pictures for each code, style by style.
             code: (S, Z).
+            palette: (S, 9), the style's colours.
 
         Returns:
             (S·n, 3, H, W) in [0, 1].
         """
         modulations = self.modulations(code)
-        return flow(lambda name, x: self.convs[name](x, modulations[name]), content)
+        wanted = palette.repeat_interleave(len(content) // len(palette), dim=0)
+        with torch.no_grad(), torch.autocast(content.device.type, enabled=False):
+            canvas = apply_colour_map(content, *colour_map(palette_of(content), wanted.float()))
+        return flow(lambda name, x: self.convs[name](x, modulations[name]), canvas)
 
     def modulations(self, code: Tensor) -> dict[str, Modulation]:
         """What the codes (S, Z) ask of every layer: the *extended code*."""
         return {name: cast(StyleConv, conv).modulation(code) for name, conv in self.convs.items()}
 
     @torch.inference_mode()
-    def fold(self, content: Tensor, modulations: dict[str, Modulation]) -> FoldedGenerator:
+    def fold(self, content: Tensor, modulations: dict[str, Modulation], palette: Tensor) -> FoldedGenerator:
         """Freeze the statistics of one photo, and fold style and statistics into plain convolutions.
 
         The photo is pushed through once; each layer's statistics are measured and frozen before the next layer sees
@@ -231,7 +242,10 @@ class Generator(nn.Module):
             content: (n, 3, H, W), n windows of one photo, over all of which the statistics are pooled. The outer
                 ``MARGIN`` pixels of each are its surroundings: they are seen, but not counted.
             modulations: of one style (S = 1).
+            palette: its colours, (1, 9).
         """
+        inner = content[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+        colours = colour_map(palette_of(inner, pooled=True), palette)
         weights: dict[str, Tensor] = {}
         biases: dict[str, Tensor] = {}
 
@@ -252,8 +266,8 @@ class Generator(nn.Module):
             weights[name], biases[name] = weight, bias
             return functional.relu(y) if layer.relu else y
 
-        flow(measure, content)
-        return FoldedGenerator(layers_of(self.widths), weights, biases)
+        flow(measure, apply_colour_map(content, *colours))
+        return FoldedGenerator(layers_of(self.widths), weights, biases, colours)
 
 
 def _inner_statistics(y: Tensor, margin: int) -> Statistics:
@@ -263,14 +277,20 @@ def _inner_statistics(y: Tensor, margin: int) -> Statistics:
 
 
 class FoldedGenerator:
-    """G for one style and one photo: convolutions, biases and ReLUs, nothing else.
+    """G for one style and one photo: a colour map, convolutions, biases and ReLUs, nothing else.
 
     Local: an output pixel depends on the input within ``MARGIN`` pixels only, and padding with zeros at the border
     changes nothing further inside.
     """
 
-    def __init__(self, layers: dict[str, Layer], weights: dict[str, Tensor], biases: dict[str, Tensor]) -> None:
-        self.layers, self.weights, self.biases = layers, weights, biases
+    def __init__(
+        self,
+        layers: dict[str, Layer],
+        weights: dict[str, Tensor],
+        biases: dict[str, Tensor],
+        colours: tuple[Tensor, Tensor],
+    ) -> None:
+        self.layers, self.weights, self.biases, self.colours = layers, weights, biases, colours
 
     def to(self, dtype: torch.dtype) -> FoldedGenerator:
         """The same network in another precision, kernels laid out channels-last.
@@ -279,7 +299,8 @@ class FoldedGenerator:
         """
         types = {name: dtype if layer.adain else torch.float32 for name, layer in self.layers.items()}
         weights = {k: w.to(types[k], memory_format=torch.channels_last) for k, w in self.weights.items()}
-        return FoldedGenerator(self.layers, weights, {k: b.to(types[k]) for k, b in self.biases.items()})
+        biases = {k: b.to(types[k]) for k, b in self.biases.items()}
+        return FoldedGenerator(self.layers, weights, biases, self.colours)
 
     @torch.inference_mode()
     def __call__(self, content: Tensor) -> Tensor:
@@ -291,4 +312,4 @@ class FoldedGenerator:
             y = functional.conv2d(x.to(weight.dtype), weight, self.biases[name], padding=1, stride=layer.stride)
             return functional.relu_(y) if layer.relu else y
 
-        return flow(conv, content)
+        return flow(conv, apply_colour_map(content, *self.colours))

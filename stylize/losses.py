@@ -3,8 +3,8 @@
 Every function takes pictures or feature maps in batches and returns a scalar in fp32, averaged over the batch, so that
 the weights keep their meaning when batch or crop size change. The total of G and E is the weighted sum
 
-    L = λ_adv L_adv + λ_content L_content + λ_style L_style + λ_moments L_moments + λ_tv L_tv + λ_grid L_grid
-        + λ_code L_code + λ_identity L_identity
+    L = λ_adv L_adv + λ_content L_content + λ_style L_style + λ_moments L_moments + λ_palette L_palette + λ_tv L_tv
+        + λ_grid L_grid + λ_code L_code + λ_identity L_identity
 
 with the λ of ``stylize.options.LossWeights``.
 """
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from stylize.palette import mean_and_covariance, palette_of
 from stylize.perceptual import FeatureStatistics
 
 
@@ -47,6 +48,20 @@ def moments_loss(found: Sequence[FeatureStatistics], style: Sequence[FeatureStat
     for f, s in zip(found, style, strict=True):
         terms += [4 * functional.smooth_l1_loss(a, b, beta=2.0) for a, b in ((f.mean, s.mean), (f.std, s.std))]
     return 2 * _mean(terms)
+
+
+def palette_loss(found: Tensor, style: Tensor) -> Tensor:
+    """Distance of the colours' means and covariances: what a colour transfer matches (Reinhard et al. 2001).
+
+    The perceptual network sees colour only faintly; this term keeps a style of many colours from becoming one tint.
+
+    Args:
+        found, style: pictures (B, 3, H, W) in [0, 1]; H and W may differ.
+    """
+    mean_f, cov_f = mean_and_covariance(palette_of(found))
+    mean_s, cov_s = mean_and_covariance(palette_of(style))
+    means = (mean_f - mean_s).square().sum(1).mean()
+    return 10 * means + _relative_distance(cov_f, cov_s, least=1e-2)
 
 
 def total_variation(images: Tensor) -> Tensor:
@@ -89,10 +104,10 @@ def _normalised(features: Tensor) -> Tensor:
     return (flat - mean) * (var + 1e-3).rsqrt()
 
 
-def _relative_distance(found: Tensor, wanted: Tensor) -> Tensor:
-    """mean over the batch of ‖found − wanted‖ / ‖wanted‖, matrices (B, C, C)."""
+def _relative_distance(found: Tensor, wanted: Tensor, least: float = 1e-6) -> Tensor:
+    """mean over the batch of ‖found − wanted‖ / (‖wanted‖ + least), matrices (B, C, C)."""
     distance = (found - wanted).flatten(1).square().sum(1).add(1e-12).sqrt()
-    return (distance / (wanted.flatten(1).norm(dim=1) + 1e-6)).mean()
+    return (distance / (wanted.flatten(1).norm(dim=1) + least)).mean()
 
 
 def _mean(terms: Sequence[Tensor]) -> Tensor:

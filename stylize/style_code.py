@@ -1,8 +1,8 @@
 """Style codes: a personal style as a small file that outlives the pictures it came from.
 
-A file holds one tensor, ``code``, and string metadata after the Stability AI model metadata standard (modelspec)
-1.0.1: title, hash, thumbnail, and which model the code belongs to. It never holds the paths or the EXIF of its
-pictures. Equal pictures give equal bytes. Files come from strangers: every field is checked when one is read.
+A file holds two tensors, ``code`` and ``palette``, and string metadata after the Stability AI model metadata standard
+(modelspec) 1.0.1: title, hash, thumbnail, and which model the code belongs to. It never holds the paths or the EXIF of
+its pictures. Equal pictures give equal bytes. Files come from strangers: every field is checked when one is read.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from stylize.images import Pixels, shown, write_atomically
 
 FORMAT = "1"
 MAX_CODE_BYTES = 1 << 20
+PALETTE = 9  # numbers of a palette; stylize.palette has the same, but needs torch
 THUMBNAIL_SIDE = 128  # pixels
 _MOST_TEXT = 4096  # characters of a metadata field that are kept
 
@@ -34,6 +35,7 @@ class StyleCode:
 
     Attributes:
         code: (Z,) float32.
+        palette: (9,) float32, see ``stylize.palette``.
         model_hash: SHA-256 of the model that made it, the only one that understands it.
         title: what people call it.
         images: number of pictures it was learnt from.
@@ -41,6 +43,7 @@ class StyleCode:
     """
 
     code: np.ndarray
+    palette: np.ndarray
     model_hash: str
     title: str = "style"
     images: int = 1
@@ -48,7 +51,7 @@ class StyleCode:
 
     def to_bytes(self) -> bytes:
         """The file's content; equal codes give equal bytes. The date is written if ``SOURCE_DATE_EPOCH`` gives it."""
-        tensors = {"code": self.code.astype(np.float32)}
+        tensors = {"code": self.code, "palette": self.palette}
         metadata = {
             "modelspec.sai_model_spec": "1.0.1",
             "modelspec.architecture": "stylize-v1/style-code",
@@ -90,20 +93,27 @@ class StyleCode:
         if metadata.get("stylize.format") != FORMAT:
             found = shown(metadata.get("stylize.format", "?")[:20])
             raise RefusedError(f"{what} has format {found}, this version reads {FORMAT}", hint="update stylize")
-        code = tensors.get("code")
-        if set(tensors) != {"code"} or code is None or code.dtype != np.float32 or code.ndim != 1 or not len(code):
-            raise RefusedError(f"{what} does not hold exactly one vector of 32-bit numbers")
+        if set(tensors) != {"code", "palette"} or any(t.dtype != np.float32 or t.ndim != 1 for t in tensors.values()):
+            raise RefusedError(f"{what} does not hold exactly two vectors of 32-bit numbers, code and palette")
+        if tensors["palette"].shape != (PALETTE,) or not _is_palette(tensors["palette"]):
+            raise RefusedError(f"{what} does not hold a palette")
         model_hash = metadata.get("stylize.model_sha256", "")
         if len(model_hash) != 64 or not set(model_hash) <= set("0123456789abcdef"):
             raise RefusedError(f"{what} does not say which model it belongs to")
         images = metadata.get("stylize.images", "")
         return StyleCode(
-            code=code,
+            code=tensors["code"],
+            palette=tensors["palette"],
             model_hash=model_hash,
             title=metadata.get("modelspec.title", path.stem)[:_MOST_TEXT],
             images=int(images) if images.isascii() and images.isdigit() and len(images) < 10 else 1,
             thumbnail=_thumbnail_of(metadata.get("modelspec.thumbnail", "")),
         )
+
+
+def _is_palette(palette: np.ndarray) -> bool:
+    """Whether nine numbers can be the mean and covariance of colours in [0, 1]: none can vary by more than ½."""
+    return bool((np.abs(palette[:3] - 0.5) <= 0.5).all() and (np.abs(palette[3:]) <= 0.25).all())
 
 
 def make_thumbnail(pictures: Sequence[Pixels]) -> bytes:

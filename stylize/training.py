@@ -41,15 +41,17 @@ from stylize.checkpoint import (
     save_model,
 )
 from stylize.data import PictureFolders, batches, content_crop, step_random, style_crop, to_tensor
-from stylize.device import channels_last
+from stylize.device import channels_last, keep_freed_memory
 from stylize.discriminator import Discriminator
 from stylize.errors import OutputError, TrainingError
 from stylize.images import shown, write_atomically
 from stylize.options import TrainingOptions
+from stylize.palette import palette_of
 from stylize.perceptual import PerceptualNetwork, feature_statistics, load_vgg19
 
 MAX_CHECKPOINT_BYTES = 4 << 30
 KEPT_CHECKPOINTS = 2
+MOST_OVERFLOWS = 10
 CALIBRATION = 2**31  # steps from here on draw pictures for calibration and samples: training never gets there
 
 
@@ -69,6 +71,7 @@ class TrainingState:
     def __init__(self, options: TrainingOptions, device: torch.device) -> None:
         torch.manual_seed(options.seed)
         self.step = 0
+        self.overflows = 0  # in a row
         if options.init == "scratch":
             self.model = Model(options.sizes)
             self.model.encoder.perceptual = load_perceptual(packaged("perceptual"))
@@ -119,6 +122,21 @@ class TrainingState:
             optimiser.load_state_dict({"state": dict(states), "param_groups": groups})
         self.step = int(metadata["step"])
 
+    def take_step(self, finite: bool) -> None:
+        """Update E and G, unless the gradient overflowed: one odd crop must not undo hours.
+
+        Raises:
+            TrainingError: it overflowed several times in a row.
+        """
+        self.overflows = 0 if finite else self.overflows + 1
+        if finite:
+            self.optimiser.step()
+        elif self.overflows == MOST_OVERFLOWS:
+            raise TrainingError(
+                f"the gradient is not finite at step {self.step}; the last good checkpoint is kept",
+                hint="--resume with a lower --rate",
+            )
+
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
         """Moving average of the weights of E and G; early on it follows faster."""
@@ -155,6 +173,7 @@ def train(
         TrainingError: no usable pictures, or a loss that is no longer finite.
         OutputError: the folder holds a run already, and ``resume`` was not asked for.
     """
+    keep_freed_memory()
     checkpoints = output / "checkpoints"
     latest = max(checkpoints.glob("step-*.safetensors"), default=None)
     if latest is not None and not resume:
@@ -205,10 +224,10 @@ def train(
             rate = len(interval["total"]) * len(content) / (time.monotonic() - interval_started)
             _append_metrics(output / "metrics.csv", state.step, seconds, means)
             report(Progress(state.step, means, rate, seconds))
-            for name, reason in (content_pictures.skipped | style_pictures.skipped).items():
-                if name not in named:
-                    on_warning(f"{reason}; left out" if shown(name) in reason else f"{shown(name)}: {reason}; left out")
-                    named.add(name)
+            for path, reason in (content_pictures.skipped | style_pictures.skipped).items():
+                if path not in named:
+                    on_warning(f"{reason}; left out")
+                    named.add(path)
             interval_started, interval = time.monotonic(), defaultdict(list)
         if stop or state.step % options.save_every == 0:
             save()
@@ -249,7 +268,7 @@ def _update_generator(
         content_maps = perceptual(content, max(options.content_layers))
     known, code = _encode(model, encoder_maps)  # (S, D), (S, Z)
     with _autocast(content):
-        output = model.generator(content, code)
+        output = model.generator(content, code, palette_of(style))
         output_maps = perceptual(output, max(options.layers, *options.content_layers))
     wanted = [feature_statistics(f).repeat(options.contents) for f in style_maps]
     found = [feature_statistics(f) for f in output_maps[: options.layers]]
@@ -258,6 +277,7 @@ def _update_generator(
         "content": losses.content_loss([output_maps[k] for k in chosen], [content_maps[k] for k in chosen]),
         "style": losses.style_loss(found, wanted),
         "moments": losses.moments_loss(found, wanted),
+        "palette": losses.palette_loss(output, style.repeat_interleave(options.contents, dim=0)),
         "tv": losses.total_variation(output.float()),
         "grid": losses.grid_loss(output.float()),
         "code": nn.functional.mse_loss(model.encoder.descriptor(code), known[:, : model.encoder.descriptor_size]),
@@ -273,8 +293,8 @@ def _update_generator(
     total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
     state.optimiser.zero_grad()
     total.backward()
-    nn.utils.clip_grad_norm_(_parameters(state.optimiser), 1.0)
-    state.optimiser.step()
+    norm = nn.utils.clip_grad_norm_(_parameters(state.optimiser), 1.0)
+    state.take_step(bool(torch.isfinite(norm)))
     if adversarial:
         terms["discriminator"] = _update_discriminator(state, output.detach(), style, code.detach())
     return {"total": float(total.detach())} | {name: float(term.detach()) for name, term in terms.items()}
@@ -286,7 +306,7 @@ def _identity(model: Model, content: Tensor) -> Tensor:
         maps = model.encoder.perceptual(content)
     _, code = _encode(model, maps)
     with _autocast(content):
-        output = model.generator(content, code)
+        output = model.generator(content, code, palette_of(content))
     return (output.float() - content).abs().mean()
 
 
@@ -329,7 +349,8 @@ def _perceptual(options: TrainingOptions, state: TrainingState, draw: _Batch) ->
         return state.model.encoder.perceptual
     network = channels_last(load_vgg19().to(draw.device)).eval().requires_grad_(False)
     network.normalise(crops for k in range(8) for crops in draw(CALIBRATION + k))
-    return network
+    # Autocast would convert the frozen weights again at every call.
+    return network if draw.device.type == "mps" else network.bfloat16()
 
 
 def _calibrate_encoder(model: Model, draw: _Batch) -> None:
@@ -348,10 +369,10 @@ def sample_sheet(model: Model, draw: _Batch, size: int = 192, photos: int = 4, s
     random = step_random(draw.options.seed, CALIBRATION - 1)
     style = to_tensor([style_crop(random, draw.styles, size) for _ in range(styles)], draw.device)
     content = to_tensor([content_crop(random, draw.contents, size) for _ in range(photos)], draw.device)
-    codes = model.encoder(style)
+    codes = model.encoder(style)  # (styles, Z), (styles, 9)
     rows = [torch.cat([torch.ones_like(content[:1]), style])]
     for photo in content:
-        rows.append(torch.cat([photo[None], model.generator(photo.repeat(styles, 1, 1, 1), codes)]))
+        rows.append(torch.cat([photo[None], model.generator(photo.repeat(styles, 1, 1, 1), *codes)]))
     sheet = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)  # (3, rows·size, columns·size)
     return Image.fromarray((sheet.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
 
@@ -372,7 +393,19 @@ def _below(tensors: tensor_file.Tensors, prefix: str) -> tensor_file.Tensors:
 
 
 def _append_metrics(path: Path, step: int, seconds: float, means: dict[str, float]) -> None:
-    columns = ["total", "content", "style", "moments", "tv", "grid", "code", "identity", "adversarial", "discriminator"]
+    columns = [
+        "total",
+        "content",
+        "style",
+        "moments",
+        "palette",
+        "tv",
+        "grid",
+        "code",
+        "identity",
+        "adversarial",
+        "discriminator",
+    ]
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.writer(file)
@@ -382,6 +415,6 @@ def _append_metrics(path: Path, step: int, seconds: float, means: dict[str, floa
 
 
 def _write_skipped(path: Path, folders: Iterable[PictureFolders]) -> None:
-    lines = [f"{file}: {reason}" for pictures in folders for file, reason in sorted(pictures.skipped.items())]
+    lines = [reason for pictures in folders for _, reason in sorted(pictures.skipped.items())]
     if lines:
         write_atomically(path, ("\n".join(lines) + "\n").encode(errors="surrogateescape"), overwrite=True)

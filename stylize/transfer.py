@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylize.checkpoint import Model, default_model, load_model
-from stylize.device import memory_guard, pick_device, pick_precision
+from stylize.device import keep_freed_memory, memory_guard, pick_device, pick_precision
 from stylize.errors import RefusedError, StylizeError, UsageError
 from stylize.generator import MARGIN, STRIDE, FoldedGenerator
 from stylize.images import Pixels, read_image
@@ -47,6 +47,7 @@ class Stylizer:
     """
 
     def __init__(self, model: Path | None = None, device: str = "auto") -> None:
+        keep_freed_memory()
         self.device = pick_device(device)
         self.precision = pick_precision(self.device)
         self.model: Model = load_model(model or default_model(), self.device)
@@ -62,9 +63,10 @@ class Stylizer:
             raise UsageError("a style needs at least one picture")
         # Sums of floats depend on their order: a fixed one makes equal sets give equal bytes.
         ordered = sorted(pictures, key=lambda p: hashlib.sha256(p.tobytes()).digest())
-        codes = [self._encode(p) for p in ordered]
+        codes, palettes = zip(*[self._encode(p) for p in ordered], strict=True)
         return StyleCode(
             code=_mean_code(codes).cpu().numpy(),
+            palette=torch.stack(palettes).mean(0).cpu().numpy(),
             model_hash=self.model.hash,
             title=title,
             images=len(pictures),
@@ -106,11 +108,13 @@ class Stylizer:
         self.check(style)
         if strength == 0:
             return photo.copy()
-        code = torch.from_numpy(style.code).to(self.device)
+        code, palette = (torch.from_numpy(t).to(self.device) for t in (style.code, style.palette))
         with memory_guard(f"stylising {photo.shape[1]}x{photo.shape[0]} pixels"):
             if strength < 1:
-                code = torch.lerp(self._encode(photo), code, strength)
-            folded = self.model.generator.fold(self._proxy(photo), self.model.generator.modulations(code[None]))
+                own_code, own_palette = self._encode(photo)
+                code, palette = own_code.lerp(code, strength), own_palette.lerp(palette, strength)
+            modulations = self.model.generator.modulations(code[None])
+            folded = self.model.generator.fold(self._proxy(photo), modulations, palette[None])
             output = self._run_tiles(folded, photo, tile or DEFAULT_TILE)
         if strength < 1:
             # Even with its own code the generator does not return the photo exactly; near 0, mix the pixels as well.
@@ -125,9 +129,10 @@ class Stylizer:
                 hint="encode it again, or name its model by --model",
             )
 
-    def _encode(self, pixels: Pixels) -> Tensor:
-        """The code of one picture: (H, W, 3) uint8 -> (Z,)"""
-        return self.model.encoder(self._to_tensor(_at_working_size(pixels)))[0]
+    def _encode(self, pixels: Pixels) -> tuple[Tensor, Tensor]:
+        """The code and the palette of one picture: (H, W, 3) uint8 -> (Z,) and (9,)"""
+        code, palette = self.model.encoder(self._to_tensor(_at_working_size(pixels)))
+        return code[0], palette[0]
 
     def _to_tensor(self, pixels: Pixels) -> Tensor:
         """(H, W, 3) uint8 -> (1, 3, H, W) in [0, 1], channels last in memory."""
