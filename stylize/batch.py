@@ -7,17 +7,20 @@ are done one by one. Folders are mirrored below the output folder; a photo's for
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stylize.errors import InputError, OutputError, StylizeError
+from stylize.errors import InputError, StylizeError
 from stylize.images import (
     READ_ONLY_SUFFIXES,
     SUFFIXES,
     Picture,
     check_target,
+    make_folder,
     read_image,
+    refuse_same_file,
     shown,
     sniff_format,
     suffix_of,
@@ -37,9 +40,10 @@ class Job:
 
 @dataclass
 class Plan:
-    """All jobs of a batch, and how many files were passed over because they are no pictures."""
+    """All jobs of a batch, what is known to fail, and how many files were passed over because they are no pictures."""
 
     jobs: list[Job] = field(default_factory=list)
+    failures: list[tuple[Path, str]] = field(default_factory=list)
     junk: int = 0
 
 
@@ -66,9 +70,9 @@ def plan_batch(inputs: Sequence[Path], output: Path) -> Plan:
     plan = Plan()
     taken: set[str] = set()
     for source in inputs:
-        if not source.exists():
+        if not os.path.lexists(source):
             raise InputError(f"cannot read {shown(source)}: no such file or folder")
-        files = _walk(source, output) if source.is_dir() else [source]
+        files = _walk(source, output, plan.failures) if os.path.isdir(source) else [source]
         for photo in files:
             format = _format_of(photo)
             if photo != source and (format is None or _is_junk(photo)):
@@ -99,14 +103,14 @@ def run_batch(
     Raises:
         OutputError: the disk is full: going on would only fail on every file. What is done is done.
     """
-    verdict = Verdict()
+    verdict = Verdict(failures=list(plan.failures))
     for job in plan.jobs:
         if not overwrite and job.output.exists():
             verdict.skipped += 1
             on_done(job, "skipped")
             continue
         try:
-            job.output.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(job.output.parent)
             check_target(job.output, overwrite=overwrite)
             refuse_same_file(job.photo, job.output)
             picture = read_image(job.photo, max_pixels=max_pixels)
@@ -121,19 +125,10 @@ def run_batch(
                 raise
             verdict.failures.append((job.photo, error.message))
             on_done(job, error.message)
-        except OSError as error:  # the output folder cannot be made
-            verdict.failures.append((job.photo, f"cannot write {shown(job.output)}: {error.strerror}"))
-            on_done(job, verdict.failures[-1][1])
         else:
             verdict.done += 1
             on_done(job, "ok")
     return verdict
-
-
-def refuse_same_file(photo: Path, output: Path) -> None:
-    """A source is never written to, by whatever name: links, hard links, other case."""
-    if output.exists() and output.samefile(photo):
-        raise OutputError(f"output is the input {shown(photo)}", hint="give another name by --output")
 
 
 def output_name(photo: Path, format: str) -> str:
@@ -142,14 +137,19 @@ def output_name(photo: Path, format: str) -> str:
     return photo.name if SUFFIXES.get(suffix.lower()) == format else photo.stem + suffix_of(format)
 
 
-def _walk(folder: Path, output: Path) -> Iterator[Path]:
+def _walk(folder: Path, output: Path, failures: list[tuple[Path, str]]) -> Iterator[Path]:
     """Files below a folder in a stable order; not those in the output folder, nor behind links to folders."""
-    for entry in sorted(folder.iterdir()):
-        if entry.is_dir():
-            if not entry.is_symlink() and not (output.exists() and entry.samefile(output)):
-                yield from _walk(entry, output)
-        else:
-            yield entry
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        failures.append((folder, f"cannot read the folder {shown(folder)}: {(error.strerror or '').lower()}"))
+        return
+    for entry in entries:
+        path = folder / entry.name
+        if not entry.is_dir():
+            yield path
+        elif not entry.is_symlink() and not (output.exists() and path.samefile(output)):
+            yield from _walk(path, output, failures)
 
 
 def _is_junk(path: Path) -> bool:

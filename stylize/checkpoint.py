@@ -125,13 +125,15 @@ def load_perceptual(path: Path) -> PerceptualNetwork:
 
 
 def load_tensors(module: nn.Module, tensors: tensor_file.Tensors, what: str) -> None:
-    """Give a module the tensors of a file, in fp32; names and shapes must be exactly its own.
+    """Give a module the tensors of a file, in fp32; names and shapes must be exactly its own,
+    types half or single precision.
 
     Raises:
         RefusedError: they are not.
     """
     wanted = module.state_dict()
-    if set(tensors) != set(wanted) or any(tensors[k].shape != tuple(wanted[k].shape) for k in wanted):
+    floats = all(tensor.dtype in (np.float16, np.float32) for tensor in tensors.values())
+    if not floats or set(tensors) != set(wanted) or any(tensors[k].shape != tuple(wanted[k].shape) for k in wanted):
         raise RefusedError(f"{what} holds other tensors than its header promises")
     state: dict[str, Tensor] = {k: torch.from_numpy(v.astype(np.float32)) for k, v in tensors.items()}
     module.load_state_dict(state, assign=True)

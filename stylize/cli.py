@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from stylize import __version__
-from stylize.errors import InputError, StylizeError, UsageError
+from stylize.errors import InputError, OutputError, StylizeError, UsageError
 from stylize.options import LossWeights, TrainingOptions
 from stylize.terminal import Terminal, say
 
@@ -45,7 +46,7 @@ ModelFile = Annotated[
     Path | None, typer.Option("--model", help="Model file; default: STYLIZE_MODEL, else the packaged one.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads; default: all cores.")]
+Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Processor threads; default: all cores.")]
 Strength = Annotated[float, typer.Option(help="0: the photo itself; 1: the full style.")]
 PreserveColor = Annotated[bool, typer.Option("--preserve-color", help="Keep the photo's colours.")]
 Tile = Annotated[int | None, typer.Option(min=1, help="Side of the tiles in pixels: less needs less memory.")]
@@ -85,7 +86,9 @@ def transfer(
     ] = None,
     strength: Strength = 1.0,
     preserve_color: PreserveColor = False,
-    format: Annotated[str | None, typer.Option("--format", help="png, jpg, webp …; default: the photo's.")] = None,
+    format: Annotated[
+        str | None, typer.Option("--format", help="png, jpg, webp, tif ...; default: the photo's.")
+    ] = None,
     quality: Quality = 95,
     tile: Tile = None,
     model: ModelFile = None,
@@ -98,8 +101,18 @@ def transfer(
     json: Json = False,
 ) -> None:
     """Stylise photos: stylize transfer photo.jpg --style mine.png"""
-    from stylize.batch import output_name, refuse_same_file
-    from stylize.images import SUFFIXES, check_target, format_of, read_image, shown, suffix_of, write_image
+    from stylize.batch import output_name
+    from stylize.images import (
+        SUFFIXES,
+        check_target,
+        format_of,
+        make_folder,
+        read_image,
+        refuse_same_file,
+        shown,
+        suffix_of,
+        write_image,
+    )
 
     terminal = Terminal(quiet, verbose, json)
     if not 0 <= strength <= 1:
@@ -137,11 +150,11 @@ def transfer(
             refuse_same_file(source, Path(output))
     elif to_folder:
         assert output is not None
-        if not Path(output).exists():
-            Path(output).mkdir(parents=True)
+        make_folder(Path(output))
 
     stylizer, code = None, None
     failed = 0
+    written: set[Path] = set()
     for name in photos:
         started = time.monotonic()
         try:
@@ -152,9 +165,14 @@ def transfer(
             )
             target = target_of(name, SUFFIXES[suffix_of(picture.format)])
             if target is not None:
+                if target in written:
+                    raise OutputError(
+                        f"{shown(target)} was just written from another photo",
+                        hint="stylize batch keeps such names apart",
+                    )
                 check_target(target, overwrite=overwrite)
-                if name != "-":
-                    refuse_same_file(Path(name), target)
+                refuse_same_file(Path(name), target)
+                written.add(target)
             if stylizer is None or code is None:
                 stylizer = _stylizer(model, device, threads, terminal)
                 code = _read_style(stylizer, style, max_pixels, terminal)
@@ -208,16 +226,13 @@ def encode_style(
     """Learn a style from pictures and keep it as a small file."""
     from dataclasses import replace
 
-    from stylize.batch import refuse_same_file
-    from stylize.errors import OutputError
-    from stylize.images import check_target, shown
+    from stylize.images import check_target, refuse_same_file, shown
 
     terminal = Terminal(quiet, verbose, json)
     if output.suffix.lower() != ".safetensors":
         raise OutputError(f"cannot write {shown(output)}: a style code is a .safetensors file")
     for source in pictures:
-        if source.exists():
-            refuse_same_file(source, output)
+        refuse_same_file(source, output)
     check_target(output, overwrite=overwrite)
     stylizer = _stylizer(model, device, threads, terminal)
     pixels = _read_pictures(pictures, max_pixels, terminal)
@@ -250,7 +265,6 @@ def batch(
     from dataclasses import replace
 
     from stylize.batch import Job, plan_batch, run_batch
-    from stylize.errors import OutputError
     from stylize.images import Picture, shown
 
     terminal = Terminal(quiet, verbose, json)
@@ -309,7 +323,9 @@ def train(
     crop: Annotated[int, typer.Option(min=64, help="Side of the photo crops, a multiple of 16.")] = _OPTIONS.crop,
     style_crop: Annotated[int, typer.Option(min=64, help="Side of the style crops.")] = _OPTIONS.style_crop,
     rate: Annotated[float, typer.Option(help="Learning rate of encoder and generator.")] = _OPTIONS.rate,
-    discriminator_rate: Annotated[float, typer.Option(help="… of the discriminator.")] = _OPTIONS.discriminator_rate,
+    discriminator_rate: Annotated[
+        float, typer.Option(help="Learning rate of the discriminator.")
+    ] = _OPTIONS.discriminator_rate,
     decay: Annotated[float, typer.Option(help="Last part of the steps, with falling rates.")] = _OPTIONS.decay,
     perceptual: Annotated[str, typer.Option(help="Network of the losses: light or vgg19.")] = _OPTIONS.perceptual,
     layers: Annotated[int, typer.Option(min=1, max=5, help="Its layers for the style losses.")] = _OPTIONS.layers,
@@ -317,15 +333,17 @@ def train(
         float, typer.Option(help="Part of the steps after which the discriminator joins in.")
     ] = _OPTIONS.adversarial_start,
     lambda_adv: Annotated[float, typer.Option(help="Weight of the adversarial loss.")] = _LOSSES.adversarial,
-    lambda_content: Annotated[float, typer.Option(help="… of the content loss.")] = _LOSSES.content,
-    lambda_style: Annotated[float, typer.Option(help="… of the Gram matrices.")] = _LOSSES.style,
-    lambda_moments: Annotated[float, typer.Option(help="… of means and deviations.")] = _LOSSES.moments,
-    lambda_palette: Annotated[float, typer.Option(help="… of the colours.")] = _LOSSES.palette,
-    lambda_tv: Annotated[float, typer.Option(help="… of total variation.")] = _LOSSES.tv,
-    lambda_grid: Annotated[float, typer.Option(help="… of patterns from upsampling.")] = _LOSSES.grid,
-    lambda_code: Annotated[float, typer.Option(help="… of the code's reconstruction.")] = _LOSSES.code,
-    lambda_identity: Annotated[float, typer.Option(help="… of G(c, E(c)) ≈ c.")] = _LOSSES.identity,
-    seed: int = _OPTIONS.seed,
+    lambda_content: Annotated[float, typer.Option(help="Weight of the content loss.")] = _LOSSES.content,
+    lambda_style: Annotated[float, typer.Option(help="Weight of the Gram matrices.")] = _LOSSES.style,
+    lambda_moments: Annotated[float, typer.Option(help="Weight of means and deviations.")] = _LOSSES.moments,
+    lambda_palette: Annotated[float, typer.Option(help="Weight of the colours.")] = _LOSSES.palette,
+    lambda_tv: Annotated[float, typer.Option(help="Weight of total variation.")] = _LOSSES.tv,
+    lambda_grid: Annotated[float, typer.Option(help="Weight of patterns from upsampling.")] = _LOSSES.grid,
+    lambda_code: Annotated[float, typer.Option(help="Weight of the code's reconstruction.")] = _LOSSES.code,
+    lambda_identity: Annotated[
+        float, typer.Option(help="Weight of returning a photo from its own code.")
+    ] = _LOSSES.identity,
+    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _OPTIONS.seed,
     log_every: Annotated[int, typer.Option(min=1, help="Steps between lines of metrics.csv.")] = _OPTIONS.log_every,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = _OPTIONS.save_every,
     sample_every: Annotated[int, typer.Option(min=1, help="Steps between sample sheets.")] = _OPTIONS.sample_every,
@@ -339,6 +357,9 @@ def train(
     terminal = Terminal(quiet, verbose, json)
     if crop % 16:
         raise UsageError(f"--crop {crop} is not a multiple of 16")
+    for option, value in (("--rate", rate), ("--discriminator-rate", discriminator_rate)):
+        if not 0 < value < 1:
+            raise UsageError(f"{option} {value:g} is not between 0 and 1")
     if perceptual not in ("light", "vgg19"):
         raise UsageError(f"--perceptual {perceptual}: no such network", hint="light or vgg19")
     options = TrainingOptions(
@@ -381,12 +402,12 @@ def distill(
     content: ContentFolders,
     style: StyleFolders,
     output: Annotated[Path, typer.Option("--output", "-o", help="The network to write, NAME.safetensors.")],
-    steps: Annotated[int, typer.Option(min=1)] = 3000,
+    steps: Annotated[int, typer.Option(min=1, help="Steps.")] = 3000,
     max_time: MaxTime = None,
     crop: Annotated[int, typer.Option(min=64, help="Side of the crops.")] = 112,
     batch_size: Annotated[int, typer.Option(min=2, help="Crops per step.")] = 8,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 2e-3,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = 0,
     device: Device = "auto",
     threads: Threads = None,
     overwrite: Overwrite = False,
@@ -413,7 +434,9 @@ def distill(
 
 def main() -> None:
     """The entry point: run a command and turn whatever happens into a line and an exit code."""
-    sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _raise_stopped)
     try:
@@ -429,6 +452,9 @@ def main() -> None:
         sys.exit(0)
     except Exception as error:
         _debug_traceback()
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _show(OutputError("no space left to write to"))
+            sys.exit(OutputError.exit_code)
         _report_bug(error)
 
 

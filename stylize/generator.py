@@ -28,6 +28,7 @@ from torch.nn import functional
 from stylize.palette import apply_colour_map, colour_map, palette_of
 
 STRIDE = 16  # pixels per position of the coarsest layer: heights and widths must be multiples of it
+ROUNDING = 1e-4  # relative; smaller deviations of a single-precision convolution mean nothing
 CANVAS_EPSILON = 0.02  # the canvas is kept so far from black and white, where paint would not show
 EPSILON = 1e-3  # of the variance; a flat crop must not have its noise blown up
 
@@ -53,13 +54,6 @@ class Modulation(NamedTuple):
     mix: Tensor  # a, (S, K)
     scale: Tensor  # γ, (S, C); ones where the layer has no AdaIN
     shift: Tensor  # β, (S, C)
-
-
-class Statistics(NamedTuple):
-    """Mean and standard deviation of a layer's channels before AdaIN, each (C,)."""
-
-    mean: Tensor
-    std: Tensor
 
 
 def layers_of(widths: tuple[int, ...]) -> dict[str, Layer]:
@@ -141,14 +135,15 @@ class StyleConv(nn.Module):
         self.modulate = nn.Linear(code_size, layer.channels_out * (2 if layer.adain else 1))
         for kernel in self.weight:
             nn.init.kaiming_normal_(kernel, nonlinearity="relu")
-        if not layer.adain:
-            # ICNR (Aitken et al. 2017): the four phases of the pixel shuffle start out equal, without a 2-px grid.
-            with torch.no_grad():
-                self.weight.copy_(self.weight[:, ::4].repeat_interleave(4, dim=1) * 0.2)
         nn.init.normal_(self.mix.weight, std=0.3 / code_size**0.5)
         nn.init.constant_(self.mix.bias, bank**-0.5)
         nn.init.normal_(self.modulate.weight, std=0.3 / code_size**0.5)
         nn.init.zeros_(self.modulate.bias)
+        if not layer.adain:
+            # ICNR (Aitken et al. 2017): the four phases of the pixel shuffle start out equal, without a 2-px grid.
+            with torch.no_grad():
+                self.weight.copy_(self.weight[:, ::4].repeat_interleave(4, dim=1) * 0.2)
+                self.modulate.weight.copy_(self.modulate.weight[::4].repeat_interleave(4, dim=0))
 
     def modulation(self, code: Tensor) -> Modulation:
         """The wishes of the codes (S, Z) for this layer."""
@@ -257,10 +252,12 @@ class Generator(nn.Module):
             y = functional.conv2d(x, weight, padding=1, stride=layer.stride)
             bias = shift[0].float()
             if layer.adain:
-                statistics = _inner_statistics(y, MARGIN // (layer.spacing * layer.stride))
-                gain = scale[0].float() / statistics.std
+                mean, var = _inner_statistics(y, MARGIN // (layer.spacing * layer.stride))
+                gain = scale[0].float() * (var + EPSILON).rsqrt()
+                # A plain photo has no deviation: what is measured is rounding, and must not be amplified.
+                gain = torch.where(var.sqrt() > ROUNDING * (1 + mean.abs()), gain, 0.0)
                 weight = weight * gain[:, None, None, None]
-                bias = bias - gain * statistics.mean
+                bias = bias - gain * mean
                 y = y * gain[:, None, None]
             y = y + bias[:, None, None]
             weights[name], biases[name] = weight, bias
@@ -270,10 +267,11 @@ class Generator(nn.Module):
         return FoldedGenerator(layers_of(self.widths), weights, biases, colours)
 
 
-def _inner_statistics(y: Tensor, margin: int) -> Statistics:
+def _inner_statistics(y: Tensor, margin: int) -> tuple[Tensor, Tensor]:
+    """Mean and variance (C,) of each channel over all windows (n, C, h, w) without their margins."""
     inner = y[..., margin:-margin, margin:-margin]
     var, mean = torch.var_mean(inner.transpose(0, 1).flatten(1), dim=1, correction=0)
-    return Statistics(mean, (var + EPSILON).sqrt())
+    return mean, var
 
 
 class FoldedGenerator:

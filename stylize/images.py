@@ -569,6 +569,25 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         )
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless it is there. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {shown(folder)}: {_reason(error)}") from error
+
+
+def refuse_same_file(source: Path, target: Path) -> None:
+    """A source is never written to, by whatever name: links, hard links, other case.
+
+    Raises:
+        OutputError: ``target`` is the file ``source``.
+    """
+    with suppress(OSError):  # either is missing: not the same
+        if os.path.samefile(source, target):
+            raise OutputError(f"output is the input {shown(source)}", hint="give another name by --output")
+
+
 def write_atomically(target: Path, data: bytes, *, overwrite: bool) -> None:
     """Write a file so that its name shows either all of it or what was there before, even after a crash.
 

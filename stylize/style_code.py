@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from stylize import __version__, tensor_file
-from stylize.errors import RefusedError
+from stylize.errors import RefusedError, UsageError
 from stylize.images import Pixels, shown, write_atomically
 
 FORMAT = "1"
@@ -56,7 +56,7 @@ class StyleCode:
             "modelspec.sai_model_spec": "1.0.1",
             "modelspec.architecture": "stylize-v1/style-code",
             "modelspec.implementation": "stylize",
-            "modelspec.title": self.title,
+            "modelspec.title": self.title.encode("utf-8", "backslashreplace").decode(),
             "modelspec.tags": "Style",
             "modelspec.hash_sha256": "0x" + tensor_file.content_hash(tensors),
             "stylize.format": FORMAT,
@@ -66,7 +66,10 @@ class StyleCode:
             "stylize.images": str(self.images),
         }
         if epoch := os.environ.get("SOURCE_DATE_EPOCH", "").strip():
-            metadata["modelspec.date"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(epoch)))
+            try:
+                metadata["modelspec.date"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(epoch)))
+            except (ValueError, OSError, OverflowError) as error:
+                raise UsageError(f"SOURCE_DATE_EPOCH={shown(epoch[:40])} is not a time in seconds") from error
         if self.thumbnail:
             metadata["modelspec.thumbnail"] = "data:image/jpeg;base64," + base64.b64encode(self.thumbnail).decode()
         return tensor_file.to_bytes(tensors, metadata)
@@ -93,10 +96,14 @@ class StyleCode:
         if metadata.get("stylize.format") != FORMAT:
             found = shown(metadata.get("stylize.format", "?")[:20])
             raise RefusedError(f"{what} has format {found}, this version reads {FORMAT}", hint="update stylize")
-        if set(tensors) != {"code", "palette"} or any(t.dtype != np.float32 or t.ndim != 1 for t in tensors.values()):
+        if set(tensors) != {"code", "palette"} or any(
+            t.dtype != np.float32 or t.ndim != 1 or not len(t) for t in tensors.values()
+        ):
             raise RefusedError(f"{what} does not hold exactly two vectors of 32-bit numbers, code and palette")
         if tensors["palette"].shape != (PALETTE,) or not _is_palette(tensors["palette"]):
             raise RefusedError(f"{what} does not hold a palette")
+        if metadata.get("modelspec.hash_sha256") != "0x" + tensor_file.content_hash(tensors):
+            raise RefusedError(f"{what} is damaged: its numbers do not have the hash that it states")
         model_hash = metadata.get("stylize.model_sha256", "")
         if len(model_hash) != 64 or not set(model_hash) <= set("0123456789abcdef"):
             raise RefusedError(f"{what} does not say which model it belongs to")

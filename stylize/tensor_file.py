@@ -88,7 +88,7 @@ def parse(raw: bytes, what: str) -> tuple[Tensors, dict[str, str]]:
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise RefusedError(f"{what}: metadata must be strings")
-    if any(not isinstance(entry, dict) or entry.get("dtype") not in _DTYPES for entry in header.values()):
+    if any(not isinstance(entry, dict) or str(entry.get("dtype")) not in _DTYPES for entry in header.values()):
         raise RefusedError(f"{what}: a tensor has an unknown type")
     try:
         tensors = safetensors.numpy.load(raw)

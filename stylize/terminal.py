@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from stylize.errors import OutputError
+
 SECONDS_BETWEEN_LINES = 10.0
 Advance = Callable[[int, str], None]  # steps done in all, a note
 
@@ -37,10 +39,15 @@ class Terminal:
         if self.json:
             text = json.dumps({"schema": 1, **fields}, ensure_ascii=True)
         try:
-            print(text, flush=True)
-        except UnicodeEncodeError:  # a name that is no valid text: give back its very bytes
-            sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
-            sys.stdout.flush()
+            try:
+                print(text, flush=True)
+            except UnicodeEncodeError:  # a name that is no valid text: give back its very bytes
+                sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
+                sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"cannot write to stdout: {(error.strerror or '').lower()}") from error
 
     def warn(self, message: str) -> None:
         """Something the user should know, though all went on."""

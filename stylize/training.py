@@ -44,7 +44,7 @@ from stylize.data import PictureFolders, batches, content_crop, step_random, sty
 from stylize.device import channels_last, keep_freed_memory
 from stylize.discriminator import Discriminator
 from stylize.errors import OutputError, TrainingError
-from stylize.images import shown, write_atomically
+from stylize.images import make_folder, shown, write_atomically
 from stylize.options import TrainingOptions
 from stylize.palette import palette_of
 from stylize.perceptual import PerceptualNetwork, feature_statistics, load_vgg19
@@ -189,7 +189,7 @@ def train(
     perceptual = _perceptual(options, state, draw)
 
     for folder in (checkpoints, output / "samples"):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     config = {"contents": [p.name for p in contents], "styles": [p.name for p in styles], **asdict(options)}
     write_atomically(output / "config.json", json.dumps(config, indent=1).encode(), overwrite=True)
 

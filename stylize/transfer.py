@@ -24,11 +24,12 @@ from stylize.checkpoint import Model, default_model, load_model
 from stylize.device import keep_freed_memory, memory_guard, pick_device, pick_precision
 from stylize.errors import RefusedError, StylizeError, UsageError
 from stylize.generator import MARGIN, STRIDE, FoldedGenerator
-from stylize.images import Pixels, read_image
+from stylize.images import Pixels, shown
 from stylize.style_code import StyleCode, make_thumbnail
 
 WHOLE_PROXY = 1_000_000  # pixels: smaller photos are their own proxy
 PROXY_GRID, PROXY_WINDOW = 3, 256  # of larger ones: a grid of 3×3 windows of 256×256 pixels
+SMALL_SIDE = 64  # pixels: smaller photos are computed in single precision
 DEFAULT_TILE = 2048  # pixels; needs about half a gigabyte
 STYLE_SHORT_SIDE = (256, 512)  # pixels: style pictures are brought between these
 STYLE_LONG_SIDE = 1536
@@ -62,7 +63,7 @@ class Stylizer:
         if not pictures:
             raise UsageError("a style needs at least one picture")
         # Sums of floats depend on their order: a fixed one makes equal sets give equal bytes.
-        ordered = sorted(pictures, key=lambda p: hashlib.sha256(p.tobytes()).digest())
+        ordered = sorted(pictures, key=lambda p: (p.shape, hashlib.sha256(p.tobytes()).digest()))
         codes, palettes = zip(*[self._encode(p) for p in ordered], strict=True)
         return StyleCode(
             code=_mean_code(codes).cpu().numpy(),
@@ -125,7 +126,7 @@ class Stylizer:
         """Refuse a code that another model made: its numbers mean nothing here."""
         if style.model_hash != self.model.hash or style.code.shape != (self.model.sizes.code,):
             raise RefusedError(
-                f"style {style.title} was made for model {style.model_hash[:8]}, this is {self.model.hash[:8]}",
+                f"style {shown(style.title)} was made for model {style.model_hash[:8]}, this is {self.model.hash[:8]}",
                 hint="encode it again, or name its model by --model",
             )
 
@@ -151,7 +152,8 @@ class Stylizer:
     def _run_tiles(self, folded: FoldedGenerator, photo: Pixels, tile: int) -> Pixels:
         """The folded generator over the whole photo, at most ``tile``² pixels at a time."""
         height, width = photo.shape[:2]
-        fast = folded.to(self.precision)
+        # Statistics over a few positions are delicate, and a small photo is quick in any precision.
+        fast = folded.to(self.precision if min(height, width) >= SMALL_SIDE else torch.float32)
         output = np.empty_like(photo)
         tile_h, tile_w = _even_tile(height, tile), _even_tile(width, tile)
         for top in range(0, height, tile_h):
@@ -167,11 +169,6 @@ class Stylizer:
                 bottom, right = min(top + tile_h, height), min(left + tile_w, width)
                 output[top:bottom, left:right] = pixels[: bottom - top, : right - left]
         return output
-
-
-def read_pictures(paths: Sequence[Path], max_pixels: int) -> list[Pixels]:
-    """Decode pictures; raises InputError for the first that cannot be."""
-    return [read_image(path, max_pixels=max_pixels).pixels for path in paths]
 
 
 def keep_color(photo: Pixels, stylised: Pixels) -> Pixels:

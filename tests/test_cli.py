@@ -1,0 +1,909 @@
+"""The command line: exit codes, what goes to which stream, what is written and above all what is not.
+
+Most tests call :func:`stylize.cli.main` in this process; a process of its own, three seconds each, is started only for
+pipes, signals, environments and what gets imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pytest
+import torch
+import typer
+from conftest import MakePicture, WritePicture
+from PIL import Image
+
+from stylize import cli, errors
+from stylize.checkpoint import packaged
+from stylize.style_code import StyleCode
+
+README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+STYLIZE = (sys.executable, "-m", "stylize")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended and what it said."""
+
+    code: int
+    stdout: bytes
+    stderr: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.stdout.decode().splitlines()
+
+
+class Run(Protocol):
+    def __call__(self, *arguments: object, stdin: bytes = b"") -> Result: ...
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> Iterator[Run]:
+    """``run("transfer", "photo.png", ..., stdin=b"")``: a command in this process, in an empty folder, tiny model."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STYLIZE_MODEL", str(tiny_model))
+    monkeypatch.setenv(cli.DEBUG_VARIABLE, "")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # crash logs
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    threads = torch.get_num_threads()
+
+    def run(*arguments: object, stdin: bytes = b"") -> Result:
+        monkeypatch.setattr(sys, "argv", ["stylize", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        stdout, stderr = capsysbinary.readouterr()
+        return Result(int(end.value.code or 0), stdout, stderr.decode())
+
+    yield run
+    torch.set_num_threads(threads)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def photo(tmp_path: Path, write_picture: WritePicture, make_picture: MakePicture) -> Path:
+    """``photo.png``, 45×60 pixels, in the working folder."""
+    return write_picture(tmp_path / "photo.png", make_picture(45, 60, seed=1))
+
+
+@pytest.fixture
+def style(tmp_path: Path, write_picture: WritePicture) -> Path:
+    """``style.png`` in the working folder."""
+    return write_picture(tmp_path / "style.png", seed=100)
+
+
+@pytest.fixture
+def environment(tiny_model: Path) -> dict[str, str]:
+    """The environment for commands in their own process."""
+    return {**os.environ, "STYLIZE_MODEL": str(tiny_model), "OMP_NUM_THREADS": "1"}
+
+
+def content(folder: Path) -> dict[str, str]:
+    """Every file below a folder and the hash of what is in it."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def assert_refused(result: Result, code: int, *words: str) -> None:
+    """Exit code, one ``error:`` line, at most one ``hint:`` line, and nothing on stdout."""
+    lines = result.stderr.splitlines()
+    assert result.code == code, result.stderr
+    assert result.stdout == b""
+    assert [line.split(":")[0] for line in lines] == ["error", "hint"][: len(lines)]
+    for word in words:
+        assert word in result.stderr
+
+
+def assert_usage_error(result: Result, *words: str) -> None:
+    assert result.code == 2, result.stderr
+    assert result.stdout == b""
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in " ".join(result.stderr.split())
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+# Help and documentation
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """Everything up to the work itself must answer at once: torch alone takes seconds."""
+    program = """
+import sys
+heavy = ("torch", "numpy", "PIL", "safetensors")
+sys.modules.update(dict.fromkeys(heavy))  # None: importing them raises
+from stylize.cli import main
+for arguments in (["--help"], *([command, "--help"] for command in sys.argv[1:]), ["transfer"], ["nonsense"]):
+    sys.argv = ["stylize", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        print(end.code, file=sys.stderr)
+"""
+    command = [sys.executable, "-c", program, *COMMANDS]
+    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True)
+    codes = [line for line in result.stderr.splitlines() if line.isdigit()]
+    assert codes == ["0"] * (1 + len(COMMANDS)) + ["2", "2"], result.stderr
+    assert all(name in result.stdout for name in COMMANDS)
+
+
+def test_the_entry_point_is_main() -> None:
+    (entry,) = importlib.metadata.entry_points(group="console_scripts", name="stylize")
+    assert entry.load().__module__ == "stylize.cli"
+    assert entry.value == "stylize.cli:main"
+
+
+def test_every_command_says_what_it_does() -> None:
+    for name, command in COMMANDS.items():
+        assert command.help, name
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_common_options_mean_the_same_everywhere(command: str) -> None:
+    by_name = {option: parameter for parameter in COMMANDS[command].params for option in parameter.opts}
+    for short, long in {
+        "-s": "--style",
+        "-o": "--output",
+        "-f": "--overwrite",
+        "-q": "--quiet",
+        "-v": "--verbose",
+    }.items():
+        assert by_name.get(short) is by_name.get(long)
+
+
+def readme_calls() -> list[tuple[str, str]]:
+    """(command, the rest of the line) of every call of stylize in the README's shell blocks."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    calls = re.findall(r"(?:^|[\s/])stylize ([a-z-]+)([^|&>#\n]*)", "\n".join(blocks), re.MULTILINE)
+    assert calls
+    return calls
+
+
+def options_of(command: str) -> set[str]:
+    return {option for parameter in COMMANDS[command].params for option in parameter.opts if option.startswith("-")}
+
+
+def test_the_readme_shows_every_command_and_no_other() -> None:
+    assert {command for command, _ in readme_calls()} == set(COMMANDS)
+
+
+def test_every_option_in_the_readme_exists() -> None:
+    for command, rest in readme_calls():
+        assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest)) <= options_of(command), f"stylize {command}{rest}"
+    anywhere = set().union(*map(options_of, COMMANDS))
+    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", prose)) <= anywhere
+
+
+def test_the_readme_lists_every_exit_code() -> None:
+    listed = {int(code) for row in re.findall(r"^\| ([0-9, ]+) \|", README, re.MULTILINE) for code in row.split(",")}
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    assert listed == {0, 70, 130, 143} | {kind.exit_code for kind in kinds}
+
+
+def test_no_arguments_shows_the_help(run: Run) -> None:
+    result = run()
+    assert "Usage" in result.stdout.decode() + result.stderr
+    assert result.code in (0, 2)  # which of them is typer's choice
+
+
+# transfer: what it writes
+
+
+def test_picture_and_code_give_the_same_bytes(run: Run, photo: Path, style: Path) -> None:
+    assert run("encode-style", style, "-o", "code.safetensors").code == 0
+    assert run("transfer", photo, "-s", style, "-o", "by-picture.png").code == 0
+    style.unlink()
+    assert run("transfer", photo, "-s", "code.safetensors", "-o", "by-code.png").code == 0
+    assert Path("by-code.png").read_bytes() == Path("by-picture.png").read_bytes()
+    assert (pixels(Path("by-code.png")) != pixels(photo)).any()
+
+
+@pytest.mark.parametrize(("suffix", "format"), [("jpg", "JPEG"), ("png", "PNG"), ("webp", "WEBP"), ("tif", "TIFF")])
+@pytest.mark.parametrize("size", [(17, 33), (1, 1)])
+def test_size_and_format_are_kept(
+    run: Run, style: Path, write_picture: WritePicture, make_picture: MakePicture, suffix: str, format: str, size: Any
+) -> None:
+    photo = write_picture(Path(f"photo.{suffix}").absolute(), make_picture(*size))
+    result = run("transfer", photo, "-s", style)
+    assert (result.code, result.lines) == (0, [str(photo.with_name(f"photo_style.{suffix}"))])
+    with Image.open(result.lines[0]) as image:
+        assert (image.size, image.format) == (size[::-1], format)
+
+
+def test_the_default_output_lies_beside_the_photo(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    os.chdir(elsewhere)
+    result = run("transfer", "../photo.png", "--style", "../style.png")
+    assert (result.code, result.lines, result.stderr) == (0, ["../photo_style.png"], "")
+    assert sorted(content(tmp_path)) == ["photo.png", "photo_style.png", "style.png"]
+
+
+def test_the_style_names_the_output(run: Run, photo: Path, style: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "my drawings"
+    folder.mkdir()
+    style.rename(folder / "1.png")
+    assert run("transfer", photo, "-s", "my drawings/").lines == [str(photo.with_name("photo_my-drawings.png"))]
+    assert run("transfer", photo, "-s", folder / "1.png", "-s", photo).lines == [
+        str(photo.with_name("photo_styles.png"))
+    ]
+
+
+def test_the_suffix_chooses_the_format(run: Run, photo: Path, style: Path) -> None:
+    assert run("transfer", photo, "-s", style, "-o", "out.JPG", "--quality", 50).code == 0
+    assert run("transfer", photo, "-s", style, "-o", "fine.jpg", "--quality", 95).code == 0
+    assert run("transfer", photo, "-s", style, "--format", "webp").lines == [str(photo.with_name("photo_style.webp"))]
+    with Image.open("out.JPG") as image, Image.open("photo_style.webp") as other:
+        assert (image.format, other.format) == ("JPEG", "WEBP")
+    assert Path("out.JPG").stat().st_size < Path("fine.jpg").stat().st_size
+
+
+def test_strength_and_colour_reach_the_network(run: Run, photo: Path, style: Path) -> None:
+    for name, *options in [
+        ("full",),
+        ("zero", "--strength", 0),
+        ("half", "--strength", 0.5),
+        ("hues", "--preserve-color"),
+    ]:
+        assert run("transfer", photo, "-s", style, "-o", f"{name}.png", *options).code == 0
+    full, zero, half, hues = (pixels(Path(f"{name}.png")) for name in ("full", "zero", "half", "hues"))
+    assert (zero == pixels(photo)).all()
+    assert len({image.tobytes() for image in (full, zero, half, hues)}) == 4
+
+
+def test_tiles_do_not_show(run: Run, photo: Path, style: Path) -> None:
+    assert run("transfer", photo, "-s", style, "-o", "tiles.png", "--tile", 16).code == 0
+    assert run("transfer", photo, "-s", style, "-o", "whole.png").code == 0
+    assert np.abs(pixels(Path("tiles.png")).astype(int) - pixels(Path("whole.png"))).max() <= 1
+
+
+def test_alpha_is_kept(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    image = Image.open(photo)
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    image.save(tmp_path / "alpha.png")
+    assert run("transfer", "alpha.png", "-s", style).code == 0
+    assert (pixels(Path("alpha_style.png"))[..., 3] == np.asarray(image)[..., 3]).all()
+    result = run("transfer", "alpha.png", "-s", style, "-o", "out.jpg")
+    assert result.code == 0
+    assert result.stderr == "warning: alpha.png: JPEG cannot hold transparency: laid on white\n"
+
+
+def test_grey_and_16_bit_photos(run: Run, tmp_path: Path, photo: Path, style: Path, make_picture: MakePicture) -> None:
+    grey = make_picture(45, 60, seed=1)[..., 1]
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    assert run("transfer", "grey.png", "-s", style).stderr == ""
+    assert run("transfer", "deep.png", "-s", style).stderr == "warning: deep.png: 16-bit colour read as 8-bit\n"
+    assert run("transfer", "deep.png", "-s", style, "-f", "--quiet").stderr == ""
+    assert (pixels(Path("grey_style.png")) == pixels(Path("deep_style.png"))).all()
+
+
+# transfer: what it must never touch
+
+
+def test_nothing_is_overwritten(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    for name in ("out.png", "photo_style.png"):
+        (tmp_path / name).write_text("precious")
+    before = content(tmp_path)
+    assert_refused(run("transfer", photo, "-s", style, "-o", "out.png"), 4, "out.png exists", "--overwrite")
+    assert_refused(run("transfer", photo, "-s", style), 4, "photo_style.png exists", "--overwrite")
+    assert content(tmp_path) == before
+    result = run("transfer", photo, "-s", style, "-o", "out.png", "--overwrite")
+    assert (result.code, result.lines) == (0, ["out.png"])
+    assert pixels(tmp_path / "out.png").shape == (45, 60, 3)
+
+
+@pytest.mark.parametrize("way", ["same path", "other path", "symbolic link", "hard link"])
+@pytest.mark.parametrize("what", ["photo", "style"])
+def test_the_output_is_never_an_input(run: Run, tmp_path: Path, photo: Path, style: Path, way: str, what: str) -> None:
+    source = {"photo": photo, "style": style}[what]
+    output = source
+    if way == "other path":
+        output = tmp_path / ".." / tmp_path.name / source.name
+    elif way != "same path":
+        output = tmp_path / "link.png"
+        (output.symlink_to if way == "symbolic link" else output.hardlink_to)(source)
+    before = content(tmp_path)
+    result = run("transfer", photo, "-s", style, "-o", output, "--overwrite")
+    assert_refused(result, 4, f"output is the input {source}")
+    assert content(tmp_path) == before
+
+
+def test_the_photos_own_folder_as_output(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    before = content(tmp_path)
+    assert_refused(run("transfer", photo, "-s", style, "-o", f"{tmp_path}/", "-f"), 4, "output is the input")
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("output", ["out.xyz", "out", "out.png/", "missing/out.png", "out.safetensors"])
+def test_outputs_that_cannot_be_written(run: Run, tmp_path: Path, photo: Path, style: Path, output: str) -> None:
+    if output.endswith("/"):
+        (tmp_path / output).write_text("a file")
+        output = output.rstrip("/") + "/photo.png"
+    before = content(tmp_path)
+    assert_refused(run("transfer", photo, "-s", style, "-o", output), 4, "cannot write")
+    assert content(tmp_path) == before
+
+
+# transfer: what it refuses
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("phoot.png", "cannot read phoot.png: no such file\nhint: did you mean photo.png"),
+        ("notes.png", "cannot read notes.png: not an image"),
+        ("cut.png", "cannot read cut.png: file is truncated"),
+        ("empty.png", "cannot read empty.png: file is empty"),
+        ("folder.png", "cannot read folder.png: "),
+        ("huge.png", "cannot read huge.png: 60x45 pixels is over the limit"),
+    ],
+)
+@pytest.mark.parametrize("role", ["photo", "style"])
+def test_unreadable_pictures(
+    run: Run, tmp_path: Path, photo: Path, style: Path, name: str, message: str, role: str
+) -> None:
+    (tmp_path / "notes.png").write_text("dear diary")
+    (tmp_path / "cut.png").write_bytes(photo.read_bytes()[:700])
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "huge.png").write_bytes(photo.read_bytes())
+    options: list[object] = ["-o", "out.png"]
+    if name == "huge.png":
+        Image.new("RGB", (9, 9)).save(photo)
+        Image.new("RGB", (9, 9)).save(style)
+        options += ["--max-pixels", 2000]
+    if role == "style" and name == "folder.png":
+        message = "no readable pictures in folder.png"
+    before = content(tmp_path)
+    arguments = (name, "-s", style.name) if role == "photo" else (photo.name, "-s", name)
+    assert_refused(run("transfer", *arguments, *options), 1, message)
+    assert content(tmp_path) == before
+
+
+def test_styles_that_are_refused(
+    run: Run, tmp_path: Path, photo: Path, tiny_model: Path, style_code: StyleCode
+) -> None:
+    (tmp_path / "torch.pth").write_bytes(b"PK\x03\x04 a pickle in a zip")
+    (tmp_path / "cut.safetensors").write_bytes(style_code.to_bytes()[:-3])
+    (tmp_path / "text.safetensors").write_text("dear diary")
+    (tmp_path / "model.safetensors").write_bytes(tiny_model.read_bytes())
+    replace(style_code, model_hash="0" * 64).save(tmp_path / "other.safetensors")
+    before = content(tmp_path)
+    for name, *words in [
+        ("torch.pth", "pickle", ".safetensors only"),
+        ("cut.safetensors", "cut.safetensors is damaged"),
+        ("text.safetensors", "not a safetensors file"),
+        ("model.safetensors", "not a style code but model"),
+        ("other.safetensors", "was made for model 00000000", "--model"),
+    ]:
+        assert_refused(run("transfer", photo, "-s", name, "-o", "out.png"), 3, *words)
+    assert content(tmp_path) == before
+
+
+def test_the_model(
+    run: Run, tmp_path: Path, photo: Path, style: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--model``, else STYLIZE_MODEL, else the packaged one."""
+    assert run("encode-style", style, "-o", "tiny.safetensors").code == 0
+    assert_refused(run("transfer", photo, "-s", style, "--model", "none.safetensors"), 1, "no such file")
+    assert_refused(run("transfer", photo, "-s", style, "--model", "tiny.safetensors"), 3, "not a model")
+    assert_refused(run("transfer", photo, "-s", style, "--model", photo), 3, "not a safetensors file")
+    monkeypatch.setenv("STYLIZE_MODEL", str(tmp_path / "nowhere.safetensors"))
+    assert_refused(run("transfer", photo, "-s", style), 1, "nowhere.safetensors")
+    assert run("transfer", photo, "-s", "tiny.safetensors", "--model", tiny_model).code == 0
+    monkeypatch.setenv("STYLIZE_MODEL", "")
+    assert_refused(run("transfer", photo, "-s", "tiny.safetensors", "-f"), 3, "was made for model")
+
+
+def test_several_styles(run: Run, photo: Path, style: Path, code_file: Path) -> None:
+    assert_refused(run("transfer", photo, "-s", code_file, "-s", style), 2, "one style code, or several pictures")
+    assert run("transfer", photo, "-s", style, "-s", photo, "-o", "one.png").code == 0
+    assert run("transfer", photo, "-s", photo, "-s", style, "-o", "other.png").code == 0
+    assert Path("one.png").read_bytes() == Path("other.png").read_bytes()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_missing_gpu(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    before = content(tmp_path)
+    assert_refused(run("transfer", photo, "-s", style, "--device", "cuda"), 5, "--device cuda", "hint: --device auto")
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("device", ["gpu", "CPU", "", "meta"])
+def test_unknown_devices(run: Run, photo: Path, style: Path, device: str) -> None:
+    assert_refused(run("transfer", photo, "-s", style, "--device", device), 2, "no device", "auto, cpu")
+
+
+@pytest.mark.parametrize("strength", ["-0.1", "1.01", "nan", "inf"])
+@pytest.mark.parametrize("command", ["transfer", "batch"])
+def test_strength_out_of_range(run: Run, photo: Path, style: Path, command: str, strength: str) -> None:
+    result = run(command, photo, "-s", style, "-o", "out/", "--strength", strength)
+    assert_refused(result, 2, f"--strength {strength} is not between 0 and 1")
+    assert not Path("out/photo.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["transfer", "photo.png", "-s", "style.png", "--stregth", "1"], ["--stregth", "--strength"]),
+        (["transfr", "photo.png"], ["transfr", "transfer"]),
+        (["transfer", "photo.png"], ["--style"]),
+        (["transfer", "-s", "style.png"], ["PHOTO"]),
+        (["transfer", "photo.png", "-s", "style.png", "--strength", "much"], ["--strength"]),
+        (["transfer", "photo.png", "-s", "style.png", "--threads", "0"], ["--threads"]),
+        (["transfer", "photo.png", "-s", "style.png", "--tile", "0"], ["--tile"]),
+        (["transfer", "photo.png", "-s", "style.png", "--quality", "101"], ["--quality"]),
+        (["batch", "photo.png", "-s", "style.png"], ["--output"]),
+        (["encode-style", "style.png"], ["--output"]),
+        (["train", "--content", ".", "--style", ".", "-o", "run", "--steps", "0"], ["--steps"]),
+        (["train", "--content", ".", "--style", ".", "-o", "run", "--max-time", "soon"], ["--max-time", "6h"]),
+        (["train", "--content", ".", "--style", ".", "-o", "run", "--crop", "65"], ["--crop", "16"]),
+        (["train", "--content", ".", "--style", ".", "-o", "run", "--perceptual", "resnet"], ["resnet", "vgg19"]),
+    ],
+)
+def test_wrong_usage(
+    run: Run, tmp_path: Path, photo: Path, style: Path, arguments: list[str], words: list[str]
+) -> None:
+    before = content(tmp_path)
+    assert_usage_error(run(*arguments), *words)
+    assert content(tmp_path) == before
+    assert not Path("run").exists()
+
+
+# transfer: several photos, streams
+
+
+def test_several_photos_into_a_folder(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    (tmp_path / "second.jpg").write_bytes(photo.read_bytes())  # a PNG by content
+    assert_refused(run("transfer", photo, "second.jpg", "-s", style, "-o", "new"), 2, "2 photos need a folder")
+    assert not (tmp_path / "new").exists()
+    result = run("transfer", photo, "second.jpg", "-s", style, "-o", "new/")
+    assert (result.code, result.lines) == (0, ["new/photo.png", "new/second.png"])
+    assert run("transfer", photo, "-s", style, "-o", "new", "-f").lines == ["new/photo.png"]
+    assert (tmp_path / "new/photo.png").read_bytes() == (tmp_path / "new/second.png").read_bytes()
+
+
+def test_a_bad_photo_among_several(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(photo.read_bytes()[:700])
+    result = run("transfer", "bad.png", photo, "gone.png", style, "-s", style, "-o", "out/")
+    assert result.code == 1
+    assert result.lines == ["out/photo.png", "out/style.png"]
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert errors == [
+        "error: cannot read bad.png: file is truncated",
+        "error: cannot read gone.png: no such file",
+    ]
+
+
+def test_stdin_to_stdout(photo: Path, style: Path, environment: dict[str, str]) -> None:
+    """In a process of its own: stdout is bytes of the picture and nothing else, warnings go to stderr."""
+    image = Image.open(photo).convert("RGBA")
+    image.putpixel((0, 0), (0, 0, 0, 0))
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    command = [*STYLIZE, "transfer", "-", "--style", style, "--format", "jpg"]
+    result = subprocess.run(command, input=stream.getvalue(), capture_output=True, env=environment, cwd=style.parent)
+    assert result.returncode == 0
+    assert result.stderr == b"warning: -: JPEG cannot hold transparency: laid on white\n"
+    with Image.open(io.BytesIO(result.stdout)) as written:
+        written.load()
+        assert (written.format, written.size) == ("JPEG", (60, 45))
+    assert result.stdout.endswith(b"\xff\xd9")
+    assert sorted(content(style.parent)) == ["photo.png", "style.png"]
+
+
+def test_streams_give_what_files_give(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    raw = photo.read_bytes()
+    assert run("transfer", photo, "-s", style, "-o", "file.png").code == 0
+    expected = (tmp_path / "file.png").read_bytes()
+    assert run("transfer", "-", "-s", style, stdin=raw) == Result(0, expected, "")
+    assert run("transfer", photo, "-s", style, "-o", "-") == Result(0, expected, "")
+    assert run("transfer", photo, "-s", style, "-o", "-", "--json") == Result(0, expected, "")
+    assert run("transfer", "-", "-s", style, "-o", "out.png", stdin=raw).lines == ["out.png"]
+    assert run("transfer", "-", "-s", style, "-o", "out/", stdin=raw).lines == ["out/stdin.png"]
+    assert (tmp_path / "out.png").read_bytes() == (tmp_path / "out/stdin.png").read_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"), [(b"", "it is empty"), (b"hello", "not an image"), (b"\x89PNG\r\n\x1a\n", "damaged")]
+)
+def test_bad_stdin(run: Run, style: Path, raw: bytes, message: str) -> None:
+    assert_refused(run("transfer", "-", "-s", style, stdin=raw), 1, "cannot read <stdin>", message)
+
+
+def test_stdin_holds_one_photo_and_stdout_too(run: Run, photo: Path, style: Path) -> None:
+    assert_refused(run("transfer", "-", "-", "-s", style, "-o", "out/"), 2, "stdin holds one photo")
+    assert_refused(run("transfer", photo, style, "-s", style, "-o", "-"), 2, "2 photos need a folder")
+
+
+def test_no_bytes_to_a_terminal(run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert_refused(run("transfer", photo, "-s", style, "-o", "-"), 2, "will not write image bytes to a terminal")
+
+
+# Names
+
+
+NAMES = [
+    "two words.png",
+    "-dash.png",
+    "new\nline.png",
+    "😀 é.png",
+    "x.y.z.png",
+    "no-suffix",
+    "LOUD.PNG",
+    "[bold]%s{0}.png",
+]
+
+
+def test_strange_names(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    for name in NAMES:
+        (tmp_path / name).write_bytes(photo.read_bytes())
+    result = run("transfer", "-s", style, "-o", "out/", "--json", "--", *NAMES)
+    assert result.code == 0, result.stderr
+    outputs = [name if "suffix" not in name else "no-suffix.png" for name in NAMES]
+    assert [json.loads(line)["output"] for line in result.lines] == [f"out/{name}" for name in outputs]
+    assert len(set(content(tmp_path / "out").values())) == 1
+
+
+def test_strange_names_of_styles(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    for name in ("two words.png", "a/../b.png", "..png", "-.png"):
+        path = tmp_path / Path(name).name
+        path.write_bytes(style.read_bytes())
+        (output,) = run("transfer", "photo.png", f"--style={path}", "-f").lines
+        assert Path(output).parent == Path()
+        assert re.fullmatch(r"photo_[\w.-]*\w\.png", output)
+
+
+def test_errors_show_strange_names_safely(run: Run, style: Path) -> None:
+    result = run("transfer", "red\x1b[31m\nnew.png", "-s", style)
+    assert_refused(result, 1, r"cannot read red\x1b[31m\nnew.png")
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names are Unicode there")
+def test_any_locale_and_no_home(photo: Path, style: Path, environment: dict[str, str]) -> None:
+    """Names that are no text, no UTF-8 anywhere, no HOME: photos are done and named by their very bytes."""
+    names = [b"\xff\xfe.png", "é😀.png".encode()]
+    for name in names:
+        Path(os.fsdecode(os.fsencode(photo.parent) + b"/" + name)).write_bytes(photo.read_bytes())
+    environment |= {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "PYTHONIOENCODING"):
+        environment.pop(name, None)
+    command = [*STYLIZE, "transfer", *names, b"gone\xff.png", "-s", style.name]
+    result = subprocess.run(command, capture_output=True, env=environment, cwd=photo.parent)
+    assert result.stderr.startswith(b"error: cannot read gone\\udcff.png: no such file\n")
+    assert result.returncode == 1
+    outputs = [name.replace(b".png", b"_style.png") for name in names]
+    assert result.stdout.splitlines() == outputs
+    for name in outputs:
+        assert os.path.exists(os.path.join(os.fsencode(photo.parent), name))
+
+
+# What is said
+
+
+def test_json_lines(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    result = run("transfer", photo, style, "-s", style, "-o", "out/", "--json")
+    first, second = (json.loads(line) for line in result.lines)
+    seconds = (first.pop("seconds"), second.pop("seconds"))
+    assert all(isinstance(s, float) and s >= 0 for s in seconds)
+    assert first == {
+        "schema": 1,
+        "photo": str(photo),
+        "output": "out/photo.png",
+        "width": 60,
+        "height": 45,
+        "style": "style",
+    }
+    (encoded,) = (json.loads(line) for line in run("encode-style", style, "-o", "s.safetensors", "--json").lines)
+    assert (encoded["schema"], encoded["output"], encoded["title"], encoded["images"]) == (1, "s.safetensors", "s", 1)
+    (tmp_path / "bad.png").touch()
+    done = run("batch", photo, "bad.png", "-s", style, "-o", "many", "--json")
+    assert done.code == 1
+    records = [json.loads(line) for line in done.lines]
+    assert [(r["schema"], r["photo"], r["output"]) for r in records] == [
+        (1, str(photo), "many/photo.png"),
+        (1, "bad.png", "many/bad.png"),
+    ]
+    assert [r["status"] == "ok" for r in records] == [True, False]
+
+
+def test_quiet_and_verbose(run: Run, photo: Path, style: Path) -> None:
+    assert run("transfer", photo, "-s", style).stderr == ""
+    result = run("transfer", photo, "-s", style, "-f", "--verbose")
+    assert "device cpu" in result.stderr
+    assert "60x45 pixels" in result.stderr
+    assert len(result.lines) == 1
+    assert run("batch", photo, "-s", style, "-o", "out", "--quiet").stderr == ""
+    assert "no such file" in run("transfer", "gone.png", "-s", style, "--quiet").stderr
+
+
+# Stops and bugs
+
+
+def broken(*arguments: object, **options: object) -> None:
+    raise ZeroDivisionError("a number\nby nothing")
+
+
+def test_a_bug_is_one_line_and_a_log(
+    run: Run, tmp_path: Path, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stylize.transfer.Stylizer.transfer", broken)
+    result = run("transfer", photo, "-s", style)
+    assert_refused(result, 70, "a bug in stylize: ZeroDivisionError: a number by nothing", "please report it")
+    assert "Traceback" not in result.stderr
+    (log,) = re.findall(r"\S+\.log", result.stderr)
+    assert "Traceback" in Path(log).read_text()
+    Path(log).unlink()
+    assert sorted(content(tmp_path)) == ["photo.png", "style.png"]
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    assert_refused(run("transfer", photo, "-s", style), 70, "STYLIZE_DEBUG=1")
+
+
+@pytest.mark.parametrize("way", ["variable", "option"])
+def test_debugging_shows_tracebacks(
+    run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr("stylize.transfer.Stylizer.transfer", broken)
+    if way == "variable":
+        monkeypatch.setenv(cli.DEBUG_VARIABLE, "1")
+    result = run(*(["--debug"] if way == "option" else []), "transfer", photo, "-s", style)
+    assert result.code == 70
+    assert "Traceback" in result.stderr
+
+
+@pytest.mark.parametrize(("number", "command"), [(signal.SIGINT, "batch"), (signal.SIGTERM, "transfer")])
+def test_a_stop_leaves_whole_files_only(
+    tmp_path: Path, photo: Path, style: Path, environment: dict[str, str], number: signal.Signals, command: str
+) -> None:
+    photos = [tmp_path / "in" / f"{k:03}.png" for k in range(400)]
+    photos[0].parent.mkdir()
+    for path in photos:
+        path.hardlink_to(photo)
+    sources: Sequence[Path] = [tmp_path / "in"] if command == "batch" else photos
+    (tmp_path / "out").mkdir()
+    arguments = [*STYLIZE, command, *sources, "-s", style, "-o", tmp_path / "out"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it is at work
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (128 + number, b"")
+    written = list((tmp_path / "out").iterdir())
+    assert 0 < len(written) < len(photos)
+    assert not [path.name for path in written if path.name.startswith(".")]
+    assert {pixels(path).shape for path in written} == {(45, 60, 3)}
+    assert len(written) - 1 in (stdout.count(b"\n"), stdout.count(b"\n") + 1)
+
+
+def test_a_closed_pipe_ends_silently(tmp_path: Path, photo: Path, style: Path, environment: dict[str, str]) -> None:
+    """As in ``stylize transfer … | head -1``."""
+    photos = [tmp_path / f"{k:03}.png" for k in range(40)]
+    for path in photos:
+        path.hardlink_to(photo)
+    arguments = [*STYLIZE, "transfer", *photos, "-s", style, "-o", f"{tmp_path}/out/"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) in (0, 1)
+    written = list((tmp_path / "out").iterdir())
+    assert 0 < len(written) < len(photos)
+    assert not [path.name for path in written if path.name.startswith(".")]
+
+
+# encode-style
+
+
+@pytest.fixture
+def drawings(tmp_path: Path, write_picture: WritePicture) -> Path:
+    """A folder of two pictures, one of them in a folder of its own, and a text."""
+    write_picture(tmp_path / "drawings/1.png", seed=101)
+    write_picture(tmp_path / "drawings/more/2.jpg", seed=102)
+    (tmp_path / "drawings/readme.txt").write_text("not a picture")
+    return tmp_path / "drawings"
+
+
+def test_pictures_and_folders_in_any_order(run: Run, style: Path, drawings: Path) -> None:
+    result = run("encode-style", style, drawings, "-o", "one.safetensors", "--name", "Mine")
+    assert (result.code, result.lines, result.stderr) == (0, ["one.safetensors"], "")
+    orders = [[drawings, style], [drawings / "more", style, drawings / "1.png"]]
+    for sources in orders:
+        assert run("encode-style", *sources, "-o", "other.safetensors", "--name", "Mine", "-f").code == 0
+        assert Path("other.safetensors").read_bytes() == Path("one.safetensors").read_bytes()
+    code = StyleCode.load(Path("one.safetensors"))
+    assert (code.title, code.images) == ("Mine", 3)
+
+
+def test_titles_and_thumbnails(run: Run, style: Path) -> None:
+    assert run("encode-style", style, "-o", "mine.safetensors").code == 0
+    assert run("encode-style", style, "-o", "bare.safetensors", "--name", "Ölbild\n2", "--no-thumbnail").code == 0
+    mine, bare = StyleCode.load(Path("mine.safetensors")), StyleCode.load(Path("bare.safetensors"))
+    assert (mine.title, bare.title) == ("mine", "Ölbild\n2")
+    assert mine.thumbnail is not None
+    assert bare.thumbnail is None
+    assert (mine.code == bare.code).all()
+
+
+def test_a_code_says_nothing_about_where_it_comes_from(run: Run, tmp_path: Path, photo: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "taken in my secret garden"
+    folder = tmp_path / "secret-folder"
+    folder.mkdir()
+    Image.open(photo).save(folder / "secret-name.jpg", exif=exif)
+    assert run("encode-style", folder, "-o", "mine.safetensors").code == 0
+    raw = Path("mine.safetensors").read_bytes()
+    assert b"secret" not in raw
+    assert tmp_path.name.encode() not in raw
+
+
+def test_bad_pictures_in_a_folder_are_left_out(run: Run, tmp_path: Path, drawings: Path, style: Path) -> None:
+    assert run("encode-style", drawings, "-o", "good.safetensors", "--name", "x").code == 0
+    (drawings / "bad.png").write_text("x")
+    result = run("encode-style", drawings, "-o", "all.safetensors", "--name", "x")
+    assert result.code == 0
+    assert re.fullmatch(r"warning: cannot read \S+/bad\.png: [^\n]*; left out\n", result.stderr)
+    assert Path("all.safetensors").read_bytes() == Path("good.safetensors").read_bytes()
+    assert_refused(run("encode-style", style, drawings / "bad.png", "-o", "no.safetensors"), 1, "bad.png")
+    (tmp_path / "empty").mkdir()
+    assert_refused(run("encode-style", "empty", "-o", "no.safetensors"), 1, "no readable pictures in empty")
+    assert not Path("no.safetensors").exists()
+
+
+def test_codes_are_not_overwritten(run: Run, tmp_path: Path, style: Path) -> None:
+    Path("old.safetensors").write_text("precious")
+    before = content(tmp_path)
+    assert_refused(run("encode-style", style, "-o", "old.safetensors"), 4, "old.safetensors exists", "--overwrite")
+    assert_refused(run("encode-style", style, "-o", "style.png", "-f"), 4, ".safetensors")
+    assert_refused(run("encode-style", style, "-o", "mine"), 4, ".safetensors")
+    assert_refused(run("encode-style", style, "-o", "missing/mine.safetensors"), 4, "no folder missing")
+    assert content(tmp_path) == before
+    assert run("encode-style", style, "-o", "old.safetensors", "--overwrite").code == 0
+    assert StyleCode.load(Path("old.safetensors")).images == 1
+
+
+# batch
+
+
+@pytest.fixture
+def tree(tmp_path: Path, photo: Path, style: Path, write_picture: WritePicture, make_picture: MakePicture) -> Path:
+    """Three good photos, two bad ones, and two files that are no photos."""
+    root = tmp_path / "tree"
+    write_picture(root / "a.png", make_picture(30, 40, 1))
+    write_picture(root / "sub/b.jpg", make_picture(40, 30, 2))
+    write_picture(root / "sub/deep/c.webp", make_picture(33, 35, 3))
+    (root / "sub/cut.png").write_bytes((root / "a.png").read_bytes()[:700])
+    (root / "notes.png").write_text("dear diary")
+    (root / "readme.txt").write_text("dear reader")
+    (root / ".DS_Store").write_text("")
+    return root
+
+
+def test_a_batch_from_end_to_end(run: Run, tmp_path: Path, tree: Path, style: Path) -> None:
+    before = content(tree)
+    result = run("batch", "tree", "-s", style, "-o", "out")
+    assert result.code == 1
+    assert sorted(result.lines) == ["out/a.png", "out/sub/b.jpg", "out/sub/deep/c.webp"]
+    *errors, summary = result.stderr.splitlines()
+    assert [error.split(": ")[:2] for error in errors] == [
+        ["error", "cannot read tree/notes.png"],
+        ["error", "cannot read tree/sub/cut.png"],
+    ]
+    assert summary.startswith("done: 3 ok, 2 failed, 0 skipped, 2 no")
+    assert sorted(content(tmp_path / "out")) == ["a.png", "sub/b.jpg", "sub/deep/c.webp"]
+    assert content(tree) == before
+
+    # the same as one by one
+    assert run("transfer", "tree/sub/b.jpg", "-s", style, "-o", "single.jpg").code == 0
+    assert Path("single.jpg").read_bytes() == Path("out/sub/b.jpg").read_bytes()
+
+    # again: what is there is left alone, what is missing is done
+    Path("out/a.png").write_text("touched")
+    Path("out/sub/b.jpg").unlink()
+    again = run("batch", "tree", "-s", style, "-o", "out")
+    assert again.lines == ["out/sub/b.jpg"]
+    assert "done: 1 ok, 2 failed, 2 skipped (they exist; --overwrite redoes them)" in again.stderr
+    assert Path("out/a.png").read_text() == "touched"
+    assert len(run("batch", "tree", "-s", style, "-o", "out", "--overwrite").lines) == 3
+    assert pixels(Path("out/a.png")).shape == (30, 40, 3)
+
+
+def test_a_good_batch_and_an_empty_one(run: Run, tmp_path: Path, tree: Path, style: Path) -> None:
+    result = run("batch", tree / "sub/deep", tree / "a.png", "-s", style, "-o", "new/out")
+    assert (result.code, sorted(result.lines)) == (0, ["new/out/a.png", "new/out/c.webp"])
+    assert run("batch", tree / "sub/deep", tree / "a.png", "-s", style, "-o", "new/out").code == 0
+    (tmp_path / "empty").mkdir()
+    result = run("batch", "empty", "-s", style, "-o", "out")
+    assert (result.code, result.lines) == (0, [])
+    assert result.stderr.startswith("warning: no photos found\ndone: 0 ok, 0 failed")
+    assert not (tmp_path / "out").exists()
+
+
+def test_batches_that_cannot_start(run: Run, tmp_path: Path, tree: Path, style: Path) -> None:
+    before = content(tmp_path)
+    assert_refused(run("batch", "gone", "-s", style, "-o", "out"), 1, "cannot read gone")
+    assert_refused(run("batch", tree, "-s", "gone.png", "-o", "out"), 1, "cannot read gone.png")
+    assert_refused(run("batch", tree, "-s", style, "-o", "photo.png"), 4, "cannot write into photo.png: not a folder")
+    assert content(tmp_path) == before
+
+
+# train
+
+
+@pytest.mark.skipif(not packaged("perceptual").exists(), reason="the perceptual network is not packaged")
+def test_training(run: Run, tmp_path: Path, photo_folder: Path, style_folder: Path, photo: Path, style: Path) -> None:
+    small = ["--crop", 64, "--style-crop", 64, "--styles-per-step", 1, "--photos-per-style", 1, "--threads", 1]
+    command = ["train", "--content", photo_folder, "--style", style_folder, "-o", "run", *small]
+    result = run(*command, "--steps", 2, "--log-every", 1, "--json")
+    assert result.code == 0, result.stderr
+    *steps, last = (json.loads(line) for line in result.lines)
+    assert [(record["schema"], record["step"]) for record in steps] == [(1, 1), (1, 2)]
+    assert all(np.isfinite(record["total"]) for record in steps)
+    assert last == {"schema": 1, "model": "run/model.safetensors"}
+    files = content(tmp_path / "run")
+    assert {"config.json", "metrics.csv", "model.safetensors"} < set(files)
+    assert {str(Path(name).parent) for name in files} == {".", "checkpoints", "samples"}
+    assert len(Path("run/metrics.csv").read_text().splitlines()) == 3
+    assert json.loads(Path("run/config.json").read_text())["crop"] == 64
+
+    assert_refused(run(*command, "--steps", 2), 4, "run holds a training run", "--resume")
+    assert content(tmp_path / "run") == files
+    assert run(*command, "--steps", 3, "--resume").lines == ["run/model.safetensors"]
+    assert run("transfer", photo, "-s", style, "--model", "run/model.safetensors", "-o", "out.png").code == 0
+    assert pixels(tmp_path / "out.png").shape == (45, 60, 3)
+
+
+@pytest.mark.skipif(not packaged("perceptual").exists(), reason="the perceptual network is not packaged")
+def test_a_stop_saves_the_training(
+    tmp_path: Path, photo_folder: Path, style_folder: Path, environment: dict[str, str]
+) -> None:
+    small = ["--crop", "64", "--style-crop", "64", "--styles-per-step", "1", "--photos-per-style", "1"]
+    often = ["--threads", "1", "--log-every", "1", "--json"]
+    folders = ["--content", photo_folder, "--style", style_folder, "-o", tmp_path / "run"]
+    arguments = [*STYLIZE, "train", *folders, *small, *often]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.terminate()
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert b"--resume goes on" in stderr
+    assert (tmp_path / "run/model.safetensors").exists()
+    assert len(list((tmp_path / "run/checkpoints").iterdir())) == 1
+
+
+@pytest.mark.parametrize("what", ["--content", "--style"])
+def test_training_folders_without_pictures(run: Run, tmp_path: Path, photo_folder: Path, what: str) -> None:
+    (tmp_path / "empty").mkdir()
+    other = "--style" if what == "--content" else "--content"
+    for folder, words in [("gone", "no folder gone"), ("empty", "no pictures in empty")]:
+        assert_refused(run("train", what, folder, other, photo_folder, "-o", "run"), 1, words)
+    assert not Path("run").exists()

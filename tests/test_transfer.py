@@ -1,0 +1,275 @@
+"""Transfer: any size, the same pixels whatever the tiles, and a style that is a function of its pictures alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stylize import transfer
+from stylize.checkpoint import Model, load_model, save_model
+from stylize.errors import RefusedError, StylizeError, UsageError
+from stylize.style_code import StyleCode
+from stylize.transfer import Stylizer, keep_color
+
+MakePicture = Callable[..., np.ndarray]
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    assert a.shape == b.shape and a.dtype == b.dtype == np.uint8
+    return np.abs(a.astype(int) - b)
+
+
+def chroma(pixels: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(pixels).convert("YCbCr"))[..., 1:]
+
+
+@pytest.mark.parametrize("tile", [1, 48, 100, 256])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (7, 3), (16, 16), (129, 257)])
+def test_tiles_give_the_pixels_of_the_whole(
+    stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture, shape: tuple[int, int], tile: int
+) -> None:
+    if tile == 1:
+        shape = min(shape, (48, 48))  # tiles of 16 pixels are slow
+    photo = make_picture(*shape, seed=4)
+    whole = stylizer.transfer(photo, style_code)
+    assert difference(stylizer.transfer(photo, style_code, tile=tile), whole).max() <= 1
+    assert whole.shape == photo.shape
+
+
+@pytest.mark.parametrize("tile", [320, 4096])
+def test_a_large_photos_statistics_do_not_depend_on_the_tiles(
+    stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture, tile: int
+) -> None:
+    photo = make_picture(900, 1200, seed=3)
+    assert photo.shape[0] * photo.shape[1] > transfer.WHOLE_PROXY
+    expected = stylizer.transfer(photo, style_code, tile=640)
+    assert difference(stylizer.transfer(photo, style_code, tile=tile), expected).max() <= 1
+
+
+def test_a_large_photos_windows_stand_for_the_whole(
+    stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = make_picture(400, 600, seed=3)
+    whole = stylizer.transfer(photo, style_code)
+    monkeypatch.setattr(transfer, "WHOLE_PROXY", 0)
+    assert 0 < difference(stylizer.transfer(photo, style_code), whole).mean() < 0.3 * whole.std()
+
+
+@pytest.mark.parametrize("tile", [32, 64])
+def test_the_shipped_model_tiles_without_seams(
+    shipped_stylizer: Stylizer, make_picture: MakePicture, tile: int
+) -> None:
+    style, photo = shipped_stylizer.encode_style([make_picture(seed=1)]), make_picture(90, 70, seed=2)
+    whole = shipped_stylizer.transfer(photo, style)
+    assert difference(shipped_stylizer.transfer(photo, style, tile=tile), whole).max() <= 1
+
+
+FLAT = {"one pixel": (1, 1, 90), "grey": (40, 30, 128), "white": (60, 90, 255), "black": (20, 20, 0)}
+
+
+@pytest.mark.parametrize(("height", "width", "tone"), FLAT.values(), ids=FLAT)
+def test_a_flat_photo_can_be_stylised(
+    shipped_stylizer: Stylizer, make_picture: MakePicture, height: int, width: int, tone: int
+) -> None:
+    style, photo = shipped_stylizer.encode_style([make_picture(seed=1)]), np.full((height, width, 3), tone, np.uint8)
+    output = shipped_stylizer.transfer(photo, style)
+    assert output.shape == photo.shape
+    assert output.std((0, 1)).max() < 40
+
+
+def test_tiny_photos_do_not_depend_on_the_precision(
+    shipped_stylizer: Stylizer, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    style, errors = shipped_stylizer.encode_style([make_picture(seed=100)]), []
+    for seed in range(8):
+        photo, outputs = make_picture(7, 3, seed=seed), []
+        for precision in (torch.float32, torch.bfloat16):
+            monkeypatch.setattr(shipped_stylizer, "precision", precision)
+            outputs.append(shipped_stylizer.transfer(photo, style))
+        errors.append(difference(*outputs).mean())
+    assert max(errors) < 12
+
+
+def test_strength_0_is_the_photo(stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture) -> None:
+    photo = make_picture(30, 40)
+    output = stylizer.transfer(photo, style_code, strength=0)
+    assert np.array_equal(output, photo)
+    output[:] = 0  # the caller's photo is another array
+    assert np.array_equal(photo, make_picture(30, 40))
+
+
+def test_strength_leads_from_the_photo_to_the_style(shipped_stylizer: Stylizer, make_picture: MakePicture) -> None:
+    style, photo = shipped_stylizer.encode_style([make_picture(seed=1)]), make_picture(128, 96, seed=2)
+    outputs = [shipped_stylizer.transfer(photo, style, strength=s) for s in (0, 0.25, 0.5, 0.75, 1)]
+    distances = [difference(output, photo).mean() for output in outputs]
+    assert all(later > earlier - 0.5 for earlier, later in pairwise(distances))
+    assert distances[1] < 0.6 * distances[-1] and distances[-1] > 2
+    steps = [difference(a, b).mean() for a, b in pairwise(outputs)]
+    assert max(steps) < 0.8 * sum(steps)  # no jump
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
+def test_other_strengths_are_refused(
+    stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture, strength: float
+) -> None:
+    with pytest.raises(UsageError):
+        stylizer.transfer(make_picture(16, 16), style_code, strength=strength)
+
+
+@pytest.mark.parametrize("tile", [0, -16])
+def test_tiles_without_pixels_are_refused(
+    stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture, tile: int
+) -> None:
+    with pytest.raises(UsageError):
+        stylizer.transfer(make_picture(16, 16), style_code, tile=tile)
+
+
+def test_the_photos_colours_can_be_kept(stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture) -> None:
+    photo = np.clip(make_picture(64, 96, seed=5), 60, 190)  # far from the border of the colours that exist
+    kept = stylizer.transfer(photo, style_code, preserve_color=True)
+    changed = stylizer.transfer(photo, style_code)
+    assert difference(chroma(kept), chroma(photo)).mean() < 2 < 5 < difference(chroma(changed), chroma(photo)).mean()
+    assert difference(kept, photo).mean() > 2  # its lightness did change
+
+
+def test_keeping_the_colours_takes_only_the_lightness(make_picture: MakePicture) -> None:
+    photo = np.clip(make_picture(32, 32, seed=1), 80, 170)
+    darker = photo - 30
+    assert difference(keep_color(photo, darker), darker).max() <= 3
+    assert difference(keep_color(photo, photo[..., ::-1].copy()), photo).mean() < 40
+
+
+@pytest.mark.parametrize("view", ["read-only", "transposed", "reversed", "every second"])
+def test_photos_may_be_views(stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture, view: str) -> None:
+    photo = make_picture(32, 48)
+    photo.flags.writeable = False
+    photo = {"transposed": photo.swapaxes(0, 1), "reversed": photo[:, ::-1], "every second": photo[::2]}.get(
+        view, photo
+    )
+    expected = stylizer.transfer(np.ascontiguousarray(photo), style_code, strength=0.7, preserve_color=True)
+    assert np.array_equal(stylizer.transfer(photo, style_code, strength=0.7, preserve_color=True), expected)
+
+
+def test_transfer_is_deterministic(stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture) -> None:
+    photo = make_picture(40, 40)
+    assert np.array_equal(stylizer.transfer(photo, style_code), stylizer.transfer(photo.copy(), style_code))
+
+
+def test_a_code_from_a_file_gives_the_picture_of_its_pictures(
+    stylizer: Stylizer, style_code: StyleCode, code_file: Path, make_picture: MakePicture
+) -> None:
+    photo, loaded = make_picture(40, 40), StyleCode.load(code_file)
+    assert np.array_equal(stylizer.transfer(photo, loaded), stylizer.transfer(photo, style_code))
+
+
+def test_different_styles_give_different_pictures(stylizer: Stylizer, make_picture: MakePicture) -> None:
+    photo = make_picture(48, 48)
+    one, other = (stylizer.transfer(photo, stylizer.encode_style([make_picture(seed=s)])) for s in (1, 2))
+    assert difference(one, other).mean() > 1
+
+
+def test_a_style_does_not_depend_on_the_order_of_its_pictures(stylizer: Stylizer, make_picture: MakePicture) -> None:
+    pictures = [make_picture(64, 80, seed) for seed in range(5)]
+    expected = stylizer.encode_style(pictures).to_bytes()
+    for order in ([4, 3, 2, 1, 0], [2, 0, 4, 1, 3]):
+        assert stylizer.encode_style([pictures[k] for k in order]).to_bytes() == expected
+
+
+def test_the_order_of_pictures_with_equal_bytes_does_not_matter_either(stylizer: Stylizer) -> None:
+    wide, high = np.full((64, 96, 3), 200, np.uint8), np.full((96, 64, 3), 200, np.uint8)
+    assert stylizer.encode_style([wide, high]).to_bytes() == stylizer.encode_style([high, wide]).to_bytes()
+
+
+def test_a_style_of_the_same_picture_twice_is_that_of_the_picture(
+    stylizer: Stylizer, make_picture: MakePicture
+) -> None:
+    once, twice = (stylizer.encode_style([make_picture(seed=1)] * n) for n in (1, 2))
+    np.testing.assert_allclose(once.code, twice.code, atol=1e-4)
+    np.testing.assert_allclose(once.palette, twice.palette, atol=1e-6)
+    assert (once.images, twice.images) == (1, 2)
+
+
+def test_a_style_of_several_pictures_lies_between_them(stylizer: Stylizer, make_picture: MakePicture) -> None:
+    pictures = [make_picture(seed=seed) for seed in (1, 2)]
+    both, (a, b) = stylizer.encode_style(pictures), (stylizer.encode_style([p]) for p in pictures)
+    assert np.linalg.norm(both.code - a.code) < np.linalg.norm(b.code - a.code)
+    assert np.linalg.norm(both.code - b.code) < np.linalg.norm(b.code - a.code)
+    assert np.square(both.code).mean() == pytest.approx(1, abs=0.01)
+
+
+def test_a_style_knows_its_model(stylizer: Stylizer, style_code: StyleCode, tiny_model: Path) -> None:
+    assert style_code.model_hash == load_model(tiny_model).hash
+    assert style_code.code.shape == (16,) and style_code.code.dtype == np.float32
+
+
+def test_a_style_needs_a_picture(stylizer: Stylizer) -> None:
+    with pytest.raises(UsageError):
+        stylizer.encode_style([])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (2, 9), (700, 20)])
+def test_styles_of_odd_shapes_have_a_code(
+    stylizer: Stylizer, make_picture: MakePicture, shape: tuple[int, int]
+) -> None:
+    style = stylizer.encode_style([make_picture(*shape)])
+    assert np.isfinite(style.code).all() and np.isfinite(style.palette).all()
+    assert stylizer.transfer(make_picture(20, 20), style).shape == (20, 20, 3)
+
+
+def test_a_style_of_another_model_is_refused_by_both_hashes(
+    stylizer: Stylizer, style_code: StyleCode, tiny_model: Path, tmp_path: Path, make_picture: MakePicture
+) -> None:
+    model: Model = load_model(tiny_model)
+    model.generator.convs["stem"].weight.mul_(1.1)
+    save_model(model, tmp_path / "other.safetensors")
+    other = Stylizer(tmp_path / "other.safetensors", "cpu")
+    with pytest.raises(RefusedError) as caught:
+        other.transfer(make_picture(16, 16), style_code)
+    assert stylizer.model.hash[:8] in caught.value.message
+    assert other.model.hash[:8] in caught.value.message
+
+
+def test_a_style_of_the_wrong_length_is_refused(stylizer: Stylizer, style_code: StyleCode) -> None:
+    with pytest.raises(RefusedError):
+        stylizer.check(dataclasses.replace(style_code, code=style_code.code[:-1]))
+
+
+def test_a_title_cannot_write_to_the_terminal(stylizer: Stylizer, style_code: StyleCode) -> None:
+    foreign = dataclasses.replace(style_code, model_hash="0" * 64, title="red\x1b[31m\n")
+    with pytest.raises(RefusedError) as caught:
+        stylizer.check(foreign)
+    assert caught.value.message.isprintable()
+
+
+def test_a_code_that_overflows_is_an_error_not_a_black_picture(
+    stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture
+) -> None:
+    monstrous = dataclasses.replace(style_code, code=np.full(16, 1e30, np.float32))
+    with pytest.raises(StylizeError, match="not finite"):
+        stylizer.transfer(make_picture(32, 32), monstrous)
+
+
+def test_no_memory_is_an_error_with_a_way_out(
+    stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(stylizer.model.generator, "fold", fail)
+    with pytest.raises(StylizeError) as caught:
+        stylizer.transfer(make_picture(32, 32), style_code)
+    assert caught.value.exit_code == 5
+    assert "--tile" in caught.value.hint
+
+
+@pytest.mark.parametrize("size", [2, 5, 16])
+def test_the_border_is_mirrored_as_numpy_does(size: int) -> None:
+    expected = np.pad(np.arange(size), 40, mode="reflect")
+    np.testing.assert_array_equal(transfer._mirrored(np.arange(-40, size + 40), size), expected)
