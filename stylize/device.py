@@ -59,7 +59,7 @@ def pick_precision(device: torch.device) -> torch.dtype:
 
 def channels_last(module: ModuleT) -> ModuleT:
     """Lay out a network's kernels so that convolutions need not reorder them. In place, and returned."""
-    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module.to(memory_format=torch.channels_last)
 
 
 def keep_freed_memory() -> None:

@@ -12,12 +12,16 @@ with a halo of ``MARGIN`` pixels give the pixels of the whole picture.
 G paints on the photo after it was given the style's colours (``stylize.palette``): its last layer adds to that picture,
 in logits, so that no output leaves [0, 1].
 
+Beside the photo, G sees a *grain*: fixed random patterns, from dots to blotches, bound to positions. A clear sky has
+nothing that a convolution could turn into strokes; the grain gives it something (as the noise of Texture Networks,
+Ulyanov et al., ICML 2016).
+
 The order of the layers is written once, in ``flow``; both forms of the network run through it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -31,6 +35,11 @@ STRIDE = 16  # pixels per position of the coarsest layer: heights and widths mus
 ROUNDING = 1e-4  # relative; smaller deviations of a single-precision convolution mean nothing
 CANVAS_EPSILON = 0.02  # the canvas is kept so far from black and white, where paint would not show
 EPSILON = 1e-3  # of the variance; a flat crop must not have its noise blown up
+GRAIN_PERIOD = 512  # pixels after which the grain repeats
+GRAIN_BLUR = (0.0, 1.0, 2.5, 6.0)  # deviation of the Gaussian that smooths each of its patterns, in steps of 2 pixels
+
+
+Position = tuple[int, int]  # row and column of a pixel, for placing pictures on the grain
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ def layers_of(widths: tuple[int, ...]) -> dict[str, Layer]:
     """
     half, quarter, eighth, sixteenth = widths
     return {
-        "stem": Layer(12, half, 2),
+        "stem": Layer(12 + len(GRAIN_BLUR), half, 2),
         "down4": Layer(half, quarter, 2, stride=2),
         "down8": Layer(quarter, eighth, 4, stride=2),
         "down16": Layer(eighth, sixteenth, 8, stride=2),
@@ -83,11 +92,12 @@ def layers_of(widths: tuple[int, ...]) -> dict[str, Layer]:
     }
 
 
-def flow(conv: Callable[[str, Tensor], Tensor], canvas: Tensor) -> Tensor:
+def flow(conv: Callable[[str, Tensor], Tensor], canvas: Tensor, grain: Tensor) -> Tensor:
     """The wiring of G, whatever a convolution is: ``conv(name, x)`` applies the layer of that name.
 
     Args:
         canvas: the photo in the style's colours, (B, 3, H, W) in [0, 1], H and W multiples of ``STRIDE``.
+        grain: (B, 4, H/2, W/2), see ``grain_at``.
 
     Returns:
         (B, 3, H, W) in [0, 1].
@@ -99,7 +109,8 @@ def flow(conv: Callable[[str, Tensor], Tensor], canvas: Tensor) -> Tensor:
     def enlarge(x: Tensor) -> Tensor:
         return functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
-    half = conv("stem", functional.pixel_unshuffle(canvas * 2 - 1, 2))  # (B, ·, H/2, W/2)
+    cells = functional.pixel_unshuffle(canvas * 2 - 1, 2)  # (B, 12, H/2, W/2)
+    half = conv("stem", torch.cat([cells, grain], dim=1))  # (B, ·, H/2, W/2)
     quarter = conv("down4", half)  # (B, ·, H/4, W/4)
     eighth = conv("down8", quarter)  # (B, ·, H/8, W/8)
     x = block("block16", conv("down16", eighth))  # (B, ·, H/16, W/16)
@@ -110,6 +121,37 @@ def flow(conv: Callable[[str, Tensor], Tensor], canvas: Tensor) -> Tensor:
     x = conv("up2", enlarge(x)) + half
     paint = functional.pixel_shuffle(conv("out", x), 2)  # (B, 3, H, W)
     return torch.sigmoid(torch.logit(canvas, eps=CANVAS_EPSILON) + paint.float())
+
+
+def _make_grain() -> Tensor:
+    """Random patterns (4, P/2, P/2) of mean 0 and deviation 1 that repeat without a seam, from dots to blotches."""
+    size = GRAIN_PERIOD // 2
+    white = torch.randn(len(GRAIN_BLUR), size, size, generator=torch.Generator().manual_seed(0))
+    frequency = torch.fft.fftfreq(size).square()
+    distance = frequency[:, None] + frequency[None, : size // 2 + 1]
+    blur = torch.exp(-2 * (torch.pi * torch.tensor(GRAIN_BLUR)[:, None, None]) ** 2 * distance)  # a Gaussian's spectrum
+    grain = torch.fft.irfft2(torch.fft.rfft2(white) * blur, s=(size, size))
+    grain = grain - grain.mean((1, 2), keepdim=True)
+    return grain / grain.std((1, 2), keepdim=True)
+
+
+def grain_at(grain: Tensor, origins: Sequence[Position], shape: Sequence[int]) -> Tensor:
+    """The grain under windows of a picture.
+
+    Args:
+        grain: (4, P/2, P/2), a generator's.
+        origins: row and column of each window's upper left pixel, even; they may be negative.
+        shape: height and width of the windows in pixels, even.
+
+    Returns:
+        (B, 4, H/2, W/2).
+    """
+    windows = []
+    for top, left in origins:
+        rows = torch.arange(top // 2, (top + shape[0]) // 2, device=grain.device) % grain.shape[1]
+        columns = torch.arange(left // 2, (left + shape[1]) // 2, device=grain.device) % grain.shape[2]
+        windows.append(grain[:, rows[:, None], columns])
+    return torch.stack(windows)
 
 
 def _margin() -> int:
@@ -198,36 +240,49 @@ class Generator(nn.Module):
         bank: K, kernels per layer.
     """
 
+    grain: Tensor
+
     def __init__(self, code_size: int, widths: tuple[int, ...], bank: int) -> None:
         super().__init__()
         self.code_size, self.widths, self.bank = code_size, tuple(widths), bank
         self.convs = nn.ModuleDict(
             {name: StyleConv(layer, code_size, bank) for name, layer in layers_of(self.widths).items()}
         )
+        self.register_buffer("grain", _make_grain())
 
-    def forward(self, content: Tensor, code: Tensor, palette: Tensor) -> Tensor:
+    def forward(
+        self, content: Tensor, code: Tensor, palette: Tensor, origins: Sequence[Position] | None = None
+    ) -> Tensor:
         """Stylise pictures, each normalised by its own statistics (the form that is trained).
 
         Args:
             content: (S·n, 3, H, W) in [0, 1], H and W multiples of 16; n pictures for each code, style by style.
             code: (S, Z).
             palette: (S, 9), the style's colours.
+            origins: where each picture's upper left corner lies on the grain, by default at 0, 0.
 
         Returns:
             (S·n, 3, H, W) in [0, 1].
         """
+        grain = grain_at(self.grain, origins or [(0, 0)] * len(content), content.shape[2:])
         modulations = self.modulations(code)
         wanted = palette.repeat_interleave(len(content) // len(palette), dim=0)
         with torch.no_grad(), torch.autocast(content.device.type, enabled=False):
             canvas = apply_colour_map(content, *colour_map(palette_of(content), wanted.float()))
-        return flow(lambda name, x: self.convs[name](x, modulations[name]), canvas)
+        return flow(lambda name, x: self.convs[name](x, modulations[name]), canvas, grain)
 
     def modulations(self, code: Tensor) -> dict[str, Modulation]:
         """What the codes (S, Z) ask of every layer: the *extended code*."""
         return {name: cast(StyleConv, conv).modulation(code) for name, conv in self.convs.items()}
 
     @torch.inference_mode()
-    def fold(self, content: Tensor, modulations: dict[str, Modulation], palette: Tensor) -> FoldedGenerator:
+    def fold(
+        self,
+        content: Tensor,
+        modulations: dict[str, Modulation],
+        palette: Tensor,
+        origins: Sequence[Position] | None = None,
+    ) -> FoldedGenerator:
         """Freeze the statistics of one photo, and fold style and statistics into plain convolutions.
 
         The photo is pushed through once; each layer's statistics are measured and frozen before the next layer sees
@@ -238,6 +293,7 @@ class Generator(nn.Module):
                 ``MARGIN`` pixels of each are its surroundings: they are seen, but not counted.
             modulations: of one style (S = 1).
             palette: its colours, (1, 9).
+            origins: where each window's upper left corner lies on the grain, by default at 0, 0.
         """
         inner = content[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
         colours = colour_map(palette_of(inner, pooled=True), palette)
@@ -263,8 +319,9 @@ class Generator(nn.Module):
             weights[name], biases[name] = weight, bias
             return functional.relu(y) if layer.relu else y
 
-        flow(measure, apply_colour_map(content, *colours))
-        return FoldedGenerator(layers_of(self.widths), weights, biases, colours)
+        grain = grain_at(self.grain, origins or [(0, 0)] * len(content), content.shape[2:])
+        flow(measure, apply_colour_map(content, *colours), grain)
+        return FoldedGenerator(layers_of(self.widths), weights, biases, colours, self.grain)
 
 
 def _inner_statistics(y: Tensor, margin: int) -> tuple[Tensor, Tensor]:
@@ -287,8 +344,9 @@ class FoldedGenerator:
         weights: dict[str, Tensor],
         biases: dict[str, Tensor],
         colours: tuple[Tensor, Tensor],
+        grain: Tensor,
     ) -> None:
-        self.layers, self.weights, self.biases, self.colours = layers, weights, biases, colours
+        self.layers, self.weights, self.biases, self.colours, self.grain = layers, weights, biases, colours, grain
 
     def to(self, dtype: torch.dtype) -> FoldedGenerator:
         """The same network in another precision, kernels laid out channels-last.
@@ -298,11 +356,14 @@ class FoldedGenerator:
         types = {name: dtype if layer.adain else torch.float32 for name, layer in self.layers.items()}
         weights = {k: w.to(types[k], memory_format=torch.channels_last) for k, w in self.weights.items()}
         biases = {k: b.to(types[k]) for k, b in self.biases.items()}
-        return FoldedGenerator(self.layers, weights, biases, self.colours)
+        return FoldedGenerator(self.layers, weights, biases, self.colours, self.grain)
 
     @torch.inference_mode()
-    def __call__(self, content: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1], H and W multiples of 16, surrounded by ``MARGIN`` pixels -> the same shape."""
+    def __call__(self, content: Tensor, origins: Sequence[Position] | None = None) -> Tensor:
+        """(B, 3, H, W) in [0, 1], H and W multiples of 16, surrounded by ``MARGIN`` pixels -> the same shape.
+
+        ``origins`` say where each window's upper left corner lies on the grain, by default at 0, 0.
+        """
 
         def conv(name: str, x: Tensor) -> Tensor:
             layer = self.layers[name]
@@ -310,4 +371,5 @@ class FoldedGenerator:
             y = functional.conv2d(x.to(weight.dtype), weight, self.biases[name], padding=1, stride=layer.stride)
             return functional.relu_(y) if layer.relu else y
 
-        return flow(conv, apply_colour_map(content, *self.colours))
+        grain = grain_at(self.grain, origins or [(0, 0)] * len(content), content.shape[2:])
+        return flow(conv, apply_colour_map(content, *self.colours), grain)

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -44,6 +45,7 @@ from stylize.data import PictureFolders, batches, content_crop, step_random, sty
 from stylize.device import channels_last, keep_freed_memory
 from stylize.discriminator import Discriminator
 from stylize.errors import OutputError, TrainingError
+from stylize.generator import GRAIN_PERIOD, Position
 from stylize.images import make_folder, shown, write_atomically
 from stylize.options import TrainingOptions
 from stylize.palette import palette_of
@@ -114,10 +116,14 @@ class TrainingState:
             load_tensors(copy.deepcopy(module), own, f"checkpoint {path.name}")  # refuses what does not fit
             module.load_state_dict({k: torch.from_numpy(v).to(device) for k, v in own.items()})
         for prefix, optimiser in self._optimisers().items():
+            parameters = _parameters(optimiser)
             states: dict[int, dict[str, Tensor]] = defaultdict(dict)
             for key, value in _below(tensors, prefix).items():
                 index, _, name = key.partition(".")
-                states[int(index)][name] = torch.from_numpy(value)
+                moment = torch.from_numpy(value)
+                if name != "step":  # laid out like its parameter: the order of sums is part of "exactly"
+                    moment = torch.empty_like(parameters[int(index)]).copy_(moment)
+                states[int(index)][name] = moment
             groups = optimiser.state_dict()["param_groups"]
             optimiser.load_state_dict({"state": dict(states), "param_groups": groups})
         self.step = int(metadata["step"])
@@ -180,7 +186,7 @@ def train(
         raise OutputError(f"{shown(output)} holds a training run", hint="--resume continues it")
     content_pictures, style_pictures = PictureFolders(contents), PictureFolders(styles)
     state = TrainingState(options, device)
-    draw = _Batch(options, content_pictures, style_pictures, device)
+    draw = _Draw(options, content_pictures, style_pictures, device)
     if latest is not None:
         state.load(latest)
     elif options.init == "scratch":
@@ -204,24 +210,20 @@ def train(
     named: set[Path] = set()  # pictures left out, that the user has been told of
     started = time.monotonic()
     interval_started, interval = started, defaultdict[str, list[float]](list)
-    for content, style in batches(draw, state.step, options.steps):
+    for batch in batches(draw, state.step, options.steps):
         _set_rates(state, options)
-        terms = _update_generator(state, perceptual, content, style, options)
+        terms = _update_generator(state, perceptual, batch, options)
         state.step += 1
         state.update_average(options.average)
-        for name, value in terms.items():
-            interval[name].append(value)
+        if np.isfinite(list(terms.values())).all():  # a step that overflowed was not taken
+            for name, value in terms.items():
+                interval[name].append(value)
         seconds = time.monotonic() - started
         stop = should_stop() or (options.max_seconds is not None and seconds > options.max_seconds)
         stop = stop or state.step == options.steps
-        if stop or state.step % options.log_every == 0:
+        if (stop or state.step % options.log_every == 0) and interval:
             means = {name: float(np.mean(values)) for name, values in interval.items()}
-            if not np.isfinite(list(means.values())).all():
-                raise TrainingError(
-                    f"the loss is not finite after step {state.step}; the last good checkpoint is kept",
-                    hint="--resume with a lower --rate",
-                )
-            rate = len(interval["total"]) * len(content) / (time.monotonic() - interval_started)
+            rate = len(interval["total"]) * len(batch.content) / (time.monotonic() - interval_started)
             _append_metrics(output / "metrics.csv", state.step, seconds, means)
             report(Progress(state.step, means, rate, seconds))
             for path, reason in (content_pictures.skipped | style_pictures.skipped).items():
@@ -229,7 +231,7 @@ def train(
                     on_warning(f"{reason}; left out")
                     named.add(path)
             interval_started, interval = time.monotonic(), defaultdict(list)
-        if stop or state.step % options.save_every == 0:
+        if stop or (state.step % options.save_every == 0 and not state.overflows):
             save()
         if stop or state.step % options.sample_every == 0:
             sheet = sample_sheet(state.average, draw)
@@ -239,26 +241,38 @@ def train(
     return save()
 
 
-class _Batch:
-    """``draw(step)``: the crops of a step, (S·n, 3, crop, crop) photos and (S, 3, style_crop, style_crop) styles."""
+class Batch(NamedTuple):
+    """The crops of one step."""
+
+    content: Tensor  # (S·n, 3, crop, crop)
+    style: Tensor  # (S, 3, style_crop, style_crop)
+    origins: list[Position]  # of the photo crops on the grain
+
+
+class _Draw:
+    """``draw(step)``: the batch of that step."""
 
     def __init__(
         self, options: TrainingOptions, contents: PictureFolders, styles: PictureFolders, device: torch.device
     ) -> None:
         self.options, self.contents, self.styles, self.device = options, contents, styles, device
 
-    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, step: int) -> Batch:
         options, random = self.options, step_random(self.options.seed, step)
         styles = [style_crop(random, self.styles, options.style_crop) for _ in range(options.styles)]
         count = options.styles * options.contents
         contents = [content_crop(random, self.contents, options.crop) for _ in range(count)]
-        return to_tensor(contents, self.device), to_tensor(styles, self.device)
+        origins = [
+            (2 * int(row), 2 * int(column)) for row, column in random.integers(GRAIN_PERIOD // 2, size=(count, 2))
+        ]
+        return Batch(to_tensor(contents, self.device), to_tensor(styles, self.device), origins)
 
 
 def _update_generator(
-    state: TrainingState, perceptual: PerceptualNetwork, content: Tensor, style: Tensor, options: TrainingOptions
+    state: TrainingState, perceptual: PerceptualNetwork, batch: Batch, options: TrainingOptions
 ) -> dict[str, float]:
     """One step of E and G, then one of D; returns every loss term."""
+    content, style, origins = batch
     weights, model = options.weights, state.model
     adversarial = weights.adversarial > 0 and state.step >= options.adversarial_start * options.steps
     same = options.perceptual == "light"  # the losses' φ is the encoder's: its features of the style serve twice
@@ -268,7 +282,7 @@ def _update_generator(
         content_maps = perceptual(content, max(options.content_layers))
     known, code = _encode(model, encoder_maps)  # (S, D), (S, Z)
     with _autocast(content):
-        output = model.generator(content, code, palette_of(style))
+        output = model.generator(content, code, palette_of(style), origins)
         output_maps = perceptual(output, max(options.layers, *options.content_layers))
     wanted = [feature_statistics(f).repeat(options.contents) for f in style_maps]
     found = [feature_statistics(f) for f in output_maps[: options.layers]]
@@ -283,7 +297,7 @@ def _update_generator(
         "code": nn.functional.mse_loss(model.encoder.descriptor(code), known[:, : model.encoder.descriptor_size]),
     }
     if weights.identity > 0 and state.step % options.identity_every == 0:
-        terms["identity"] = _identity(model, content[: options.styles])
+        terms["identity"] = _identity(model, content[: options.styles], origins)
     if adversarial:
         pairs = code.detach().repeat_interleave(options.contents, dim=0)
         state.discriminator.requires_grad_(False)
@@ -294,19 +308,20 @@ def _update_generator(
     state.optimiser.zero_grad()
     total.backward()
     norm = nn.utils.clip_grad_norm_(_parameters(state.optimiser), 1.0)
-    state.take_step(bool(torch.isfinite(norm)))
-    if adversarial:
+    finite = bool(torch.isfinite(total) and torch.isfinite(norm))
+    state.take_step(finite)
+    if adversarial and finite:
         terms["discriminator"] = _update_discriminator(state, output.detach(), style, code.detach())
     return {"total": float(total.detach())} | {name: float(term.detach()) for name, term in terms.items()}
 
 
-def _identity(model: Model, content: Tensor) -> Tensor:
+def _identity(model: Model, content: Tensor, origins: Sequence[Position]) -> Tensor:
     """G(c, E(c)) ≈ c: mean absolute difference. The photo's own code is where ``--strength`` starts from."""
     with torch.no_grad(), _autocast(content):
         maps = model.encoder.perceptual(content)
     _, code = _encode(model, maps)
     with _autocast(content):
-        output = model.generator(content, code, palette_of(content))
+        output = model.generator(content, code, palette_of(content), origins[: len(content)])
     return (output.float() - content).abs().mean()
 
 
@@ -343,28 +358,28 @@ def _set_rates(state: TrainingState, options: TrainingOptions) -> None:
             group["lr"] = rate * factor
 
 
-def _perceptual(options: TrainingOptions, state: TrainingState, draw: _Batch) -> PerceptualNetwork:
+def _perceptual(options: TrainingOptions, state: TrainingState, draw: _Draw) -> PerceptualNetwork:
     """φ of the losses, frozen, on the device."""
     if options.perceptual == "light":
         return state.model.encoder.perceptual
     network = channels_last(load_vgg19().to(draw.device)).eval().requires_grad_(False)
-    network.normalise(crops for k in range(8) for crops in draw(CALIBRATION + k))
+    network.normalise(crops for k in range(8) for crops in draw(CALIBRATION + k)[:2])
     # Autocast would convert the frozen weights again at every call.
     return network if draw.device.type == "mps" else network.bfloat16()
 
 
-def _calibrate_encoder(model: Model, draw: _Batch) -> None:
+def _calibrate_encoder(model: Model, draw: _Draw) -> None:
     encoder = model.encoder
     with torch.no_grad():
         known = []
         for k in range(64):
-            maps = encoder.perceptual(draw(CALIBRATION + k)[1])
+            maps = encoder.perceptual(draw(CALIBRATION + k).style)
             known.append(encoder.statistics([feature_statistics(f) for f in maps]))
         encoder.calibrate(torch.cat(known))
 
 
 @torch.no_grad()
-def sample_sheet(model: Model, draw: _Batch, size: int = 192, photos: int = 4, styles: int = 6) -> Image.Image:
+def sample_sheet(model: Model, draw: _Draw, size: int = 192, photos: int = 4, styles: int = 6) -> Image.Image:
     """Fixed photos × fixed styles: the styles on top, the photos at the left."""
     random = step_random(draw.options.seed, CALIBRATION - 1)
     style = to_tensor([style_crop(random, draw.styles, size) for _ in range(styles)], draw.device)

@@ -23,7 +23,7 @@ from torch import Tensor
 from stylize.checkpoint import Model, default_model, load_model
 from stylize.device import keep_freed_memory, memory_guard, pick_device, pick_precision
 from stylize.errors import RefusedError, StylizeError, UsageError
-from stylize.generator import MARGIN, STRIDE, FoldedGenerator
+from stylize.generator import MARGIN, STRIDE, FoldedGenerator, Position
 from stylize.images import Pixels, shown
 from stylize.style_code import StyleCode, make_thumbnail
 
@@ -115,7 +115,8 @@ class Stylizer:
                 own_code, own_palette = self._encode(photo)
                 code, palette = own_code.lerp(code, strength), own_palette.lerp(palette, strength)
             modulations = self.model.generator.modulations(code[None])
-            folded = self.model.generator.fold(self._proxy(photo), modulations, palette[None])
+            windows, origins = self._proxy(photo)
+            folded = self.model.generator.fold(windows, modulations, palette[None], origins)
             output = self._run_tiles(folded, photo, tile or DEFAULT_TILE)
         if strength < 1:
             # Even with its own code the generator does not return the photo exactly; near 0, mix the pixels as well.
@@ -139,15 +140,21 @@ class Stylizer:
         """(H, W, 3) uint8 -> (1, 3, H, W) in [0, 1], channels last in memory."""
         return (torch.from_numpy(np.array(pixels)).to(self.device).float() / 255).permute(2, 0, 1)[None]
 
-    def _proxy(self, photo: Pixels) -> Tensor:
-        """Windows of the photo with a margin around them, (n, 3, h, w): what the statistics are measured on."""
+    def _proxy(self, photo: Pixels) -> tuple[Tensor, list[Position]]:
+        """Windows of the photo with a margin around them, (n, 3, h, w), and where they lie.
+
+        They are what the statistics are measured on.
+        """
         height, width = photo.shape[:2]
         if height * width <= WHOLE_PROXY:
-            return self._to_tensor(_window(photo, 0, 0, _aligned(height), _aligned(width)))
-        tops = np.linspace(0, max(height - PROXY_WINDOW, 0), PROXY_GRID).astype(int)
-        lefts = np.linspace(0, max(width - PROXY_WINDOW, 0), PROXY_GRID).astype(int)
-        windows = [_window(photo, top, left, PROXY_WINDOW, PROXY_WINDOW) for top in tops for left in lefts]
-        return torch.cat([self._to_tensor(w) for w in windows])
+            corners, shape = [(0, 0)], (_aligned(height), _aligned(width))
+        else:
+            tops, lefts = (
+                np.linspace(0, max(side - PROXY_WINDOW, 0) // 2, PROXY_GRID).astype(int) * 2 for side in (height, width)
+            )
+            corners, shape = [(int(top), int(left)) for top in tops for left in lefts], (PROXY_WINDOW, PROXY_WINDOW)
+        windows = [self._to_tensor(_window(photo, *corner, *shape)) for corner in corners]
+        return torch.cat(windows), [(top - MARGIN, left - MARGIN) for top, left in corners]
 
     def _run_tiles(self, folded: FoldedGenerator, photo: Pixels, tile: int) -> Pixels:
         """The folded generator over the whole photo, at most ``tile``² pixels at a time."""
@@ -159,9 +166,10 @@ class Stylizer:
         for top in range(0, height, tile_h):
             for left in range(0, width, tile_w):
                 content = self._to_tensor(_window(photo, top, left, tile_h, tile_w))
-                result = fast(content)
+                origins = [(top - MARGIN, left - MARGIN)]
+                result = fast(content, origins)
                 if not torch.isfinite(result).all():  # half precision overflowed
-                    result = folded(content)
+                    result = folded(content, origins)
                     if not torch.isfinite(result).all():
                         raise StylizeError("the network's output is not finite", hint="encode the style again")
                 inner = result[0, :, MARGIN:-MARGIN, MARGIN:-MARGIN].float()

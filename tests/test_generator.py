@@ -13,6 +13,7 @@ from torch.nn import functional
 from stylize.generator import (
     CANVAS_EPSILON,
     EPSILON,
+    GRAIN_PERIOD,
     MARGIN,
     STRIDE,
     FoldedGenerator,
@@ -20,6 +21,7 @@ from stylize.generator import (
     Layer,
     StyleConv,
     flow,
+    grain_at,
     layers_of,
 )
 from stylize.palette import apply_colour_map, colour_map, mean_and_covariance, palette_of
@@ -70,9 +72,12 @@ def inner(images: Tensor, margin: int = MARGIN) -> Tensor:
     return images[..., margin:-margin, margin:-margin]
 
 
-def unfolded(generator: Generator, content: Tensor, code: Tensor, palette: Tensor, margin: int) -> Tensor:
-    """Recolour, mix, convolve, normalise, modulate, one after the other, statistics pooled over the inner parts."""
-    modulations = generator.modulations(code)
+def unfolded(generator: Generator, content: Tensor, code: Tensor, palette: Tensor, extra: int) -> Tensor:
+    """Recolour, mix, convolve, normalise, modulate, one after the other, statistics pooled over the inner parts.
+
+    ``extra`` pixels of the content lie beyond the margin.
+    """
+    modulations, margin = generator.modulations(code), MARGIN + extra
 
     def conv(name: str, x: Tensor) -> Tensor:
         style_conv, (mix, scale, shift) = generator.convs[name], modulations[name]
@@ -86,7 +91,8 @@ def unfolded(generator: Generator, content: Tensor, code: Tensor, palette: Tenso
         return y.relu() if layer.relu else y
 
     pixels = inner(content, margin).transpose(0, 1).flatten(1)[None, ..., None]  # of both, as one picture
-    return flow(conv, apply_colour_map(content, *colour_map(palette_of(pixels), palette)))
+    grain = grain_at(generator.grain, [(-extra, -extra)] * len(content), content.shape[2:])
+    return flow(conv, apply_colour_map(content, *colour_map(palette_of(pixels), palette)), grain)
 
 
 @pytest.mark.parametrize("extra", [0, STRIDE])
@@ -100,7 +106,7 @@ def test_folded_equals_unfolded_whatever_lies_beyond_the_margin(
     extra: int,
 ) -> None:
     content = windows if extra == 0 else surroundings
-    expected = inner(unfolded(generator, content, code, palette, MARGIN + extra), MARGIN + extra)
+    expected = inner(unfolded(generator, content, code, palette, extra), MARGIN + extra)
     assert expected.std() > 0.05  # there is a picture to compare
     torch.testing.assert_close(inner(folded(windows)), expected, atol=1e-4, rtol=0)
 
@@ -143,7 +149,7 @@ def test_margin_is_how_far_the_network_sees(folded: FoldedGenerator, distance: i
 def test_a_tile_gives_the_pixels_of_the_whole(folded: FoldedGenerator) -> None:
     content = torch.rand(1, 3, 2 * MARGIN + 64, 2 * MARGIN + 96, generator=torch.Generator().manual_seed(0))
     whole = folded(content)
-    tile = folded(content[..., 32:, 16 : 2 * MARGIN + 48])
+    tile = folded(content[..., 32:, 16 : 2 * MARGIN + 48], [(32, 16)])
     expected = inner(whole)[..., 32:, 16:48]
     torch.testing.assert_close(inner(tile), expected, atol=1e-5, rtol=0)
 
@@ -215,7 +221,8 @@ def test_every_layer_matters(generator: Generator, code: Tensor, name: str) -> N
     content = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     modulations = generator.modulations(code)
     other = modulations | {name: modulations[name]._replace(mix=-modulations[name].mix)}
-    before, after = (flow(lambda n, x, m=m: generator.convs[n](x, m[n]), content) for m in (modulations, other))
+    grain = grain_at(generator.grain, [(0, 0)], content.shape[2:])
+    before, after = (flow(lambda n, x, m=m: generator.convs[n](x, m[n]), content, grain) for m in (modulations, other))
     assert (before - after).abs().max() > 1e-3
 
 
@@ -235,7 +242,8 @@ def test_without_paint_the_photo_is_shown_in_the_styles_colours(
     folded: FoldedGenerator, palette: Tensor, windows: Tensor
 ) -> None:
     bare = {"out": torch.zeros_like(folded.weights["out"])}, {"out": torch.zeros_like(folded.biases["out"])}
-    blank = FoldedGenerator(folded.layers, folded.weights | bare[0], folded.biases | bare[1], folded.colours)
+    weights, biases = folded.weights | bare[0], folded.biases | bare[1]
+    blank = FoldedGenerator(folded.layers, weights, biases, folded.colours, folded.grain)
     canvas = inner(apply_colour_map(windows, *folded.colours))
     torch.testing.assert_close(inner(blank(windows)), canvas.clamp(CANVAS_EPSILON, 1 - CANVAS_EPSILON))
     torch.testing.assert_close(canvas.mean((0, 2, 3)), palette[0, :3], atol=0.05, rtol=0)
@@ -270,3 +278,23 @@ def test_impossible_palettes_give_finite_colours(windows: Tensor, covariance: fl
     hostile = torch.tensor([[1.0, 0.0, 1.0] + [covariance] * 6])
     mapped = apply_colour_map(windows, *colour_map(palette_of(windows), hostile.expand(2, 9)))
     assert torch.isfinite(mapped).all()
+
+
+def test_the_grain_is_bound_to_positions_and_repeats_without_a_seam(generator: Generator) -> None:
+    whole = grain_at(generator.grain, [(-64, -32)], (128, 96))
+    part = grain_at(generator.grain, [(-10, 4)], (20, 30))
+    assert torch.equal(part, whole[..., 27:37, 18:33])
+    again = grain_at(generator.grain, [(GRAIN_PERIOD - 64, -32 - GRAIN_PERIOD)], (128, 96))
+    assert torch.equal(again, whole)
+    steps = whole.diff(dim=2).abs().mean((0, 3))  # (pattern, row): across the seam as anywhere
+    assert (steps[:, 31] < 2 * steps.mean(1)).all()
+    for pattern in generator.grain:
+        assert abs(pattern.mean()) < 1e-3 and abs(pattern.std() - 1) < 1e-3
+
+
+def test_a_plain_photo_is_painted_on(generator: Generator, code: Tensor, palette: Tensor) -> None:
+    content = torch.full((1, 3, 64, 64), 0.4)
+    output = generator(content, code, palette)
+    assert output.std((2, 3)).max() > 0.01
+    elsewhere = generator(content, code, palette, [(100, 40)])
+    assert not torch.allclose(output, elsewhere)

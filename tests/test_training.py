@@ -100,18 +100,7 @@ def test_a_new_model_gets_the_packaged_perceptual_network(run: Train, tiny_sizes
     assert model.encoder.center.abs().max() > 0  # calibrated
 
 
-@pytest.mark.parametrize(
-    "adversarial",
-    [
-        0.0,
-        pytest.param(
-            0.1,
-            marks=pytest.mark.xfail(
-                strict=True, reason="load() lays out D's moments row by row, its weights lie channels-last"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("adversarial", [0.0, 0.1])
 def test_a_resumed_run_ends_where_an_unbroken_one_does(run: Train, adversarial: float) -> None:
     changes: dict[str, Any] = {
         "steps": 12, "weights": LossWeights(adversarial=adversarial), "adversarial_start": 0.0, "save_every": 100
@@ -193,7 +182,6 @@ def test_a_loss_that_stays_nan_ends_the_run_and_keeps_the_last_good_checkpoint(
     TrainingState(options, CPU).load(max((tmp_path / "run" / "checkpoints").iterdir()))
 
 
-@pytest.mark.xfail(strict=True, reason="D is updated with NaN, and the mean of the interval ends the run")
 def test_an_overflow_leaves_every_checkpoint_readable(
     run: Train, options: TrainingOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
