@@ -135,21 +135,6 @@ def recolour(cells: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     return functional.conv2d(cells.float(), kernel[..., None, None], offset.repeat_interleave(4)).clamp_(0, 1)
 
 
-def to_cells(pixels: Tensor) -> Tensor:
-    """(B, H, W, 3) -> (B, 12, H/2, W/2), channels last in memory."""
-    count, height, width, _ = pixels.shape
-    split = pixels.reshape(count, height // 2, 2, width // 2, 2, 3)  # b y dy x dx c
-    return split.permute(0, 1, 3, 5, 2, 4).reshape(count, height // 2, width // 2, 12).permute(0, 3, 1, 2)
-
-
-def to_pixels(cells: Tensor) -> Tensor:
-    """(B, 12, h, w) in [0, 1] -> (B, 2h, 2w, 3) bytes."""
-    count, _, height, width = cells.shape
-    rounded = (cells.permute(0, 2, 3, 1) * 255).round_().to(torch.uint8)  # b y x (c dy dx)
-    split = rounded.reshape(count, height, width, 3, 2, 2).permute(0, 1, 4, 2, 5, 3)
-    return split.reshape(count, 2 * height, 2 * width, 3)
-
-
 def _make_grain() -> Tensor:
     """Random patterns (4, P/2, P/2) of mean 0 and deviation 1 that repeat without a seam, from dots to blotches."""
     size = GRAIN_PERIOD // 2
@@ -317,7 +302,8 @@ class Generator(nn.Module):
             the folded generator, and what it makes of these windows: (n, 12, h − ``MARGIN``, w − ``MARGIN``).
         """
         painted, gains, biases = measure(mixed, canvas, grain_under(self.grain, canvas, origins))
-        return FoldedGenerator(fold(mixed, gains, biases), self.grain), painted
+        kernels = {name: layer.kernel for name, layer in mixed.items()}
+        return FoldedGenerator(fold(kernels, gains, biases), self.grain), painted
 
 
 def grain_under(grain: Tensor, cells: Tensor, origins: Sequence[Position] | None) -> Tensor:
@@ -368,14 +354,14 @@ def _inner_statistics(y: Tensor, margin: int) -> tuple[Tensor, Tensor]:
 
 
 def fold(
-    mixed: Mapping[str, Mixed], gains: Mapping[str, Tensor], biases: Mapping[str, Tensor]
+    kernels: Mapping[str, Tensor], gains: Mapping[str, Tensor], biases: Mapping[str, Tensor]
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """By layer, the kernel and bias that convolve, normalise and modulate at once; see ``measure`` and ``paint``."""
-    kernels = {name: mixed[name].kernel * gain[:, None, None, None] for name, gain in gains.items()}
-    return {
-        name: (fitted(layer, kernels[name]), biases[name].repeat_interleave(4) if layer.enlarge else biases[name])
-        for name, layer in PLAN.items()
-    }
+    folded = {}
+    for name, layer in PLAN.items():
+        kernel, bias = kernels[name] * gains[name][:, None, None, None], biases[name]
+        folded[name] = (fitted(layer, kernel), bias.repeat_interleave(4) if layer.enlarge else bias)
+    return folded
 
 
 def paint(folded: Mapping[str, tuple[Tensor, Tensor]], canvas: Tensor, grain: Tensor) -> Tensor:
