@@ -130,6 +130,6 @@ def memory_errors() -> Iterator[None]:
         yield
     except Exception as error:  # the two have no class in common
         words = ("allocate memory", "out of memory", "Failed to allocate", "bad_alloc", "bad allocation")
-        if any(word in str(error) for word in words):
+        if type(error).__name__ == "OutOfMemoryError" or any(word in str(error) for word in words):
             raise MemoryError(str(error)) from error
         raise

@@ -7,13 +7,13 @@ needs the ``export`` extra.
     mix       code; tensors of G                       -> kernel, scale and shift of every layer
     measure   windows of a photo; kernel, scale, shift -> the painted windows, gain and bias of every layer
     paint     a tile; kernel, gain, bias               -> the painted tile
-    encode    a picture; tensors of E                  -> its code and palette
+    encode    a picture; tensors of E                  -> its code
 """
 
 from __future__ import annotations
 
-import io
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -41,26 +41,29 @@ class Mix(nn.Module):
         self.generator = model.generator
 
     def forward(self, code: Tensor) -> list[Tensor]:
+        """(1, Z) -> tensors by layer, as ``_by_name`` has them."""
         mixed = self.generator.mixed(self.generator.modulations(code))
         return list(_by_name(mixed).values())
 
 
 class Encode(nn.Module):
-    """From a picture (H, W, 3) in bytes to its code and palette."""
+    """From a picture (H, W, 3) in bytes to its code."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.encoder = model.encoder
 
     def forward(self, picture: Tensor) -> list[Tensor]:
-        code, palette = self.encoder(picture.float().permute(2, 0, 1)[None] / 255)
-        return [code[0], palette[0]]
+        """(H, W, 3) -> (Z,)"""
+        code, _ = self.encoder(picture.float().permute(2, 0, 1)[None] / 255)
+        return [code[0]]
 
 
 class Measure(nn.Module):
     """``stylize.generator.measure`` from bytes to bytes; ``total`` is not finite if any number in it was not."""
 
     def forward(self, cells: Tensor, grain: Tensor, matrix: Tensor, offset: Tensor, *layers: Tensor) -> list[Tensor]:
+        """(n, 12, h, w), (n, 4, h, w), M, t, and kernel, scale and shift of each layer."""
         mixed = {name: Mixed(*layers[3 * k : 3 * k + 3]) for k, name in enumerate(PLAN)}
         painted, gains, biases = measure(mixed, recolour(cells, matrix, offset), grain)
         return [_bytes(painted), painted.sum(), *gains.values(), *biases.values()]
@@ -70,6 +73,7 @@ class Paint(nn.Module):
     """``stylize.generator.paint`` from bytes to bytes, the folding included."""
 
     def forward(self, cells: Tensor, grain: Tensor, matrix: Tensor, offset: Tensor, *layers: Tensor) -> list[Tensor]:
+        """(n, 12, h, w), (n, 4, h, w), M, t, and kernel, gain and bias of each layer."""
         kernels, gains, biases = (dict(zip(PLAN, layers[part::3], strict=True)) for part in range(3))
         painted = paint(fold(kernels, gains, biases), recolour(cells, matrix, offset), grain)
         return [_bytes(painted), painted.sum()]
@@ -94,7 +98,7 @@ def graphs() -> dict[str, onnx.ModelProto]:
     cells = torch.randint(0, 256, (1, 12, CELLS, CELLS), dtype=torch.uint8)
     tile = {"cells": cells, "grain": torch.randn(1, 4, CELLS, CELLS), "matrix": torch.eye(3), "offset": torch.zeros(3)}
     mixed_layers = {f"{name}.{part}": t for name, layer in mixed.items() for part, t in layer._asdict().items()}
-    folded_layers = {}
+    folded_layers: Example = {}
     for name, layer in mixed.items():
         folded_layers |= {f"{name}.kernel": layer.kernel, f"{name}.gain": layer.scale, f"{name}.bias": layer.shift}
     measured = [f"{name}.{part}" for part in ("gain", "bias") for name in PLAN]
@@ -103,7 +107,7 @@ def graphs() -> dict[str, onnx.ModelProto]:
         "mix": _trace(Mix(model), {"code": torch.randn(1, model.sizes.code)}, list(_by_name(mixed)), constant=False),
         "measure": _trace(Measure(), tile, ["painted", "total", *measured], mixed_layers),
         "paint": _trace(Paint(), tile, ["painted", "total"], folded_layers),
-        "encode": _trace(Encode(model), {"picture": picture}, ["code", "palette"]),
+        "encode": _trace(Encode(model), {"picture": picture}, ["code"]),
     }
 
 
@@ -123,15 +127,14 @@ def _trace(
         "painted": {0: "n", 2: "inner_h", 3: "inner_w"},
         "picture": {0: "height", 1: "width"},
     }
-    stream = io.BytesIO()
-    with warnings.catch_warnings(), torch.inference_mode():
+    with warnings.catch_warnings(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")  # the tracer's, on constants that are meant
         torch.onnx.export(
-            module, (*inputs.values(), *weights.values()), stream, dynamo=False, opset_version=OPSET,
+            module, (*inputs.values(), *weights.values()), f"{folder}/graph.onnx", dynamo=False, opset_version=OPSET,
             input_names=[*inputs, *weights], output_names=outputs, do_constant_folding=True,
             dynamic_axes={name: axis for name, axis in axes.items() if name in (*inputs, *outputs)},
         )  # fmt: skip
-    model = onnx.load_from_string(stream.getvalue())
+        model = onnx.load(f"{folder}/graph.onnx")
     graph = model.graph
     own = set(module.state_dict())
     used = {name for node in graph.node for name in node.input}

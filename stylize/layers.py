@@ -1,4 +1,4 @@
-"""The plan of G: its layers, how far each sees, and so how wide a margin a tile needs. Numbers only, quick to import."""
+"""The plan of G: its layers, and how much of a picture's surroundings each needs. Numbers only, quick to import."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def check_kind(metadata: Mapping[str, Any], kind: str, what: str) -> None:
 
 
 def widths_of(text: str, count: int) -> tuple[int, ...]:
-    """``16 48 96 128`` -> numbers. Raises ValueError unless there are ``count``, each a size that a network can have."""
+    """``16 48 96 128`` -> numbers. Raises ValueError unless there are ``count`` sizes that a network can have."""
     values = tuple(_number(word) for word in text.split())
     if len(values) != count:
         raise ValueError(text)

@@ -1,4 +1,4 @@
-"""The engine that computes with ONNX Runtime: on processors, without torch, whose import alone takes longer than a photo.
+"""The engine that computes with ONNX Runtime: on processors, without torch, which takes longer to import than a photo.
 
 The graphs come from the torch modules (``stylize.export``) and hold no weights. Here a model's tensors are put into
 them; what they compute is written in ``stylize.generator`` and ``stylize.encoder`` only.
@@ -60,12 +60,11 @@ class OnnxEngine:
         """Bytes that are left, if that is known."""
         return free_memory()
 
-    def encode(self, picture: Pixels) -> tuple[Floats, Floats]:
-        """The code (Z,) and the palette (9,) of a picture (H, W, 3)."""
+    def encode(self, picture: Pixels) -> Floats:
+        """The code (Z,) of a picture (H, W, 3)."""
         if self._encode is None:
             self._encode = Graph("encode", self._floats("encoder."), self.threads)
-        outputs = self._encode({"picture": np.ascontiguousarray(picture)})
-        return outputs["code"], outputs["palette"]
+        return self._encode({"picture": np.ascontiguousarray(picture)})["code"]
 
     def measure(
         self, code: Floats, colours: tuple[Floats, Floats], cells: Pixels, origins: Sequence[Position]

@@ -15,7 +15,6 @@ from torch import Tensor
 from stylize.colours import REGULARISATION
 
 
-
 def palette_of(images: Tensor, *, pooled: bool = False) -> Tensor:
     """The palette of each picture: (B, 3, H, W) in [0, 1] -> (B, 9); of all together if ``pooled``: (1, 9)."""
     colours = images.float().flatten(2)  # (B, 3, M)

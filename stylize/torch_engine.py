@@ -51,12 +51,12 @@ class TorchEngine:
         return free_memory()
 
     @torch.inference_mode()
-    def encode(self, picture: Pixels) -> tuple[Floats, Floats]:
-        """The code (Z,) and the palette (9,) of a picture (H, W, 3)."""
+    def encode(self, picture: Pixels) -> Floats:
+        """The code (Z,) of a picture (H, W, 3)."""
         with memory_errors():
             images = torch.from_numpy(np.array(picture)).to(self.device).permute(2, 0, 1)[None].float() / 255
-            code, palette = self.model.encoder(images)
-            return code[0].cpu().numpy(), palette[0].cpu().numpy()
+            code, _ = self.model.encoder(images)
+            return code[0].cpu().numpy()
 
     @torch.inference_mode()
     def measure(

@@ -68,8 +68,8 @@ class Engine(Protocol):
     def free_memory(self) -> int | None:
         """Bytes that are left on the device, if that is known."""
 
-    def encode(self, picture: Pixels) -> tuple[Floats, Floats]:
-        """The code (Z,) and the palette (9,) of a picture (H, W, 3) uint8."""
+    def encode(self, picture: Pixels) -> Floats:
+        """The code (Z,) of a picture (H, W, 3) uint8."""
 
     def measure(
         self, code: Floats, colours: tuple[Floats, Floats], cells: Pixels, origins: Sequence[Position]
@@ -233,7 +233,8 @@ class Stylizer:
 
     def _encode(self, pixels: Pixels) -> tuple[Floats, Floats]:
         """The code and the palette of one picture: (H, W, 3) uint8 -> (Z,) and (9,)"""
-        return self.engine.encode(_at_working_size(pixels))
+        picture = _at_working_size(pixels)
+        return self.engine.encode(picture), palette_of(picture)
 
     def _paint(self, photo: Pixels, style: StyleCode, strength: float, tile: int | None) -> Pixels:
         """The generator over the whole photo; on the processor if the device has too little memory."""
