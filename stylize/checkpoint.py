@@ -7,11 +7,8 @@ style codes carry it, and a code is refused by any other model.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +19,20 @@ from stylize.encoder import StyleEncoder
 from stylize.errors import RefusedError
 from stylize.generator import Generator
 from stylize.images import write_atomically
+from stylize.model_file import (
+    FORMAT,
+    MAX_MODEL_BYTES,
+    MODEL_VARIABLE,
+    check_kind,
+    default_model,
+    packaged,
+    read_model,
+    widths_of,
+)
 from stylize.options import ModelSizes
 from stylize.perceptual import PerceptualNetwork
 
-FORMAT = "1"
-MAX_MODEL_BYTES = 256 << 20
-MODEL_VARIABLE = "STYLIZE_MODEL"  # environment: default of --model
+__all__ = ["MODEL_VARIABLE", "Model", "default_model", "load_model", "packaged", "save_model"]
 
 
 class Model(nn.Module):
@@ -39,18 +44,6 @@ class Model(nn.Module):
         self.encoder = StyleEncoder(sizes.code, PerceptualNetwork(sizes.perceptual), sizes.hidden)
         self.generator = Generator(sizes.code, sizes.widths, sizes.bank)
         self.hash = ""
-
-
-def packaged(name: str) -> Path:
-    """The path of a weights file that the package carries: ``default`` or ``perceptual``."""
-    installed = Path(str(resources.files("stylize") / "models" / f"{name}.safetensors"))
-    in_checkout = Path(__file__).parent.parent / "models" / f"{name}.safetensors"
-    return installed if installed.exists() else in_checkout
-
-
-def default_model() -> Path:
-    """The model used when none is named: that of the environment variable ``STYLIZE_MODEL``, else the packaged one."""
-    return Path(os.environ.get(MODEL_VARIABLE) or packaged("default"))
 
 
 def save_model(model: Model, path: Path, metadata: Mapping[str, str] | None = None) -> str:
@@ -85,23 +78,11 @@ def load_model(path: Path, device: torch.device | None = None) -> Model:
         InputError: the file is missing.
         RefusedError: it is not a stylize model, or is damaged.
     """
-    what = f"model {path.name}"
-    tensors, metadata = tensor_file.read(path, "model", max_bytes=MAX_MODEL_BYTES)
-    _check_kind(metadata, "model", what)
-    try:
-        sizes = ModelSizes(
-            code=_number(metadata["sizes.code"]),
-            widths=_widths(metadata["sizes.widths"], 4),
-            bank=_number(metadata["sizes.bank"]),
-            perceptual=_widths(metadata["sizes.perceptual"], 5),
-            hidden=_number(metadata["sizes.hidden"]),
-        )
-    except (KeyError, ValueError) as error:
-        raise RefusedError(f"{what} does not say the sizes of its networks") from error
+    file = read_model(path)
     with torch.device("meta"):  # no memory, no initialisation: the file's tensors take their place
-        model = Model(sizes)
-    load_tensors(model, tensors, what)
-    model.hash = tensor_file.content_hash(tensors)
+        model = Model(file.sizes)
+    load_tensors(model, file.tensors, f"model {path.name}")
+    model.hash = file.hash
     return model.to(device or "cpu").eval().requires_grad_(False)
 
 
@@ -115,9 +96,9 @@ def load_perceptual(path: Path) -> PerceptualNetwork:
     """Read φ, in fp32. Raises as ``load_model``."""
     what = f"perceptual network {path.name}"
     tensors, metadata = tensor_file.read(path, "perceptual network", max_bytes=MAX_MODEL_BYTES)
-    _check_kind(metadata, "perceptual", what)
+    check_kind(metadata, "perceptual", what)
     try:
-        network = PerceptualNetwork(_widths(metadata["sizes.widths"], 5))
+        network = PerceptualNetwork(widths_of(metadata["sizes.widths"], 5))
     except (KeyError, ValueError) as error:
         raise RefusedError(f"{what} does not say its widths") from error
     load_tensors(network, tensors, what)
@@ -139,35 +120,9 @@ def load_tensors(module: nn.Module, tensors: tensor_file.Tensors, what: str) -> 
     module.load_state_dict(state, assign=True)
 
 
-def _check_kind(metadata: Mapping[str, Any], kind: str, what: str) -> None:
-    found = metadata.get("stylize.kind", "something else")
-    if found != kind:
-        raise RefusedError(f"{what} is not a {kind} of stylize but {found[:40]!r}")
-    if metadata.get("stylize.format") != FORMAT:
-        raise RefusedError(
-            f"{what} has format {metadata.get('stylize.format', '?')[:20]!r}, this version reads {FORMAT}",
-            hint="update stylize",
-        )
-
-
 def _to_half(state: Mapping[str, Tensor]) -> tensor_file.Tensors:
     return {name: tensor.detach().cpu().half().numpy() for name, tensor in state.items()}
 
 
 def _numbers(values: tuple[int, ...]) -> str:
     return " ".join(map(str, values))
-
-
-def _number(text: str) -> int:
-    """A size that a network can have; a hostile header must not make us reserve memory."""
-    value = int(text)
-    if not 1 <= value <= 4096:
-        raise ValueError(text)
-    return value
-
-
-def _widths(text: str, count: int) -> tuple[int, ...]:
-    values = tuple(_number(word) for word in text.split())
-    if len(values) != count:
-        raise ValueError(text)
-    return values

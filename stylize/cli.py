@@ -46,6 +46,9 @@ ModelFile = Annotated[
     Path | None, typer.Option("--model", help="Model file; default: STYLIZE_MODEL, else the packaged one.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Engine = Annotated[
+    str, typer.Option(help="auto, torch or onnx; auto: onnx, which starts at once, unless torch is faster.")
+]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Processor threads; default: all cores.")]
 Strength = Annotated[float, typer.Option(help="0: the photo itself; 1: the full style.")]
 PreserveColor = Annotated[bool, typer.Option("--preserve-color", help="Keep the photo's colours.")]
@@ -93,6 +96,7 @@ def transfer(
     tile: Tile = None,
     model: ModelFile = None,
     device: Device = "auto",
+    engine: Engine = "auto",
     threads: Threads = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     overwrite: Overwrite = False,
@@ -174,7 +178,7 @@ def transfer(
                 refuse_same_file(Path(name), target)
                 written.add(target)
             if stylizer is None or code is None:
-                stylizer = _stylizer(model, device, threads, terminal)
+                stylizer = _stylizer(model, device, engine, threads, terminal)
                 code = _read_style(stylizer, style, max_pixels, terminal)
             pixels = stylizer.transfer(
                 picture.pixels, code, strength=strength, preserve_color=preserve_color, tile=tile
@@ -216,6 +220,7 @@ def encode_style(
     no_thumbnail: Annotated[bool, typer.Option("--no-thumbnail", help="Store no picture of the style.")] = False,
     model: ModelFile = None,
     device: Device = "auto",
+    engine: Engine = "auto",
     threads: Threads = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     overwrite: Overwrite = False,
@@ -234,7 +239,7 @@ def encode_style(
     for source in pictures:
         refuse_same_file(source, output)
     check_target(output, overwrite=overwrite)
-    stylizer = _stylizer(model, device, threads, terminal)
+    stylizer = _stylizer(model, device, engine, threads, terminal)
     pixels = _read_pictures(pictures, max_pixels, terminal)
     code = stylizer.encode_style(pixels, title=name or output.stem)
     if no_thumbnail:
@@ -254,6 +259,7 @@ def batch(
     tile: Tile = None,
     model: ModelFile = None,
     device: Device = "auto",
+    engine: Engine = "auto",
     threads: Threads = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     overwrite: Overwrite = False,
@@ -274,7 +280,7 @@ def batch(
     if not 0 <= strength <= 1:
         raise UsageError(f"--strength {strength:g} is not between 0 and 1")
     plan = plan_batch(inputs, output)
-    stylizer = _stylizer(model, device, threads, terminal)
+    stylizer = _stylizer(model, device, engine, threads, terminal)
     code = _read_style(stylizer, style, max_pixels, terminal)
 
     def stylise(picture: Picture) -> Picture:
@@ -508,12 +514,11 @@ def _report_bug(error: Exception) -> NoReturn:
     sys.exit(70)
 
 
-def _stylizer(model: Path | None, device: str, threads: int | None, terminal: Terminal) -> Stylizer:
+def _stylizer(model: Path | None, device: str, engine: str, threads: int | None, terminal: Terminal) -> Stylizer:
     from stylize.transfer import Stylizer
 
-    _set_threads(threads)
-    stylizer = Stylizer(model, device)
-    terminal.note(f"device {stylizer.device}, {stylizer.precision}, model {stylizer.model.hash[:8]}")
+    stylizer = Stylizer(model, device, engine=engine, threads=threads, on_warning=terminal.warn)
+    terminal.note(f"{stylizer.engine}, model {stylizer.engine.hash[:8]}")
     return stylizer
 
 

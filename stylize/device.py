@@ -1,19 +1,61 @@
-"""Where to compute, and in which precision."""
+"""Where to compute, in which precision, and in how much memory. Imports torch only for questions that need it."""
 
 from __future__ import annotations
 
 import ctypes
+import os
+import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TypeVar
-
-import torch
-from torch import nn
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from stylize.errors import DeviceError, UsageError
 
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+ModuleT = TypeVar("ModuleT", bound="nn.Module")
+
+# What the drivers of NVIDIA, of NVIDIA under Windows' Linux, and of AMD leave behind.
+_GPU_TRACES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", r"C:\Windows\System32\nvcuda.dll")
+
+
+def may_have_gpu() -> bool:
+    """Whether torch might find a GPU. It takes torch seconds to say, so only traces of a driver are looked for."""
+    apple = sys.platform == "darwin" and platform.machine() == "arm64"
+    return apple or any(os.path.exists(path) for path in _GPU_TRACES)
+
+
+def has_bf16_instructions() -> bool:
+    """Whether this processor computes convolutions in bf16 about twice as fast as in fp32; known on Linux only."""
+    with suppress(OSError):
+        return "avx512_bf16" in Path("/proc/cpuinfo").read_text()
+    return False
+
+
+def free_memory() -> int | None:
+    """Bytes that this process may still take without swapping or being refused; None where it is not known.
+
+    The least of what the machine has left, what the control group allows, and what ``ulimit -v`` allows.
+    """
+    limits = []
+    with suppress(OSError, ValueError, IndexError):
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        limits.append(int(fields["MemAvailable"].split()[0]) * 1024)
+    with suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        limits.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    with suppress(ImportError, OSError, ValueError):
+        import resource  # not on Windows
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            limits.append(limit - pages * resource.getpagesize())
+    return max(min(limits), 0) if limits else None
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -23,6 +65,8 @@ def pick_device(name: str = "auto") -> torch.device:
         UsageError: no such kind of device.
         DeviceError: the device named is missing.
     """
+    import torch
+
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -50,6 +94,8 @@ def pick_precision(device: torch.device) -> torch.dtype:
 
     bf16 on processors with bf16 instructions and on GPUs that have it, else fp16 on GPUs and fp32 on processors.
     """
+    import torch
+
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
@@ -59,6 +105,8 @@ def pick_precision(device: torch.device) -> torch.dtype:
 
 def channels_last(module: ModuleT) -> ModuleT:
     """Lay out a network's kernels so that convolutions need not reorder them. In place, and returned."""
+    import torch
+
     return module.to(memory_format=torch.channels_last)
 
 
@@ -76,13 +124,12 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def memory_guard(what: str) -> Iterator[None]:
-    """Turn running out of memory into a ``DeviceError`` that says while doing what."""
+def memory_errors() -> Iterator[None]:
+    """Turn torch's and ONNX Runtime's ways of saying that memory ran out into ``MemoryError``."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise DeviceError(f"out of memory while {what}", hint="--tile 512 needs less") from error
-    except RuntimeError as error:
-        if "allocate memory" not in str(error):
-            raise
-        raise DeviceError(f"out of memory while {what}", hint="--tile 512 needs less") from error
+    except Exception as error:  # the two have no class in common
+        words = ("allocate memory", "out of memory", "Failed to allocate", "bad_alloc", "bad allocation")
+        if type(error).__name__ == "OutOfMemoryError" or any(word in str(error) for word in words):
+            raise MemoryError(str(error)) from error
+        raise

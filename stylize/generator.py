@@ -21,40 +21,19 @@ The order of the layers is written once, in ``flow``; both forms of the network 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stylize.layers import GRAIN_BLUR, GRAIN_PERIOD, MARGIN, PLAN, Layer, Position, layers_of
 from stylize.palette import apply_colour_map, colour_map, palette_of
 
-STRIDE = 16  # pixels per position of the coarsest layer: heights and widths must be multiples of it
 ROUNDING = 1e-4  # relative; smaller deviations of a single-precision convolution mean nothing
 CANVAS_EPSILON = 0.02  # the canvas is kept so far from black and white, where paint would not show
 EPSILON = 1e-3  # of the variance; a flat crop must not have its noise blown up
-GRAIN_PERIOD = 512  # pixels after which the grain repeats
-GRAIN_BLUR = (0.0, 1.0, 2.5, 6.0)  # deviation of the Gaussian that smooths each of its patterns, in steps of 2 pixels
-
-
-Position = tuple[int, int]  # row and column of a pixel, for placing pictures on the grain
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One 3×3 convolution of G, followed by AdaIN and ReLU unless said otherwise.
-
-    ``spacing`` is the distance, in pixels of the picture, between neighbouring positions of its input.
-    """
-
-    channels_in: int
-    channels_out: int
-    spacing: int
-    stride: int = 1
-    relu: bool = True
-    adain: bool = True
 
 
 class Modulation(NamedTuple):
@@ -65,62 +44,95 @@ class Modulation(NamedTuple):
     shift: Tensor  # β, (S, C)
 
 
-def layers_of(widths: tuple[int, ...]) -> dict[str, Layer]:
-    """The convolutions of G by name, in the order in which ``flow`` runs them.
+class Mixed(NamedTuple):
+    """One layer of one style: the bank mixed into a kernel, and what AdaIN makes of its output."""
 
-    Args:
-        widths: channels at 1/2, 1/4, 1/8 and 1/16 of the resolution.
-    """
-    half, quarter, eighth, sixteenth = widths
-    return {
-        "stem": Layer(12 + len(GRAIN_BLUR), half, 2),
-        "down4": Layer(half, quarter, 2, stride=2),
-        "down8": Layer(quarter, eighth, 4, stride=2),
-        "down16": Layer(eighth, sixteenth, 8, stride=2),
-        "block16_0": Layer(sixteenth, sixteenth, 16),
-        "block16_1": Layer(sixteenth, sixteenth, 16, relu=False),
-        "up8": Layer(sixteenth, eighth, 8),
-        "block8a_0": Layer(eighth, eighth, 8),
-        "block8a_1": Layer(eighth, eighth, 8, relu=False),
-        "block8b_0": Layer(eighth, eighth, 8),
-        "block8b_1": Layer(eighth, eighth, 8, relu=False),
-        "up4": Layer(eighth, quarter, 4),
-        "block4_0": Layer(quarter, quarter, 4),
-        "block4_1": Layer(quarter, quarter, 4, relu=False),
-        "up2": Layer(quarter, half, 2),
-        "out": Layer(half, 12, 2, relu=False, adain=False),
-    }
+    kernel: Tensor  # W(z), (C_out, C_in, 3, 3)
+    scale: Tensor  # γ, (C_out,)
+    shift: Tensor  # β, (C_out,)
 
 
-def flow(conv: Callable[[str, Tensor], Tensor], canvas: Tensor, grain: Tensor) -> Tensor:
+def flow(conv: Callable[[str, Tensor], Tensor], canvas: Tensor, grain: Tensor, *, surrounded: bool = False) -> Tensor:
     """The wiring of G, whatever a convolution is: ``conv(name, x)`` applies the layer of that name.
 
+    Pictures are in *cells*: the 2×2 pixels of a cell lie in 12 channels, as ``pixel_unshuffle`` puts them.
+
     Args:
-        canvas: the photo in the style's colours, (B, 3, H, W) in [0, 1], H and W multiples of ``STRIDE``.
+        canvas: the photo in the style's colours, (B, 12, H/2, W/2) in [0, 1], H and W multiples of ``STRIDE``.
         grain: (B, 4, H/2, W/2), see ``grain_at``.
+        surrounded: the outer ``MARGIN`` pixels are the picture's surroundings. The later a layer, the fewer of them
+            can matter; the others are cut away on the way, and all are gone at the end. The layers ``up`` and ``out``
+            are then to convolve without padding, which takes one position from each side.
 
     Returns:
-        (B, 3, H, W) in [0, 1].
+        (B, 12, H/2, W/2) in [0, 1], without the surroundings.
     """
 
     def block(name: str, x: Tensor) -> Tensor:
         return x + conv(f"{name}_1", conv(f"{name}_0", x))
 
-    def enlarge(x: Tensor) -> Tensor:
-        return functional.interpolate(x, scale_factor=2.0, mode="nearest")
+    def cut(x: Tensor, spacing: int, have: int, want: int) -> Tensor:
+        """Cut a margin of ``have`` pixels to ``want``."""
+        size = (have - want) // spacing
+        return x[..., size:-size, size:-size] if surrounded else x
 
-    cells = functional.pixel_unshuffle(canvas * 2 - 1, 2)  # (B, 12, H/2, W/2)
-    half = conv("stem", torch.cat([cells, grain], dim=1))  # (B, ·, H/2, W/2)
+    half = conv("stem", torch.cat([(canvas * 2 - 1).to(grain.dtype), grain], dim=1))  # (B, ·, H/2, W/2)
     quarter = conv("down4", half)  # (B, ·, H/4, W/4)
     eighth = conv("down8", quarter)  # (B, ·, H/8, W/8)
     x = block("block16", conv("down16", eighth))  # (B, ·, H/16, W/16)
-    x = conv("up8", enlarge(x)) + eighth
-    x = block("block8b", block("block8a", x))
-    x = conv("up4", enlarge(x)) + quarter
+    x = conv("up8", cut(x, 16, MARGIN, 64)) + cut(eighth, 8, MARGIN, 56)
+    x = block("block8a", x)
+    x = block("block8b", cut(x, 8, 56, 32))
+    x = conv("up4", cut(x, 8, 32, 16)) + cut(quarter, 4, MARGIN, 12)
     x = block("block4", x)
-    x = conv("up2", enlarge(x)) + half
-    paint = functional.pixel_shuffle(conv("out", x), 2)  # (B, 3, H, W)
-    return torch.sigmoid(torch.logit(canvas, eps=CANVAS_EPSILON) + paint.float())
+    x = conv("up2", cut(x, 4, 12, 4)) + cut(half, 2, MARGIN, 2)
+    paint = conv("out", x).float()  # (B, 12, H/2, W/2)
+    canvas = cut(canvas, 2, MARGIN, 0).clamp(CANVAS_EPSILON, 1 - CANVAS_EPSILON)
+    return torch.sigmoid(torch.logit(canvas) + paint)
+
+
+def convolve(layer: Layer, x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+    """One layer's convolution in a surrounded picture, see ``flow``; kernel and bias as ``fitted`` returns them."""
+    if layer.enlarge:
+        return functional.pixel_shuffle(functional.conv2d(x, kernel, bias), 2)
+    return functional.conv2d(x, kernel, bias, stride=layer.stride, padding=1 if layer.adain else 0)
+
+
+def fitted(layer: Layer, kernel: Tensor) -> Tensor:
+    """The kernel that ``convolve`` takes.
+
+    A 3×3 kernel on an enlarged picture sees each position of the original in one, two or four of its taps. Summed up,
+    it is four 2×2 kernels on the original, one for each of the pixels that a position becomes: 4/9 of the work.
+    Without padding, the first pixel of the result is the lower right one of its position.
+
+    Args:
+        kernel: (C_out, C_in, 3, 3).
+
+    Returns:
+        the same, or, for a layer that enlarges, (4 C_out, C_in, 2, 2), for ``pixel_shuffle``.
+    """
+    if not layer.enlarge:
+        return kernel
+    # By pixel (second, first) and tap of the original: which taps of the enlarged picture fall on it.
+    taps = torch.tensor([[[1.0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]], device=kernel.device)
+    return torch.einsum("aty,bux,oiyx->oabitu", taps, taps, kernel).flatten(0, 2)
+
+
+def recolour(cells: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    """The canvas: a colour map ``x -> M x + t`` over pixels in cells, in one pass.
+
+    Args:
+        cells: (B, 12, h, w), bytes, or floats in [0, 1].
+        matrix, offset: M (3, 3) and t (3,).
+
+    Returns:
+        (B, 12, h, w) in [0, 1].
+    """
+    pixels = torch.eye(4, device=matrix.device)  # each of a cell's four by itself
+    kernel = (matrix[:, None, :, None] * pixels[:, None]).reshape(12, 12)
+    if cells.dtype == torch.uint8:
+        kernel = kernel / 255
+    return functional.conv2d(cells.float(), kernel[..., None, None], offset.repeat_interleave(4)).clamp_(0, 1)
 
 
 def _make_grain() -> Tensor:
@@ -144,26 +156,14 @@ def grain_at(grain: Tensor, origins: Sequence[Position], shape: Sequence[int]) -
         shape: height and width of the windows in pixels, even.
 
     Returns:
-        (B, 4, H/2, W/2).
+        (B, 4, H/2, W/2), channels last in memory.
     """
-    windows = []
+    windows, patterns = [], grain.permute(1, 2, 0)
     for top, left in origins:
         rows = torch.arange(top // 2, (top + shape[0]) // 2, device=grain.device) % grain.shape[1]
         columns = torch.arange(left // 2, (left + shape[1]) // 2, device=grain.device) % grain.shape[2]
-        windows.append(grain[:, rows[:, None], columns])
-    return torch.stack(windows)
-
-
-def _margin() -> int:
-    """The receptive field's radius in pixels, rounded up to whole positions of the coarsest layer.
-
-    A 3×3 kernel reaches one position to each side; the shuffle looks one pixel aside.
-    """
-    reach = 1 + sum(layer.spacing for layer in layers_of((1, 1, 1, 1)).values())
-    return -(-reach // STRIDE) * STRIDE
-
-
-MARGIN = _margin()
+        windows.append(patterns[rows[:, None], columns])
+    return torch.stack(windows).permute(0, 3, 1, 2)
 
 
 class StyleConv(nn.Module):
@@ -210,6 +210,8 @@ class StyleConv(nn.Module):
         """
         layer = self.layer
         styles = modulation.mix.shape[0]
+        if layer.enlarge:
+            x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
         x = functional.pad(x, (1, 1, 1, 1), mode="reflect" if min(x.shape[-2:]) > 1 else "replicate")
         kernels = self.kernel(modulation.mix)
         y = torch.cat(
@@ -269,107 +271,135 @@ class Generator(nn.Module):
         wanted = palette.repeat_interleave(len(content) // len(palette), dim=0)
         with torch.no_grad(), torch.autocast(content.device.type, enabled=False):
             canvas = apply_colour_map(content, *colour_map(palette_of(content), wanted.float()))
-        return flow(lambda name, x: self.convs[name](x, modulations[name]), canvas, grain)
+        cells = functional.pixel_unshuffle(canvas, 2)
+        return functional.pixel_shuffle(flow(lambda name, x: self.convs[name](x, modulations[name]), cells, grain), 2)
 
     def modulations(self, code: Tensor) -> dict[str, Modulation]:
         """What the codes (S, Z) ask of every layer: the *extended code*."""
         return {name: cast(StyleConv, conv).modulation(code) for name, conv in self.convs.items()}
 
+    def mixed(self, modulations: Mapping[str, Modulation]) -> dict[str, Mixed]:
+        """Every layer's kernel, scale and shift for one style (S = 1)."""
+        layers = {}
+        for name, (mix, scale, shift) in modulations.items():
+            kernel = cast(StyleConv, self.convs[name]).kernel(mix.float())[0]
+            layers[name] = Mixed(kernel, scale[0].float(), shift[0].float())
+        return layers
+
     @torch.inference_mode()
     def fold(
-        self,
-        content: Tensor,
-        modulations: dict[str, Modulation],
-        palette: Tensor,
-        origins: Sequence[Position] | None = None,
-    ) -> FoldedGenerator:
+        self, canvas: Tensor, mixed: Mapping[str, Mixed], origins: Sequence[Position] | None = None
+    ) -> tuple[FoldedGenerator, Tensor]:
         """Freeze the statistics of one photo, and fold style and statistics into plain convolutions.
 
-        The photo is pushed through once; each layer's statistics are measured and frozen before the next layer sees
-        its output.
-
         Args:
-            content: (n, 3, H, W), n windows of one photo, over all of which the statistics are pooled. The outer
+            canvas: (n, 12, h, w) in [0, 1], n windows of one photo in the style's colours, in cells. The outer
                 ``MARGIN`` pixels of each are its surroundings: they are seen, but not counted.
-            modulations: of one style (S = 1).
-            palette: its colours, (1, 9).
-            origins: where each window's upper left corner lies on the grain, by default at 0, 0.
+            mixed: the layers of one style.
+            origins: where each window's upper left pixel lies on the grain, by default at 0, 0.
+
+        Returns:
+            the folded generator, and what it makes of these windows: (n, 12, h − ``MARGIN``, w − ``MARGIN``).
         """
-        inner = content[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
-        colours = colour_map(palette_of(inner, pooled=True), palette)
-        weights: dict[str, Tensor] = {}
-        biases: dict[str, Tensor] = {}
+        painted, gains, biases = measure(mixed, canvas, grain_under(self.grain, canvas, origins))
+        kernels = {name: layer.kernel for name, layer in mixed.items()}
+        return FoldedGenerator(fold(kernels, gains, biases), self.grain), painted
 
-        def measure(name: str, x: Tensor) -> Tensor:
-            conv = cast(StyleConv, self.convs[name])
-            mix, scale, shift = modulations[name]
-            weight = conv.kernel(mix.float())[0]
-            layer = conv.layer
-            y = functional.conv2d(x, weight, padding=1, stride=layer.stride)
-            bias = shift[0].float()
-            if layer.adain:
-                mean, var = _inner_statistics(y, MARGIN // (layer.spacing * layer.stride))
-                gain = scale[0].float() * (var + EPSILON).rsqrt()
-                # A plain photo has no deviation: what is measured is rounding, and must not be amplified.
-                gain = torch.where(var.sqrt() > ROUNDING * (1 + mean.abs()), gain, 0.0)
-                weight = weight * gain[:, None, None, None]
-                bias = bias - gain * mean
-                y = y * gain[:, None, None]
-            y = y + bias[:, None, None]
-            weights[name], biases[name] = weight, bias
-            return functional.relu(y) if layer.relu else y
 
-        grain = grain_at(self.grain, origins or [(0, 0)] * len(content), content.shape[2:])
-        flow(measure, apply_colour_map(content, *colours), grain)
-        return FoldedGenerator(layers_of(self.widths), weights, biases, colours, self.grain)
+def grain_under(grain: Tensor, cells: Tensor, origins: Sequence[Position] | None) -> Tensor:
+    """``grain_at`` for windows in cells, by default at 0, 0."""
+    return grain_at(grain, origins or [(0, 0)] * len(cells), [2 * side for side in cells.shape[2:]])
+
+
+def measure(
+    mixed: Mapping[str, Mixed], canvas: Tensor, grain: Tensor
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """Run G over windows of one photo, each layer normalised by its statistics over all of them.
+
+    Each layer's statistics are measured and frozen before the next layer sees its output.
+
+    Args:
+        mixed: the layers of one style.
+        canvas, grain: see ``flow``; surrounded by a margin.
+
+    Returns:
+        the painted windows without the margin; by layer the gain γ/σ and the bias β − μ γ/σ that AdaIN comes down to.
+    """
+    gains: dict[str, Tensor] = {}
+    biases: dict[str, Tensor] = {}
+
+    def conv(name: str, x: Tensor) -> Tensor:
+        layer = PLAN[name]
+        kernel, scale, shift = mixed[name]
+        y = convolve(layer, x, fitted(layer, kernel))
+        gain, bias = torch.ones_like(shift), shift
+        if layer.adain:
+            mean, var = _inner_statistics(y, layer.margin // (layer.spacing * layer.stride))
+            gain = scale * (var + EPSILON).rsqrt()
+            # A plain photo has no deviation: what is measured is rounding, and must not be amplified.
+            gain = torch.where(var.sqrt() > ROUNDING * (1 + mean.abs()), gain, torch.zeros_like(gain))
+            bias = shift - gain * mean
+        gains[name], biases[name] = gain, bias
+        y = torch.addcmul(bias[:, None, None], y, gain[:, None, None])
+        return functional.relu(y) if layer.relu else y
+
+    return flow(conv, canvas, grain, surrounded=True), gains, biases
 
 
 def _inner_statistics(y: Tensor, margin: int) -> tuple[Tensor, Tensor]:
     """Mean and variance (C,) of each channel over all windows (n, C, h, w) without their margins."""
     inner = y[..., margin:-margin, margin:-margin]
-    var, mean = torch.var_mean(inner.transpose(0, 1).flatten(1), dim=1, correction=0)
+    var, mean = torch.var_mean(inner, dim=(0, 2, 3), correction=0)
     return mean, var
 
 
+def fold(
+    kernels: Mapping[str, Tensor], gains: Mapping[str, Tensor], biases: Mapping[str, Tensor]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """By layer, the kernel and bias that convolve, normalise and modulate at once; see ``measure`` and ``paint``."""
+    folded = {}
+    for name, layer in PLAN.items():
+        kernel, bias = kernels[name] * gains[name][:, None, None, None], biases[name]
+        folded[name] = (fitted(layer, kernel), bias.repeat_interleave(4) if layer.enlarge else bias)
+    return folded
+
+
+def paint(folded: Mapping[str, tuple[Tensor, Tensor]], canvas: Tensor, grain: Tensor) -> Tensor:
+    """The folded network: convolutions, biases and ReLUs, nothing else. See ``flow``; surrounded by a margin."""
+
+    def conv(name: str, x: Tensor) -> Tensor:
+        kernel, bias = folded[name]
+        y = convolve(PLAN[name], x.to(kernel.dtype), kernel, bias)
+        return functional.relu_(y) if PLAN[name].relu else y
+
+    return flow(conv, canvas, grain, surrounded=True)
+
+
 class FoldedGenerator:
-    """G for one style and one photo: a colour map, convolutions, biases and ReLUs, nothing else.
+    """G for one style and one photo.
 
     Local: an output pixel depends on the input within ``MARGIN`` pixels only, and padding with zeros at the border
     changes nothing further inside.
     """
 
-    def __init__(
-        self,
-        layers: dict[str, Layer],
-        weights: dict[str, Tensor],
-        biases: dict[str, Tensor],
-        colours: tuple[Tensor, Tensor],
-        grain: Tensor,
-    ) -> None:
-        self.layers, self.weights, self.biases, self.colours, self.grain = layers, weights, biases, colours, grain
+    def __init__(self, folded: Mapping[str, tuple[Tensor, Tensor]], grain: Tensor) -> None:
+        self.folded, self.grain = folded, grain
 
     def to(self, dtype: torch.dtype) -> FoldedGenerator:
         """The same network in another precision, kernels laid out channels-last.
 
         The last layer stays in fp32: 8 bits of mantissa would show as bands in a smooth sky.
         """
-        types = {name: dtype if layer.adain else torch.float32 for name, layer in self.layers.items()}
-        weights = {k: w.to(types[k], memory_format=torch.channels_last) for k, w in self.weights.items()}
-        biases = {k: b.to(types[k]) for k, b in self.biases.items()}
-        return FoldedGenerator(self.layers, weights, biases, self.colours, self.grain)
+        folded = {}
+        for name, (kernel, bias) in self.folded.items():
+            kind = dtype if PLAN[name].adain else torch.float32
+            folded[name] = (kernel.to(kind, memory_format=torch.channels_last), bias.to(kind))
+        return FoldedGenerator(folded, self.grain.to(dtype))
 
     @torch.inference_mode()
-    def __call__(self, content: Tensor, origins: Sequence[Position] | None = None) -> Tensor:
-        """(B, 3, H, W) in [0, 1], H and W multiples of 16, surrounded by ``MARGIN`` pixels -> the same shape.
+    def __call__(self, canvas: Tensor, origins: Sequence[Position] | None = None) -> Tensor:
+        """(B, 12, h, w) in [0, 1], in cells, surrounded by ``MARGIN`` pixels -> the same without the surroundings.
 
-        ``origins`` say where each window's upper left corner lies on the grain, by default at 0, 0.
+        ``origins`` say where each window's upper left pixel lies on the grain, by default at 0, 0.
         """
-
-        def conv(name: str, x: Tensor) -> Tensor:
-            layer = self.layers[name]
-            weight = self.weights[name]
-            y = functional.conv2d(x.to(weight.dtype), weight, self.biases[name], padding=1, stride=layer.stride)
-            return functional.relu_(y) if layer.relu else y
-
-        grain = grain_at(self.grain, origins or [(0, 0)] * len(content), content.shape[2:])
-        return flow(conv, apply_colour_map(content, *self.colours), grain)
+        return paint(self.folded, canvas, grain_under(self.grain, canvas, origins))

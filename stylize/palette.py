@@ -12,8 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-PALETTE = 9
-REGULARISATION = 3e-4  # added to the variances: colours of a nearly grey photo are not amplified without bound
+from stylize.colours import REGULARISATION
 
 
 def palette_of(images: Tensor, *, pooled: bool = False) -> Tensor:

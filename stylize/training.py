@@ -45,8 +45,8 @@ from stylize.data import PictureFolders, batches, content_crop, step_random, sty
 from stylize.device import channels_last, keep_freed_memory
 from stylize.discriminator import Discriminator
 from stylize.errors import OutputError, TrainingError
-from stylize.generator import GRAIN_PERIOD, Position
 from stylize.images import make_folder, shown, write_atomically
+from stylize.layers import GRAIN_PERIOD, Position
 from stylize.options import TrainingOptions
 from stylize.palette import palette_of
 from stylize.perceptual import PerceptualNetwork, feature_statistics, load_vgg19

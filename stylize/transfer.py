@@ -12,48 +12,148 @@ Thumbnail Instance Normalization", AAAI 2022.) Photo and result are held as byte
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
-from stylize.checkpoint import Model, default_model, load_model
-from stylize.device import keep_freed_memory, memory_guard, pick_device, pick_precision
-from stylize.errors import RefusedError, StylizeError, UsageError
-from stylize.generator import MARGIN, STRIDE, FoldedGenerator, Position
+from stylize.colours import Floats, colour_map, palette_of
+from stylize.device import free_memory, has_bf16_instructions, may_have_gpu
+from stylize.errors import DeviceError, RefusedError, StylizeError, UsageError
 from stylize.images import Pixels, shown
+from stylize.layers import MARGIN, STRIDE, Position
+from stylize.model_file import default_model
 from stylize.style_code import StyleCode, make_thumbnail
 
 WHOLE_PROXY = 1_000_000  # pixels: smaller photos are their own proxy
 PROXY_GRID, PROXY_WINDOW = 3, 256  # of larger ones: a grid of 3×3 windows of 256×256 pixels
-SMALL_SIDE = 64  # pixels: smaller photos are computed in single precision
-DEFAULT_TILE = 2048  # pixels; needs about half a gigabyte
+LARGE_PHOTO = 12_000_000  # pixels: from here on torch's bf16 gains more than torch takes to start
+TORCH_BYTES = 4 << 30  # of memory, below which torch is not worth a try
+LARGEST_TILE, LEAST_TILE = 1024, 128  # pixels
+STRIP = 256  # rows of a picture that are worked on at a time where no network is involved
 STYLE_SHORT_SIDE = (256, 512)  # pixels: style pictures are brought between these
 STYLE_LONG_SIDE = 1536
 
+ENGINES = ("auto", "torch", "onnx")
+
+
+class Painter(Protocol):
+    """The generator for one style and one photo."""
+
+    def __call__(self, cells: Pixels, origin: Position) -> Pixels:
+        """Paint a tile: (1, 12, h, w) in cells, with a margin -> the same without it.
+
+        ``origin`` says where its upper left pixel lies in the photo.
+
+        Raises:
+            MemoryError: a smaller tile might do.
+            FloatingPointError: the result is not finite.
+        """
+
+
+class Engine(Protocol):
+    """What runs the networks. Both engines give the same pixels, up to the rounding of their precision."""
+
+    hash: str  # of the model
+    code_size: int
+    bytes_per_pixel: int  # that a tile needs, margin included
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether there is no other device to fall back to."""
+
+    def free_memory(self) -> int | None:
+        """Bytes that are left on the device, if that is known."""
+
+    def encode(self, picture: Pixels) -> Floats:
+        """The code (Z,) of a picture (H, W, 3) uint8."""
+
+    def measure(
+        self, code: Floats, colours: tuple[Floats, Floats], cells: Pixels, origins: Sequence[Position]
+    ) -> tuple[Pixels, Painter]:
+        """Freeze the statistics of a photo.
+
+        Args:
+            code: (Z,).
+            colours: the colour map, M and t.
+            cells: (n, 12, h, w) uint8, windows of the photo with a margin, see ``to_cells``.
+            origins: where the windows' upper left pixels lie in the photo.
+
+        Returns:
+            the windows, painted, without their margins, and what paints the rest of the photo.
+        """
+
 
 class Stylizer:
-    """Encodes styles and stylises photos with one model on one device.
+    """Encodes styles and stylises photos with one model.
 
     Args:
         model: path of a model file; by default that of ``STYLIZE_MODEL``, else the packaged one.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        engine: ``torch``, ``onnx``, or ``auto``: ONNX Runtime on processors, where it starts at once, but torch on
+            GPUs, for models of unusual sizes, and for large photos where the processor has bf16.
+        threads: of the processor; by default all.
+        on_warning: told when memory runs out and the work goes on in another way.
 
     Raises:
         InputError, RefusedError: the model is missing or no model.
         DeviceError: the device is missing.
+        UsageError: there is no such device or engine, or the engine cannot do it.
     """
 
-    def __init__(self, model: Path | None = None, device: str = "auto") -> None:
-        keep_freed_memory()
-        self.device = pick_device(device)
-        self.precision = pick_precision(self.device)
-        self.model: Model = load_model(model or default_model(), self.device)
+    def __init__(
+        self,
+        model: Path | None = None,
+        device: str = "auto",
+        *,
+        engine: str = "auto",
+        threads: int | None = None,
+        on_warning: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        if engine not in ENGINES:
+            raise UsageError(f"--engine {engine}: no such engine", hint=", ".join(ENGINES))
+        self.path, self.device, self.threads, self.on_warning = model or default_model(), device, threads, on_warning
+        self.largest_tile = LARGEST_TILE
+        self.engine = self._open(engine)
+        # Which engine does a photo depends on its size alone, never on the photos before it.
+        self.for_large: Engine | None = self.engine
+        if engine == "auto" and device in ("auto", "cpu") and self.engine.on_cpu and has_bf16_instructions():
+            self.for_large = None  # to be opened when one comes
 
-    @torch.inference_mode()
+    def _open(self, engine: str) -> Engine:
+        if engine != "torch":
+            opened = self._open_onnx(engine)
+            if opened is not None:
+                return opened
+        from stylize.torch_engine import TorchEngine
+
+        return TorchEngine(self.path, self.device, self.threads)
+
+    def _open_onnx(self, engine: str) -> Engine | None:
+        """The ONNX engine, or None where ``auto`` is to take torch."""
+        wanted = engine == "onnx"
+        if self.device != "cpu" and (self.device != "auto" or (not wanted and may_have_gpu())):
+            if wanted:
+                raise UsageError(f"--engine onnx does not run on {self.device}", hint="--device cpu")
+            return None
+        try:
+            from stylize.onnx_engine import OnnxEngine, UnfitModelError
+        except ImportError as error:
+            if wanted:
+                raise UsageError(f"--engine onnx: {error}", hint="pip install onnxruntime") from error
+            return None
+        try:
+            return OnnxEngine(self.path, self.threads)
+        except UnfitModelError as error:
+            if wanted:
+                raise UsageError(
+                    f"--engine onnx runs models of the default sizes only: {shown(self.path)}", hint="--engine torch"
+                ) from error
+            return None
+
     def encode_style(self, pictures: Sequence[Pixels], title: str = "style") -> StyleCode:
         """Learn a style from pictures: the mean of their codes. Their order does not matter.
 
@@ -66,15 +166,14 @@ class Stylizer:
         ordered = sorted(pictures, key=lambda p: (p.shape, hashlib.sha256(p.tobytes()).digest()))
         codes, palettes = zip(*[self._encode(p) for p in ordered], strict=True)
         return StyleCode(
-            code=_mean_code(codes).cpu().numpy(),
-            palette=torch.stack(palettes).mean(0).cpu().numpy(),
-            model_hash=self.model.hash,
+            code=_mean_code(codes),
+            palette=np.mean(palettes, axis=0),
+            model_hash=self.engine.hash,
             title=title,
             images=len(pictures),
             thumbnail=make_thumbnail(ordered),
         )
 
-    @torch.inference_mode()
     def transfer(
         self,
         photo: Pixels,
@@ -92,7 +191,8 @@ class Stylizer:
             strength: 0 (the photo itself) to 1 (the full style); between them, between the photo's own code and the
                 style's.
             preserve_color: keep the photo's hues, take only the lightness of the stylised picture.
-            tile: side of the tiles in pixels, rounded up to a multiple of 16. The result does not depend on it.
+            tile: side of the tiles in pixels, rounded up to a multiple of 16; by default as large as memory and speed
+                allow. The result does not depend on it. Photos of up to a megapixel are done whole.
 
         Returns:
             (H, W, 3) uint8.
@@ -109,74 +209,124 @@ class Stylizer:
         self.check(style)
         if strength == 0:
             return photo.copy()
-        code, palette = (torch.from_numpy(t).to(self.device) for t in (style.code, style.palette))
-        with memory_guard(f"stylising {photo.shape[1]}x{photo.shape[0]} pixels"):
-            if strength < 1:
-                own_code, own_palette = self._encode(photo)
-                code, palette = own_code.lerp(code, strength), own_palette.lerp(palette, strength)
-            modulations = self.model.generator.modulations(code[None])
-            windows, origins = self._proxy(photo)
-            folded = self.model.generator.fold(windows, modulations, palette[None], origins)
-            output = self._run_tiles(folded, photo, tile or DEFAULT_TILE)
+        try:
+            output = self._paint(photo, style, strength, tile)
+        except FloatingPointError as error:
+            raise StylizeError("the network's output is not finite", hint="encode the style again") from error
+        except MemoryError as error:
+            size = f"{photo.shape[1]}x{photo.shape[0]}"
+            raise DeviceError(f"out of memory while stylising {size} pixels", hint="--tile 128 needs least") from error
         if strength < 1:
             # Even with its own code the generator does not return the photo exactly; near 0, mix the pixels as well.
-            output = _mix(photo, output, min(1.0, 2 * strength))
-        return keep_color(photo, output) if preserve_color else output
+            _in_strips(lambda a, b: _mix(a, b, min(1.0, 2 * strength)), photo, output)
+        if preserve_color:
+            _in_strips(keep_color, photo, output)
+        return output
 
     def check(self, style: StyleCode) -> None:
         """Refuse a code that another model made: its numbers mean nothing here."""
-        if style.model_hash != self.model.hash or style.code.shape != (self.model.sizes.code,):
+        if style.model_hash != self.engine.hash or style.code.shape != (self.engine.code_size,):
             raise RefusedError(
-                f"style {shown(style.title)} was made for model {style.model_hash[:8]}, this is {self.model.hash[:8]}",
+                f"style {shown(style.title)} was made for model {style.model_hash[:8]}, this is {self.engine.hash[:8]}",
                 hint="encode it again, or name its model by --model",
             )
 
-    def _encode(self, pixels: Pixels) -> tuple[Tensor, Tensor]:
+    def _encode(self, pixels: Pixels) -> tuple[Floats, Floats]:
         """The code and the palette of one picture: (H, W, 3) uint8 -> (Z,) and (9,)"""
-        code, palette = self.model.encoder(self._to_tensor(_at_working_size(pixels)))
-        return code[0], palette[0]
+        picture = _at_working_size(pixels)
+        return self.engine.encode(picture), palette_of(picture)
 
-    def _to_tensor(self, pixels: Pixels) -> Tensor:
-        """(H, W, 3) uint8 -> (1, 3, H, W) in [0, 1], channels last in memory."""
-        return (torch.from_numpy(np.array(pixels)).to(self.device).float() / 255).permute(2, 0, 1)[None]
+    def _paint(self, photo: Pixels, style: StyleCode, strength: float, tile: int | None) -> Pixels:
+        """The generator over the whole photo; on the processor if the device has too little memory."""
+        code, palette = style.code, style.palette
+        if strength < 1:
+            own_code, own_palette = self._encode(photo)
+            code = own_code + np.float32(strength) * (code - own_code)
+            palette = own_palette + np.float32(strength) * (palette - own_palette)
+        try:
+            return self._paint_with(self._engine_for(photo), photo, code, palette, tile)
+        except MemoryError:
+            if self.engine.on_cpu:
+                raise
+        self.on_warning(f"out of memory on {self.engine}: goes on with the processor")
+        self.device, self.largest_tile = "cpu", LARGEST_TILE
+        self.engine = self.for_large = self._open("auto")
+        return self._paint_with(self.engine, photo, code, palette, tile)
 
-    def _proxy(self, photo: Pixels) -> tuple[Tensor, list[Position]]:
-        """Windows of the photo with a margin around them, (n, 3, h, w), and where they lie.
+    def _engine_for(self, photo: Pixels) -> Engine:
+        if photo.shape[0] * photo.shape[1] < LARGE_PHOTO:
+            return self.engine
+        if self.for_large is None:
+            memory = free_memory()
+            wanted = "torch" if memory is None or memory > TORCH_BYTES else "auto"
+            self.for_large = self._open(wanted)
+        return self.for_large
 
-        They are what the statistics are measured on.
-        """
+    def _paint_with(self, engine: Engine, photo: Pixels, code: Floats, palette: Floats, tile: int | None) -> Pixels:
         height, width = photo.shape[:2]
+        corners, shape = _proxy(height, width)
+        windows = np.stack([_window(photo, *corner, *shape) for corner in corners])
+        colours = colour_map(palette_of(windows[:, MARGIN:-MARGIN, MARGIN:-MARGIN]), palette)
+        origins = [(top - MARGIN, left - MARGIN) for top, left in corners]
+        painted, paint = engine.measure(code, colours, to_cells(windows), origins)
         if height * width <= WHOLE_PROXY:
-            corners, shape = [(0, 0)], (_aligned(height), _aligned(width))
-        else:
-            tops, lefts = (
-                np.linspace(0, max(side - PROXY_WINDOW, 0) // 2, PROXY_GRID).astype(int) * 2 for side in (height, width)
-            )
-            corners, shape = [(int(top), int(left)) for top in tops for left in lefts], (PROXY_WINDOW, PROXY_WINDOW)
-        windows = [self._to_tensor(_window(photo, *corner, *shape)) for corner in corners]
-        return torch.cat(windows), [(top - MARGIN, left - MARGIN) for top, left in corners]
+            return to_pixels(painted)[0, :height, :width]
+        del windows, painted
+        while True:
+            side = tile or self._planned_tile(engine)
+            side = min(side, self.largest_tile)
+            try:
+                return _paint_tiles(paint, photo, side)
+            except MemoryError:
+                if side <= LEAST_TILE:
+                    raise
+            self.largest_tile = max(side // 2, LEAST_TILE)
+            self.on_warning(f"out of memory: goes on with tiles of {self.largest_tile} pixels")
 
-    def _run_tiles(self, folded: FoldedGenerator, photo: Pixels, tile: int) -> Pixels:
-        """The folded generator over the whole photo, at most ``tile``² pixels at a time."""
-        height, width = photo.shape[:2]
-        # Statistics over a few positions are delicate, and a small photo is quick in any precision.
-        fast = folded.to(self.precision if min(height, width) >= SMALL_SIDE else torch.float32)
-        output = np.empty_like(photo)
-        tile_h, tile_w = _even_tile(height, tile), _even_tile(width, tile)
-        for top in range(0, height, tile_h):
-            for left in range(0, width, tile_w):
-                content = self._to_tensor(_window(photo, top, left, tile_h, tile_w))
-                origins = [(top - MARGIN, left - MARGIN)]
-                result = fast(content, origins)
-                if not torch.isfinite(result).all():  # half precision overflowed
-                    result = folded(content, origins)
-                    if not torch.isfinite(result).all():
-                        raise StylizeError("the network's output is not finite", hint="encode the style again")
-                inner = result[0, :, MARGIN:-MARGIN, MARGIN:-MARGIN].float()
-                pixels = (inner * 255).round_().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-                bottom, right = min(top + tile_h, height), min(left + tile_w, width)
-                output[top:bottom, left:right] = pixels[: bottom - top, : right - left]
-        return output
+    def _planned_tile(self, engine: Engine) -> int:
+        """The side of the largest tile that takes at most half of the memory that is free."""
+        memory = engine.free_memory()
+        if memory is None:
+            return LARGEST_TILE
+        side = math.isqrt(memory // 2 // engine.bytes_per_pixel) - 2 * MARGIN
+        return max(min(side // STRIDE * STRIDE, LARGEST_TILE), LEAST_TILE)
+
+
+def _paint_tiles(paint: Painter, photo: Pixels, side: int) -> Pixels:
+    """Paint a photo tile by tile; none is larger than ``side``², rounded up to the stride."""
+    height, width = photo.shape[:2]
+    output = np.empty_like(photo, order="C")
+    tile_h, tile_w = _even_tile(height, side), _even_tile(width, side)
+    for top in range(0, height, tile_h):
+        for left in range(0, width, tile_w):
+            window = _window(photo, top, left, tile_h, tile_w)[None]
+            pixels = to_pixels(paint(to_cells(window), (top - MARGIN, left - MARGIN)))[0]
+            bottom, right = min(top + tile_h, height), min(left + tile_w, width)
+            output[top:bottom, left:right] = pixels[: bottom - top, : right - left]
+    return output
+
+
+def to_cells(pixels: Pixels) -> Pixels:
+    """(B, H, W, 3) -> (B, 12, H/2, W/2): the four pixels of a cell in channels, as torch's ``pixel_unshuffle``.
+
+    The channels are last in memory.
+    """
+    count, height, width, _ = pixels.shape
+    cells = np.empty((count, height // 2, width // 2, 12), np.uint8)
+    for channel in range(12):
+        colour, row, column = channel // 4, channel // 2 % 2, channel % 2
+        cells[..., channel] = pixels[:, row::2, column::2, colour]
+    return cells.transpose(0, 3, 1, 2)
+
+
+def to_pixels(cells: Pixels) -> Pixels:
+    """(B, 12, h, w) -> (B, 2h, 2w, 3): the inverse."""
+    count, _, height, width = cells.shape
+    pixels = np.empty((count, 2 * height, 2 * width, 3), np.uint8)
+    for channel in range(12):
+        colour, row, column = channel // 4, channel // 2 % 2, channel % 2
+        pixels[:, row::2, column::2, colour] = cells[:, channel]
+    return pixels
 
 
 def keep_color(photo: Pixels, stylised: Pixels) -> Pixels:
@@ -189,12 +339,29 @@ def keep_color(photo: Pixels, stylised: Pixels) -> Pixels:
     return np.asarray(Image.merge("YCbCr", (luma, blue, red)).convert("RGB"))
 
 
-def _mean_code(codes: Sequence[Tensor]) -> Tensor:
+def _in_strips(work: Callable[[Pixels, Pixels], Pixels], photo: Pixels, output: Pixels) -> None:
+    """Replace ``output`` by ``work(photo, output)``, some rows at a time: Pillow needs several copies of a picture."""
+    for top in range(0, len(photo), STRIP):
+        rows = slice(top, top + STRIP)
+        output[rows] = work(np.ascontiguousarray(photo[rows]), output[rows])
+
+
+def _mean_code(codes: Sequence[Floats]) -> Floats:
     """The mean, brought back to the length that a single picture's code has: root mean square 1."""
     if len(codes) == 1:
         return codes[0]
-    mean = torch.stack(list(codes)).mean(0)
-    return mean / (mean.square().mean() + 1e-6).sqrt()
+    mean = np.mean(codes, axis=0)
+    return mean / np.sqrt(np.square(mean).mean() + np.float32(1e-6))
+
+
+def _proxy(height: int, width: int) -> tuple[list[Position], tuple[int, int]]:
+    """What the statistics of a photo are measured on: the corners of windows, and their height and width."""
+    if height * width <= WHOLE_PROXY:
+        return [(0, 0)], (_aligned(height), _aligned(width))
+    tops, lefts = (
+        np.linspace(0, max(side - PROXY_WINDOW, 0) // 2, PROXY_GRID).astype(int) * 2 for side in (height, width)
+    )
+    return [(int(top), int(left)) for top in tops for left in lefts], (PROXY_WINDOW, PROXY_WINDOW)
 
 
 def _at_working_size(pixels: Pixels) -> Pixels:
@@ -214,8 +381,12 @@ def _window(photo: Pixels, top: int, left: int, height: int, width: int) -> Pixe
 
     Beyond its border the photo goes on as its own mirror image, as often as it takes.
     """
-    rows = _mirrored(np.arange(top - MARGIN, top + height + MARGIN), photo.shape[0])
-    columns = _mirrored(np.arange(left - MARGIN, left + width + MARGIN), photo.shape[1])
+    first_row, first_column = top - MARGIN, left - MARGIN
+    last_row, last_column = top + height + MARGIN, left + width + MARGIN
+    if first_row >= 0 and first_column >= 0 and last_row <= photo.shape[0] and last_column <= photo.shape[1]:
+        return photo[first_row:last_row, first_column:last_column]
+    rows = _mirrored(np.arange(first_row, last_row), photo.shape[0])
+    columns = _mirrored(np.arange(first_column, last_column), photo.shape[1])
     return photo[rows[:, None], columns]
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from stylize.checkpoint import Model, packaged, save_model
+from stylize.checkpoint import Model, load_model, packaged, save_model
 from stylize.options import ModelSizes
 from stylize.perceptual import feature_statistics
 from stylize.style_code import StyleCode
@@ -105,14 +105,20 @@ def tiny_model(tiny_sizes: ModelSizes, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def stylizer(tiny_model: Path) -> Stylizer:
-    """A Stylizer with the tiny model on the CPU."""
+    """A Stylizer with the tiny model on the CPU; of its size only torch can make one."""
     return Stylizer(tiny_model, "cpu")
 
 
 @pytest.fixture(scope="session")
-def shipped_stylizer() -> Stylizer:
-    """A Stylizer with the model that the package carries, on the CPU."""
-    return Stylizer(packaged("default"), "cpu")
+def shipped_model() -> Model:
+    """The networks that the package carries."""
+    return load_model(packaged("default"))
+
+
+@pytest.fixture(scope="session", params=["onnx", "torch"])
+def shipped_stylizer(request: pytest.FixtureRequest) -> Stylizer:
+    """A Stylizer with the model that the package carries, on the CPU, with either engine."""
+    return Stylizer(packaged("default"), "cpu", engine=request.param)
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from stylize.checkpoint import load_model
+from stylize.checkpoint import Model, load_model
 from stylize.encoder import SKETCH, StyleEncoder
 from stylize.perceptual import FeatureStatistics, PerceptualNetwork, feature_statistics, gram_matrix
-from stylize.transfer import Stylizer
 
 WIDTHS = (4, 4, 8, 8, 8)
 
@@ -82,9 +81,9 @@ def test_different_pictures_give_different_codes(encoder: StyleEncoder, pictures
 
 
 def test_a_picture_is_closest_to_its_own_mirror_image(
-    shipped_stylizer: Stylizer, make_picture: Callable[..., np.ndarray]
+    shipped_model: Model, make_picture: Callable[..., np.ndarray]
 ) -> None:
-    encoder = shipped_stylizer.model.encoder
+    encoder = shipped_model.encoder
     pictures = torch.from_numpy(np.stack([make_picture(256, 256, seed) for seed in range(4)]))
     known, mirrored = (
         encoder.standardise(statistics_of(encoder, p.permute(0, 3, 1, 2).float() / 255))
@@ -137,9 +136,9 @@ def test_black_and_blinding_pictures_have_a_finite_code(encoder: StyleEncoder, e
 
 
 def test_the_descriptor_can_be_read_back_from_a_code(
-    shipped_stylizer: Stylizer, make_picture: Callable[..., np.ndarray]
+    shipped_model: Model, make_picture: Callable[..., np.ndarray]
 ) -> None:
-    encoder = shipped_stylizer.model.encoder
+    encoder = shipped_model.encoder
     pictures = torch.from_numpy(np.stack([make_picture(256, 256, seed) for seed in range(4)]))
     known = encoder.standardise(statistics_of(encoder, pictures.permute(0, 3, 1, 2).float() / 255))
     wanted = known[:, : encoder.descriptor_size]

@@ -10,22 +10,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from stylize import colours
+from stylize.checkpoint import Model
 from stylize.generator import (
     CANVAS_EPSILON,
     EPSILON,
-    GRAIN_PERIOD,
-    MARGIN,
-    STRIDE,
     FoldedGenerator,
     Generator,
-    Layer,
     StyleConv,
+    convolve,
+    fitted,
     flow,
     grain_at,
-    layers_of,
+    recolour,
 )
+from stylize.layers import GRAIN_PERIOD, MARGIN, STRIDE, Layer, layers_of
 from stylize.palette import apply_colour_map, colour_map, mean_and_covariance, palette_of
-from stylize.transfer import Stylizer
 
 CODE = 16
 WIDTHS = (16, 16, 16, 16)
@@ -65,7 +65,17 @@ def windows(surroundings: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def folded(generator: Generator, code: Tensor, palette: Tensor, windows: Tensor) -> FoldedGenerator:
-    return generator.fold(windows, generator.modulations(code), palette)
+    return generator.fold(canvas_of(windows, palette), generator.mixed(generator.modulations(code)))[0]
+
+
+def canvas_of(content: Tensor, palette: Tensor) -> Tensor:
+    """Photos in the colours of a style, in cells."""
+    matrix, offset = colour_map(palette_of(inner(content), pooled=True), palette)
+    return recolour(functional.pixel_unshuffle(content, 2), matrix[0], offset[0])
+
+
+def picture_of(cells: Tensor) -> Tensor:
+    return functional.pixel_shuffle(cells, 2)
 
 
 def inner(images: Tensor, margin: int = MARGIN) -> Tensor:
@@ -83,6 +93,8 @@ def unfolded(generator: Generator, content: Tensor, code: Tensor, palette: Tenso
         style_conv, (mix, scale, shift) = generator.convs[name], modulations[name]
         layer = style_conv.layer
         kernel = sum(a * w for a, w in zip(mix[0], style_conv.weight, strict=True))
+        if layer.enlarge:
+            x = functional.interpolate(x, scale_factor=2, mode="nearest")
         y = functional.conv2d(x, kernel, stride=layer.stride, padding=1)
         if layer.adain:
             counted = inner(y, margin // (layer.spacing * layer.stride)).transpose(0, 1).flatten(1)  # (C, positions)
@@ -92,7 +104,8 @@ def unfolded(generator: Generator, content: Tensor, code: Tensor, palette: Tenso
 
     pixels = inner(content, margin).transpose(0, 1).flatten(1)[None, ..., None]  # of both, as one picture
     grain = grain_at(generator.grain, [(-extra, -extra)] * len(content), content.shape[2:])
-    return flow(conv, apply_colour_map(content, *colour_map(palette_of(pixels), palette)), grain)
+    canvas = functional.pixel_unshuffle(apply_colour_map(content, *colour_map(palette_of(pixels), palette)), 2)
+    return picture_of(flow(conv, canvas, grain))
 
 
 @pytest.mark.parametrize("extra", [0, STRIDE])
@@ -101,14 +114,16 @@ def test_folded_equals_unfolded_whatever_lies_beyond_the_margin(
     code: Tensor,
     palette: Tensor,
     surroundings: Tensor,
-    folded: FoldedGenerator,
     windows: Tensor,
     extra: int,
 ) -> None:
     content = windows if extra == 0 else surroundings
     expected = inner(unfolded(generator, content, code, palette, extra), MARGIN + extra)
     assert expected.std() > 0.05  # there is a picture to compare
-    torch.testing.assert_close(inner(folded(windows)), expected, atol=1e-4, rtol=0)
+    canvas = canvas_of(windows, palette)
+    folded, painted = generator.fold(canvas, generator.mixed(generator.modulations(code)))
+    torch.testing.assert_close(picture_of(folded(canvas)), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(picture_of(painted), expected, atol=1e-4, rtol=0)
 
 
 def test_training_form_and_folded_form_agree_far_from_the_border(
@@ -117,21 +132,24 @@ def test_training_form_and_folded_form_agree_far_from_the_border(
     # Not exactly: one counts the border in its statistics, the other does not.
     picture = torch.from_numpy(make_picture(768, 768, 5)).permute(2, 0, 1)[None].float() / 255
     trained_form = inner(generator(picture, code, palette))
-    folded_form = inner(generator.fold(picture, generator.modulations(code), palette)(picture))
+    canvas = canvas_of(picture, palette)
+    folded_form = picture_of(generator.fold(canvas, generator.mixed(generator.modulations(code)))[1])
     assert (trained_form - folded_form).abs().mean() < 0.15 * folded_form.std()
 
 
 def test_half_precision_is_within_two_grey_levels(
-    shipped_stylizer: Stylizer, make_picture: Callable[..., np.ndarray]
+    shipped_model: Model, make_picture: Callable[..., np.ndarray]
 ) -> None:
-    style = shipped_stylizer.encode_style([make_picture(seed=1)])
-    code, palette = (torch.from_numpy(t)[None] for t in (style.code, style.palette))
-    generator = shipped_stylizer.model.generator
-    content = torch.from_numpy(make_picture(288, 256, 6)).permute(2, 0, 1)[None].float() / 255
-    folded = generator.fold(content, generator.modulations(code), palette)
-    exact, rounded = folded(content), folded.to(torch.bfloat16)(content)
+    style, content = (
+        torch.from_numpy(make_picture(*shape)).permute(2, 0, 1)[None].float() / 255
+        for shape in ((96, 128, 1), (480, 416, 6))
+    )
+    code, palette = shipped_model.encoder(style)
+    generator, canvas = shipped_model.generator, canvas_of(content, palette)
+    folded = generator.fold(canvas, generator.mixed(generator.modulations(code)))[0]
+    exact, rounded = folded(canvas), folded.to(torch.bfloat16)(canvas)
     assert rounded.dtype == torch.float32
-    assert 0 < torch.quantile(inner(exact - rounded).abs().flatten(), 0.999) < 2 / 255
+    assert 0 < torch.quantile((exact - rounded).abs().flatten(), 0.999) < 2 / 255
 
 
 @pytest.mark.parametrize(("distance", "seen"), [(MARGIN, False), (MARGIN // 2, True)])
@@ -142,16 +160,28 @@ def test_margin_is_how_far_the_network_sees(folded: FoldedGenerator, distance: i
     low, high = MARGIN + STRIDE, MARGIN + 2 * STRIDE  # one position of the coarsest layer
     near = slice(low - distance, high + distance)
     changed[..., near, near] = content[..., near, near]
-    before, after = (folded(x)[..., low:high, low:high] for x in (content, changed))
+    middle = slice(STRIDE, 2 * STRIDE)
+    before, after = (
+        picture_of(folded(functional.pixel_unshuffle(x, 2)))[..., middle, middle] for x in (content, changed)
+    )
     assert torch.equal(before, after) != seen
 
 
 def test_a_tile_gives_the_pixels_of_the_whole(folded: FoldedGenerator) -> None:
-    content = torch.rand(1, 3, 2 * MARGIN + 64, 2 * MARGIN + 96, generator=torch.Generator().manual_seed(0))
-    whole = folded(content)
-    tile = folded(content[..., 32:, 16 : 2 * MARGIN + 48], [(32, 16)])
-    expected = inner(whole)[..., 32:, 16:48]
-    torch.testing.assert_close(inner(tile), expected, atol=1e-5, rtol=0)
+    random = torch.Generator().manual_seed(0)
+    canvas = torch.rand(1, 12, MARGIN + 32, MARGIN + 48, generator=random)
+    whole = folded(canvas)
+    tile = folded(canvas[..., 16:, 8 : MARGIN + 24], [(32, 16)])
+    torch.testing.assert_close(tile, whole[..., 16:, 8:24], atol=1e-5, rtol=0)
+
+
+def test_a_layer_that_enlarges_convolves_the_enlarged_picture() -> None:
+    torch.manual_seed(0)
+    x, kernel, bias = torch.randn(2, 5, 7, 6), torch.randn(8, 5, 3, 3), torch.randn(8)
+    layer = Layer(5, 8, 4, enlarge=True)
+    expected = functional.conv2d(functional.interpolate(x, scale_factor=2, mode="nearest"), kernel, bias)
+    found = convolve(layer, x, fitted(layer, kernel), bias.repeat_interleave(4))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +252,8 @@ def test_every_layer_matters(generator: Generator, code: Tensor, name: str) -> N
     modulations = generator.modulations(code)
     other = modulations | {name: modulations[name]._replace(mix=-modulations[name].mix)}
     grain = grain_at(generator.grain, [(0, 0)], content.shape[2:])
-    before, after = (flow(lambda n, x, m=m: generator.convs[n](x, m[n]), content, grain) for m in (modulations, other))
+    cells = functional.pixel_unshuffle(content, 2)
+    before, after = (flow(lambda n, x, m=m: generator.convs[n](x, m[n]), cells, grain) for m in (modulations, other))
     assert (before - after).abs().max() > 1e-3
 
 
@@ -241,12 +272,12 @@ def test_a_new_network_paints_no_grid(generator: Generator, code: Tensor, palett
 def test_without_paint_the_photo_is_shown_in_the_styles_colours(
     folded: FoldedGenerator, palette: Tensor, windows: Tensor
 ) -> None:
-    bare = {"out": torch.zeros_like(folded.weights["out"])}, {"out": torch.zeros_like(folded.biases["out"])}
-    weights, biases = folded.weights | bare[0], folded.biases | bare[1]
-    blank = FoldedGenerator(folded.layers, weights, biases, folded.colours, folded.grain)
-    canvas = inner(apply_colour_map(windows, *folded.colours))
-    torch.testing.assert_close(inner(blank(windows)), canvas.clamp(CANVAS_EPSILON, 1 - CANVAS_EPSILON))
-    torch.testing.assert_close(canvas.mean((0, 2, 3)), palette[0, :3], atol=0.05, rtol=0)
+    bare = {"out": tuple(torch.zeros_like(t) for t in folded.folded["out"])}
+    canvas = canvas_of(windows, palette)
+    painted = picture_of(FoldedGenerator({**folded.folded, **bare}, folded.grain)(canvas))
+    expected = inner(picture_of(canvas))
+    torch.testing.assert_close(painted, expected.clamp(CANVAS_EPSILON, 1 - CANVAS_EPSILON))
+    torch.testing.assert_close(expected.mean((0, 2, 3)), palette[0, :3], atol=0.05, rtol=0)
 
 
 def colours_of(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -271,6 +302,16 @@ def test_a_palette_is_mean_and_covariance(windows: Tensor) -> None:
 def test_equal_palettes_leave_a_picture_alone(windows: Tensor) -> None:
     own = palette_of(windows)
     torch.testing.assert_close(apply_colour_map(windows, *colour_map(own, own)), windows, atol=1e-4, rtol=0)
+
+
+def test_numpy_and_torch_make_the_same_colour_map(make_picture: Callable[..., np.ndarray], palette: Tensor) -> None:
+    for picture in (make_picture(seed=1), np.full((4, 4, 3), 7, np.uint8)):
+        images = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+        found, expected = colours.palette_of(picture), palette_of(images)
+        np.testing.assert_allclose(found, expected[0], atol=1e-6)
+        maps = colours.colour_map(found, palette[0].numpy()), colour_map(expected, palette)
+        for ours, theirs in zip(*maps, strict=True):
+            np.testing.assert_allclose(ours, theirs[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("covariance", [0.0, 0.25, -0.25])

@@ -1,0 +1,170 @@
+"""Export the networks as ONNX graphs for ``stylize.onnx_engine``: ``python -m stylize.export models/``.
+
+The graphs are traced from the torch modules, so that the architecture is written once. They hold no weights: a session
+is given a model's tensors, so that any model of the default sizes fits. To be run again when the networks change;
+needs the ``export`` extra.
+
+    mix       code; tensors of G                       -> kernel, scale and shift of every layer
+    measure   windows of a photo; kernel, scale, shift -> the painted windows, gain and bias of every layer
+    paint     a tile; kernel, gain, bias               -> the painted tile
+    encode    a picture; tensors of E                  -> its code
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from stylize.checkpoint import Model
+from stylize.generator import Mixed, fold, measure, paint, recolour
+from stylize.layers import MARGIN, PLAN, STRIDE
+from stylize.options import ModelSizes
+
+OPSET = 17
+CELLS = MARGIN + 2 * STRIDE  # height and width of the windows that are traced; other sizes are as good
+EXTERNAL = "model"  # where ONNX is told the weights are; never read, they are handed over in memory
+
+Example = dict[str, Tensor]  # inputs by name
+
+
+class Mix(nn.Module):
+    """From a code to every layer's kernel, scale and shift."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.generator = model.generator
+
+    def forward(self, code: Tensor) -> list[Tensor]:
+        """(1, Z) -> tensors by layer, as ``_by_name`` has them."""
+        mixed = self.generator.mixed(self.generator.modulations(code))
+        return list(_by_name(mixed).values())
+
+
+class Encode(nn.Module):
+    """From a picture (H, W, 3) in bytes to its code."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.encoder = model.encoder
+
+    def forward(self, picture: Tensor) -> list[Tensor]:
+        """(H, W, 3) -> (Z,)"""
+        code, _ = self.encoder(picture.float().permute(2, 0, 1)[None] / 255)
+        return [code[0]]
+
+
+class Measure(nn.Module):
+    """``stylize.generator.measure`` from bytes to bytes; ``total`` is not finite if any number in it was not."""
+
+    def forward(self, cells: Tensor, grain: Tensor, matrix: Tensor, offset: Tensor, *layers: Tensor) -> list[Tensor]:
+        """(n, 12, h, w), (n, 4, h, w), M, t, and kernel, scale and shift of each layer."""
+        mixed = {name: Mixed(*layers[3 * k : 3 * k + 3]) for k, name in enumerate(PLAN)}
+        painted, gains, biases = measure(mixed, recolour(cells, matrix, offset), grain)
+        return [_bytes(painted), painted.sum(), *gains.values(), *biases.values()]
+
+
+class Paint(nn.Module):
+    """``stylize.generator.paint`` from bytes to bytes, the folding included."""
+
+    def forward(self, cells: Tensor, grain: Tensor, matrix: Tensor, offset: Tensor, *layers: Tensor) -> list[Tensor]:
+        """(n, 12, h, w), (n, 4, h, w), M, t, and kernel, gain and bias of each layer."""
+        kernels, gains, biases = (dict(zip(PLAN, layers[part::3], strict=True)) for part in range(3))
+        painted = paint(fold(kernels, gains, biases), recolour(cells, matrix, offset), grain)
+        return [_bytes(painted), painted.sum()]
+
+
+def _by_name(mixed: dict[str, Mixed]) -> Example:
+    """``stem.kernel``, ``stem.scale`` …: what ``measure`` uses."""
+    named = {f"{name}.{part}": t for name, layer in mixed.items() for part, t in layer._asdict().items()}
+    return {name: t for name, t in named.items() if name != "out.scale"}
+
+
+def _bytes(cells: Tensor) -> Tensor:
+    return (cells * 255).round().to(torch.uint8)
+
+
+def graphs() -> dict[str, onnx.ModelProto]:
+    """All graphs by name."""
+    model = Model(ModelSizes()).eval().requires_grad_(False)
+    for tensor in model.state_dict().values():
+        tensor.uniform_(0.01, 0.02)  # of two tensors that are equal the exporter would make one
+    mixed = model.generator.mixed(model.generator.modulations(torch.randn(1, model.sizes.code)))
+    cells = torch.randint(0, 256, (1, 12, CELLS, CELLS), dtype=torch.uint8)
+    tile = {"cells": cells, "grain": torch.randn(1, 4, CELLS, CELLS), "matrix": torch.eye(3), "offset": torch.zeros(3)}
+    mixed_layers = {f"{name}.{part}": t for name, layer in mixed.items() for part, t in layer._asdict().items()}
+    folded_layers: Example = {}
+    for name, layer in mixed.items():
+        folded_layers |= {f"{name}.kernel": layer.kernel, f"{name}.gain": layer.scale, f"{name}.bias": layer.shift}
+    measured = [f"{name}.{part}" for part in ("gain", "bias") for name in PLAN]
+    picture = torch.randint(0, 256, (256, 320, 3), dtype=torch.uint8)
+    return {
+        "mix": _trace(Mix(model), {"code": torch.randn(1, model.sizes.code)}, list(_by_name(mixed)), constant=False),
+        "measure": _trace(Measure(), tile, ["painted", "total", *measured], mixed_layers),
+        "paint": _trace(Paint(), tile, ["painted", "total"], folded_layers),
+        "encode": _trace(Encode(model), {"picture": picture}, ["code"]),
+    }
+
+
+def _trace(
+    module: nn.Module, inputs: Example, outputs: list[str], weights: Example | None = None, *, constant: bool = True
+) -> onnx.ModelProto:
+    """The graph of a module, without numbers.
+
+    Args:
+        weights: inputs that are tensors of a model or a style, like the module's own.
+        constant: these are constants of a session, which it may lay out anew; else they are given at every run.
+    """
+    weights = weights or {}
+    axes: dict[str, dict[int, str]] = {
+        "cells": {0: "n", 2: "h", 3: "w"},
+        "grain": {0: "n", 2: "h", 3: "w"},
+        "painted": {0: "n", 2: "inner_h", 3: "inner_w"},
+        "picture": {0: "height", 1: "width"},
+    }
+    with warnings.catch_warnings(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")  # the tracer's, on constants that are meant
+        torch.onnx.export(
+            module, (*inputs.values(), *weights.values()), f"{folder}/graph.onnx", dynamo=False, opset_version=OPSET,
+            input_names=[*inputs, *weights], output_names=outputs, do_constant_folding=True,
+            dynamic_axes={name: axis for name, axis in axes.items() if name in (*inputs, *outputs)},
+        )  # fmt: skip
+        model = onnx.load(f"{folder}/graph.onnx")
+    graph = model.graph
+    own = set(module.state_dict())
+    used = {name for node in graph.node for name in node.input}
+    values = [value for value in graph.input if value.name not in weights]
+    tensors = [
+        onnx.TensorProto(name=name, data_type=onnx.TensorProto.FLOAT, dims=tensor.shape)
+        for name, tensor in (weights | module.state_dict()).items()
+        if name in used
+    ]
+    constants = [tensor for tensor in graph.initializer if tensor.name not in own]
+    if constant:
+        for tensor in tensors:
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value=EXTERNAL)
+        constants += tensors
+    else:
+        values += [onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in tensors]
+    del graph.input[:], graph.initializer[:]
+    graph.input.extend(values)
+    graph.initializer.extend(constants)
+    for node in graph.node:
+        node.ClearField("doc_string")
+    return model
+
+
+def main() -> None:
+    """Write all graphs into the folder that the command line names."""
+    for name, graph in graphs().items():
+        (Path(sys.argv[1]) / f"{name}.onnx").write_bytes(graph.SerializeToString())
+
+
+if __name__ == "__main__":
+    main()

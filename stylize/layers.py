@@ -1,0 +1,61 @@
+"""The plan of G: its layers, and how much of a picture's surroundings each needs. Numbers only, quick to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MARGIN = 112  # pixels that a tile needs around it: the receptive field's radius, rounded up to the stride
+STRIDE = 16  # pixels per position of the coarsest layer: heights and widths must be multiples of it
+GRAIN_PERIOD = 512  # pixels after which the grain repeats
+GRAIN_BLUR = (0.0, 1.0, 2.5, 6.0)  # deviation of the Gaussian that smooths each of its patterns, in steps of 2 pixels
+
+Position = tuple[int, int]  # row and column of a pixel, for placing pictures on the grain
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One 3×3 convolution of G, followed by AdaIN and ReLU unless said otherwise.
+
+    ``spacing`` is the distance, in pixels of the picture, between neighbouring positions of what it convolves.
+    ``enlarge``: that is its input, twice as high and wide by repetition.
+    ``margin``: pixels of surroundings in its output, see ``stylize.generator.flow``.
+    """
+
+    channels_in: int
+    channels_out: int
+    spacing: int
+    stride: int = 1
+    relu: bool = True
+    adain: bool = True
+    enlarge: bool = False
+    margin: int = MARGIN
+
+
+def layers_of(widths: tuple[int, ...]) -> dict[str, Layer]:
+    """The convolutions of G by name, in the order in which ``stylize.generator.flow`` runs them.
+
+    Args:
+        widths: channels at 1/2, 1/4, 1/8 and 1/16 of the resolution.
+    """
+    half, quarter, eighth, sixteenth = widths
+    return {
+        "stem": Layer(12 + len(GRAIN_BLUR), half, 2),
+        "down4": Layer(half, quarter, 2, stride=2),
+        "down8": Layer(quarter, eighth, 4, stride=2),
+        "down16": Layer(eighth, sixteenth, 8, stride=2),
+        "block16_0": Layer(sixteenth, sixteenth, 16),
+        "block16_1": Layer(sixteenth, sixteenth, 16, relu=False),
+        "up8": Layer(sixteenth, eighth, 8, enlarge=True, margin=56),
+        "block8a_0": Layer(eighth, eighth, 8, margin=56),
+        "block8a_1": Layer(eighth, eighth, 8, relu=False, margin=56),
+        "block8b_0": Layer(eighth, eighth, 8, margin=32),
+        "block8b_1": Layer(eighth, eighth, 8, relu=False, margin=32),
+        "up4": Layer(eighth, quarter, 4, enlarge=True, margin=12),
+        "block4_0": Layer(quarter, quarter, 4, margin=12),
+        "block4_1": Layer(quarter, quarter, 4, relu=False, margin=12),
+        "up2": Layer(quarter, half, 2, enlarge=True, margin=2),
+        "out": Layer(half, 12, 2, relu=False, adain=False, margin=0),
+    }
+
+
+PLAN = layers_of((1, 1, 1, 1))  # for whoever needs no widths

@@ -1,0 +1,91 @@
+"""Model files as data: sizes, tensors, and the hash that is a model's identity. ``stylize.checkpoint`` makes networks
+of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from stylize import tensor_file
+from stylize.errors import RefusedError
+from stylize.options import ModelSizes
+
+FORMAT = "1"
+MAX_MODEL_BYTES = 256 << 20
+MODEL_VARIABLE = "STYLIZE_MODEL"  # environment: default of --model
+
+
+@dataclass(frozen=True, eq=False)
+class ModelFile:
+    """A model, read and checked, but not against its sizes."""
+
+    sizes: ModelSizes
+    tensors: tensor_file.Tensors
+    hash: str
+
+
+def packaged(name: str, suffix: str = ".safetensors") -> Path:
+    """The path of a file that the package carries: of weights, ``default`` or ``perceptual``, or of an .onnx graph."""
+    installed = Path(str(resources.files("stylize") / "models" / f"{name}{suffix}"))
+    in_checkout = Path(__file__).parent.parent / "models" / f"{name}{suffix}"
+    return installed if installed.exists() else in_checkout
+
+
+def default_model() -> Path:
+    """The model used when none is named: that of the environment variable ``STYLIZE_MODEL``, else the packaged one."""
+    return Path(os.environ.get(MODEL_VARIABLE) or packaged("default"))
+
+
+def read_model(path: Path) -> ModelFile:
+    """Read a model file.
+
+    Raises:
+        InputError: the file is missing.
+        RefusedError: it is not a stylize model, or is damaged.
+    """
+    what = f"model {path.name}"
+    tensors, metadata = tensor_file.read(path, "model", max_bytes=MAX_MODEL_BYTES)
+    check_kind(metadata, "model", what)
+    try:
+        sizes = ModelSizes(
+            code=_number(metadata["sizes.code"]),
+            widths=widths_of(metadata["sizes.widths"], 4),
+            bank=_number(metadata["sizes.bank"]),
+            perceptual=widths_of(metadata["sizes.perceptual"], 5),
+            hidden=_number(metadata["sizes.hidden"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise RefusedError(f"{what} does not say the sizes of its networks") from error
+    return ModelFile(sizes, tensors, tensor_file.content_hash(tensors))
+
+
+def check_kind(metadata: Mapping[str, Any], kind: str, what: str) -> None:
+    """Refuse a file of another kind or format. Raises RefusedError."""
+    found = metadata.get("stylize.kind", "something else")
+    if found != kind:
+        raise RefusedError(f"{what} is not a {kind} of stylize but {found[:40]!r}")
+    if metadata.get("stylize.format") != FORMAT:
+        raise RefusedError(
+            f"{what} has format {metadata.get('stylize.format', '?')[:20]!r}, this version reads {FORMAT}",
+            hint="update stylize",
+        )
+
+
+def widths_of(text: str, count: int) -> tuple[int, ...]:
+    """``16 48 96 128`` -> numbers. Raises ValueError unless there are ``count`` sizes that a network can have."""
+    values = tuple(_number(word) for word in text.split())
+    if len(values) != count:
+        raise ValueError(text)
+    return values
+
+
+def _number(text: str) -> int:
+    """A size that a network can have; a hostile header must not make us reserve memory."""
+    value = int(text)
+    if not 1 <= value <= 4096:
+        raise ValueError(text)
+    return value

@@ -1,0 +1,144 @@
+"""The engine that computes with ONNX Runtime: on processors, without torch, which takes longer to import than a photo.
+
+The graphs come from the torch modules (``stylize.export``) and hold no weights. Here a model's tensors are put into
+them; what they compute is written in ``stylize.generator`` and ``stylize.encoder`` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
+
+from stylize.colours import Floats
+from stylize.device import free_memory, keep_freed_memory, memory_errors
+from stylize.errors import RefusedError
+from stylize.images import Pixels
+from stylize.layers import Position
+from stylize.model_file import packaged, read_model
+from stylize.options import ModelSizes
+
+Arrays = dict[str, np.ndarray]
+
+
+class UnfitModelError(Exception):
+    """A model of other sizes than the graphs have."""
+
+
+class OnnxEngine:
+    """See ``stylize.transfer.Engine``.
+
+    Raises:
+        UnfitModelError: the graphs are made for models of other sizes.
+        InputError, RefusedError: the model is missing or no model.
+    """
+
+    bytes_per_pixel = 100
+    on_cpu = True
+
+    def __init__(self, model: Path, threads: int | None = None) -> None:
+        file = read_model(model)
+        if file.sizes != ModelSizes():
+            raise UnfitModelError
+        keep_freed_memory()
+        self.hash, self.code_size = file.hash, file.sizes.code
+        self.threads = threads
+        self._tensors = file.tensors
+        self._grain = file.tensors["generator.grain"].astype(np.float32)
+        self._encode: Graph | None = None
+        self._style = b""  # the last code, and what it makes of G
+        self._mixed: Arrays = {}
+        self._measure: Graph | None = None
+
+    def __str__(self) -> str:
+        return "onnx on cpu, float32"
+
+    def free_memory(self) -> int | None:
+        """Bytes that are left, if that is known."""
+        return free_memory()
+
+    def encode(self, picture: Pixels) -> Floats:
+        """The code (Z,) of a picture (H, W, 3)."""
+        if self._encode is None:
+            self._encode = Graph("encode", self._floats("encoder."), self.threads)
+        return self._encode({"picture": np.ascontiguousarray(picture)})["code"]
+
+    def measure(
+        self, code: Floats, colours: tuple[Floats, Floats], cells: Pixels, origins: Sequence[Position]
+    ) -> tuple[Pixels, OnnxPainter]:
+        """Paint windows of a photo and freeze its statistics."""
+        if self._measure is None or code.tobytes() != self._style:
+            self._mixed = Graph("mix", {}, self.threads)({"code": code[None]} | self._floats("generator.convs."))
+            self._measure = Graph("measure", self._mixed, self.threads)
+            self._style = code.tobytes()
+        outputs = self._measure(_inputs(cells, self._grain, origins, colours))
+        return _finite(outputs), OnnxPainter(self._mixed | outputs, self._grain, colours, self.threads)
+
+    def _floats(self, prefix: str) -> Arrays:
+        """Tensors of the model; R, the encoder's reconstruction head, is for training."""
+        return {
+            name: tensor.astype(np.float32)
+            for name, tensor in self._tensors.items()
+            if name.startswith(prefix) and not name.startswith("encoder.to_descriptor.")
+        }
+
+
+class OnnxPainter:
+    """The folded generator over tiles. It is folded when first called: a small photo never needs it."""
+
+    def __init__(self, tensors: Arrays, grain: Floats, colours: tuple[Floats, Floats], threads: int | None) -> None:
+        self.weights = {name: t for name, t in tensors.items() if name.endswith((".kernel", ".gain", ".bias"))}
+        self.grain, self.colours, self.threads = grain, colours, threads
+        self.graph: Graph | None = None
+
+    def __call__(self, cells: Pixels, origin: Position) -> Pixels:
+        """Paint one tile."""
+        if self.graph is None:
+            self.graph = Graph("paint", self.weights, self.threads)
+        return _finite(self.graph(_inputs(cells, self.grain, [origin], self.colours)))
+
+
+class Graph:
+    """One exported graph with its weights in place."""
+
+    def __init__(self, name: str, weights: Mapping[str, np.ndarray], threads: int | None) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(t)) for t in weights.values()]
+        options.add_external_initializers(list(weights), values)
+        graph = packaged(name, ".onnx").read_bytes()
+        try:
+            with memory_errors():
+                self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except (Fail, InvalidArgument) as error:
+            raise RefusedError("the model holds other tensors than its header promises") from error
+        self.outputs = [output.name for output in self.session.get_outputs()]
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """All outputs by name."""
+        with memory_errors():
+            return dict(zip(self.outputs, self.session.run(self.outputs, inputs), strict=True))
+
+
+def _inputs(cells: Pixels, grain: Floats, origins: Sequence[Position], colours: tuple[Floats, Floats]) -> Arrays:
+    """What ``measure`` and ``paint`` are given besides weights."""
+    windows = []
+    for top, left in origins:
+        rows, columns = (
+            np.arange(start // 2, start // 2 + cells.shape[axis]) % grain.shape[axis - 1]
+            for axis, start in ((2, top), (3, left))
+        )
+        windows.append(grain[:, rows[:, None], columns])
+    matrix, offset = colours
+    return {"cells": np.ascontiguousarray(cells), "grain": np.stack(windows), "matrix": matrix, "offset": offset}
+
+
+def _finite(outputs: Arrays) -> Pixels:
+    if not np.isfinite(outputs["total"]):
+        raise FloatingPointError
+    return outputs["painted"]

@@ -1,0 +1,166 @@
+"""Both engines give the same codes and pixels, the graphs are those of the modules, and torch stays out of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stylize import onnx_engine, tensor_file, transfer
+from stylize.checkpoint import load_model, packaged, save_model
+from stylize.errors import RefusedError, UsageError
+from stylize.onnx_engine import OnnxEngine
+from stylize.style_code import StyleCode
+from stylize.transfer import Stylizer
+
+MakePicture = Callable[..., np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def onnx() -> Stylizer:
+    return Stylizer(packaged("default"), "cpu", engine="onnx")
+
+
+@pytest.fixture(scope="module")
+def by_torch() -> Stylizer:
+    return Stylizer(packaged("default"), "cpu", engine="torch")
+
+
+@pytest.fixture(scope="module")
+def style(by_torch: Stylizer, make_picture: MakePicture) -> StyleCode:
+    return by_torch.encode_style([make_picture(seed=1)], title="waves")
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    assert a.shape == b.shape and a.dtype == b.dtype == np.uint8
+    return np.abs(a.astype(int) - b)
+
+
+@pytest.mark.parametrize("shape", [(96, 128), (1, 1), (300, 17)])
+def test_both_engines_learn_the_same_style(
+    onnx: Stylizer, by_torch: Stylizer, make_picture: MakePicture, shape: tuple[int, int]
+) -> None:
+    ours, theirs = (s.encode_style([make_picture(*shape, seed=5)]) for s in (onnx, by_torch))
+    np.testing.assert_allclose(ours.code, theirs.code, atol=2e-3)
+    np.testing.assert_allclose(ours.palette, theirs.palette)
+    assert ours.model_hash == theirs.model_hash
+
+
+@pytest.mark.parametrize("shape", [(96, 128), (1, 1), (7, 3), (33, 250)])
+def test_both_engines_give_the_same_picture(
+    onnx: Stylizer, by_torch: Stylizer, style: StyleCode, make_picture: MakePicture, shape: tuple[int, int]
+) -> None:
+    photo = make_picture(*shape, seed=2)
+    ours, theirs = (s.transfer(photo, style, strength=0.8) for s in (onnx, by_torch))
+    assert difference(ours, theirs).max() <= 2
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_both_engines_give_the_same_tiles(
+    onnx: Stylizer,
+    by_torch: Stylizer,
+    style: StyleCode,
+    make_picture: MakePicture,
+    precision: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transfer, "WHOLE_PROXY", 0)
+    monkeypatch.setattr(by_torch.engine, "precision", precision)
+    photo = make_picture(200, 300, seed=2)
+    off = difference(onnx.transfer(photo, style, tile=128), by_torch.transfer(photo, style))
+    assert (off.max() if precision == torch.float32 else np.quantile(off, 0.999)) <= 2
+
+
+def test_two_styles_in_turn_do_not_mix(onnx: Stylizer, style: StyleCode, make_picture: MakePicture) -> None:
+    photo, other = make_picture(64, 64), onnx.encode_style([make_picture(seed=9)])
+    before = onnx.transfer(photo, style)
+    assert difference(onnx.transfer(photo, other), before).mean() > 1
+    assert np.array_equal(onnx.transfer(photo, style), before)
+
+
+def test_the_graphs_are_those_of_the_modules(
+    style: StyleCode, make_picture: MakePicture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnx")
+    from stylize.export import graphs
+
+    def run() -> tuple[np.ndarray, ...]:
+        engine = OnnxEngine(packaged("default"))
+        colours = np.eye(3, dtype=np.float32), np.zeros(3, np.float32)
+        cells = transfer.to_cells(make_picture(320, 288, seed=3)[None])
+        painted, paint = engine.measure(style.code, colours, cells, [(0, 0)])
+        return painted, paint(cells, (16, 32)), engine.encode(make_picture(seed=4))
+
+    shipped = run()
+    for name, graph in graphs().items():
+        (tmp_path / f"{name}.onnx").write_bytes(graph.SerializeToString())
+    monkeypatch.setattr(onnx_engine, "packaged", lambda name, suffix: tmp_path / f"{name}{suffix}")
+    for ours, theirs in zip(shipped, run(), strict=True):
+        np.testing.assert_allclose(ours.astype(float), theirs.astype(float), atol=1 if ours.ndim > 1 else 1e-3)
+
+
+@pytest.mark.parametrize("command", ["transfer", "batch", "encode-style"])
+def test_torch_is_not_imported(command: str, write_picture: Callable[..., Path], tmp_path: Path) -> None:
+    photo, style = (write_picture(tmp_path / name / "x.png") for name in ("photos", "styles"))
+    arguments = {
+        "transfer": [photo, "--style", style, "-o", tmp_path / "out.png"],
+        "batch": [photo.parent, "--style", style, "-o", tmp_path / "out"],
+        "encode-style": [style, "-o", tmp_path / "out.safetensors"],
+    }[command]
+    script = (
+        "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr));"
+        "from stylize.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, command, *map(str, arguments), "--device", "cpu", "-q"],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr.split()) == (0, ["False"])
+
+
+def test_models_of_other_sizes_are_for_torch(tiny_model: Path) -> None:
+    assert type(Stylizer(tiny_model, "cpu").engine).__name__ == "TorchEngine"
+    with pytest.raises(UsageError, match="default sizes"):
+        Stylizer(tiny_model, "cpu", engine="onnx")
+
+
+@pytest.mark.parametrize(("engine", "device"), [("onnx", "cuda"), ("tensorflow", "cpu")])
+def test_what_no_engine_does_is_refused(engine: str, device: str) -> None:
+    with pytest.raises(UsageError):
+        Stylizer(packaged("default"), device, engine=engine)
+
+
+def test_large_photos_are_for_bf16_where_there_is_some(
+    style: StyleCode, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "LARGE_PHOTO", 100 * 100)
+    photos = make_picture(99, 100), make_picture(100, 100)
+    for bf16, expected in ((True, ["OnnxEngine", "TorchEngine"]), (False, ["OnnxEngine", "OnnxEngine"])):
+        monkeypatch.setattr(transfer, "has_bf16_instructions", lambda bf16=bf16: bf16)
+        monkeypatch.setattr(transfer, "free_memory", lambda: None)
+        stylizer = Stylizer(packaged("default"), "cpu")
+        assert [type(stylizer._engine_for(photo)).__name__ for photo in photos] == expected
+        assert type(stylizer._engine_for(photos[0])).__name__ == "OnnxEngine"  # whatever came before
+
+
+@pytest.mark.parametrize("damage", ["missing", "misshapen"])
+def test_a_model_with_other_tensors_than_it_says_is_refused(
+    damage: str, style: StyleCode, make_picture: MakePicture, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(load_model(packaged("default")), path)
+    tensors, metadata = tensor_file.read(path, "model", max_bytes=1 << 28)
+    name = "encoder.perceptual.blocks.0.0.bias"
+    if damage == "missing":
+        del tensors[name]
+    else:
+        tensors[name] = tensors[name][:-1]
+    path.write_bytes(tensor_file.to_bytes(tensors, metadata))
+    with pytest.raises(RefusedError):
+        Stylizer(path, "cpu", engine="onnx").encode_style([make_picture()])
