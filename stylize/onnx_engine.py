@@ -36,7 +36,7 @@ class OnnxEngine:
         InputError, RefusedError: the model is missing or no model.
     """
 
-    bytes_per_pixel = 100
+    bytes_per_pixel = 120
     on_cpu = True
 
     def __init__(self, model: Path, threads: int | None = None) -> None:
@@ -107,6 +107,8 @@ class Graph:
     def __init__(self, name: str, weights: Mapping[str, np.ndarray], threads: int | None) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors
+        # Threads that wait must not burn the time of other work; convolutions are long enough to wake up for.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(t)) for t in weights.values()]

@@ -25,7 +25,7 @@ class TorchEngine:
         DeviceError: the device is missing.
     """
 
-    bytes_per_pixel = 100
+    bytes_per_pixel = 120
 
     def __init__(self, model: Path, device: str = "auto", threads: int | None = None) -> None:
         if threads is not None:
