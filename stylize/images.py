@@ -37,8 +37,8 @@ from PIL import Image, ImageColor, ImageFile, PngImagePlugin, TiffImagePlugin
 from stylize.colour import Native, ProfileError, to_8_bit, to_srgb, to_srgb_16
 from stylize.colour import Pixels as Pixels
 from stylize.errors import InputError, OutputError, UsageError
+from stylize.options import DEFAULT_MAX_PIXELS
 
-DEFAULT_MAX_PIXELS = 178_956_970  # twice Pillow's own warning level: where Pillow refuses, too
 # EPS would start Ghostscript: no "all of Pillow"
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
 SUFFIXES = {

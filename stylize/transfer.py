@@ -21,10 +21,11 @@ from PIL import Image
 from torch import Tensor
 
 from stylize.checkpoint import Model, default_model, load_model
+from stylize.colour import to_8_bit
 from stylize.device import keep_freed_memory, memory_guard, pick_device, pick_precision
 from stylize.errors import RefusedError, StylizeError, UsageError
 from stylize.generator import MARGIN, STRIDE, FoldedGenerator, Position
-from stylize.images import Pixels, shown
+from stylize.images import Pixels, fill_transparent, shown
 from stylize.style_code import StyleCode, make_thumbnail
 
 WHOLE_PROXY = 1_000_000  # pixels: smaller photos are their own proxy
@@ -63,7 +64,7 @@ class Stylizer:
         if not pictures:
             raise UsageError("a style needs at least one picture")
         # Sums of floats depend on their order: a fixed one makes equal sets give equal bytes.
-        ordered = sorted(pictures, key=lambda p: (p.shape, hashlib.sha256(p.tobytes()).digest()))
+        ordered = sorted(map(to_8_bit, pictures), key=lambda p: (p.shape, hashlib.sha256(p.tobytes()).digest()))
         codes, palettes = zip(*[self._encode(p) for p in ordered], strict=True)
         return StyleCode(
             code=_mean_code(codes).cpu().numpy(),
@@ -83,19 +84,21 @@ class Stylizer:
         strength: float = 1.0,
         preserve_color: bool = False,
         tile: int | None = None,
+        alpha: Pixels | None = None,
     ) -> Pixels:
         """Stylise a photo of any size.
 
         Args:
-            photo: (H, W, 3) uint8, sRGB.
+            photo: (H, W, 3) uint8 or uint16, sRGB. Photos of 16 bits are computed in single precision.
             style: a code of this model.
             strength: 0 (the photo itself) to 1 (the full style); between them, between the photo's own code and the
                 style's.
             preserve_color: keep the photo's hues, take only the lightness of the stylised picture.
             tile: side of the tiles in pixels, rounded up to a multiple of 16. The result does not depend on it.
+            alpha: (H, W) of the photo, or None. What lies under full transparency does not show in the result.
 
         Returns:
-            (H, W, 3) uint8.
+            (H, W, 3) of the photo's type.
 
         Raises:
             RefusedError: the code belongs to another model.
@@ -109,6 +112,7 @@ class Stylizer:
         self.check(style)
         if strength == 0:
             return photo.copy()
+        photo = fill_transparent(photo, alpha)
         code, palette = (torch.from_numpy(t).to(self.device) for t in (style.code, style.palette))
         with memory_guard(f"stylising {photo.shape[1]}x{photo.shape[0]} pixels"):
             if strength < 1:
@@ -137,8 +141,9 @@ class Stylizer:
         return code[0], palette[0]
 
     def _to_tensor(self, pixels: Pixels) -> Tensor:
-        """(H, W, 3) uint8 -> (1, 3, H, W) in [0, 1], channels last in memory."""
-        return (torch.from_numpy(np.array(pixels)).to(self.device).float() / 255).permute(2, 0, 1)[None]
+        """(H, W, 3) uint8 or uint16 -> (1, 3, H, W) in [0, 1], channels last in memory."""
+        values = np.array(pixels) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+        return (torch.from_numpy(values).to(self.device).float() / np.iinfo(pixels.dtype).max).permute(2, 0, 1)[None]
 
     def _proxy(self, photo: Pixels) -> tuple[Tensor, list[Position]]:
         """Windows of the photo with a margin around them, (n, 3, h, w), and where they lie.
@@ -160,7 +165,10 @@ class Stylizer:
         """The folded generator over the whole photo, at most ``tile``² pixels at a time."""
         height, width = photo.shape[:2]
         # Statistics over a few positions are delicate, and a small photo is quick in any precision.
-        fast = folded.to(self.precision if min(height, width) >= SMALL_SIDE else torch.float32)
+        # The steps of half precision are wider than those of 16-bit pixels.
+        is_fine = photo.dtype == np.uint16 or min(height, width) < SMALL_SIDE
+        fast = folded.to(torch.float32 if is_fine else self.precision)
+        top_value, steps = (255, torch.uint8) if photo.dtype == np.uint8 else (65_535, torch.int32)
         output = np.empty_like(photo)
         tile_h, tile_w = _even_tile(height, tile), _even_tile(width, tile)
         for top in range(0, height, tile_h):
@@ -173,7 +181,7 @@ class Stylizer:
                     if not torch.isfinite(result).all():
                         raise StylizeError("the network's output is not finite", hint="encode the style again")
                 inner = result[0, :, MARGIN:-MARGIN, MARGIN:-MARGIN].float()
-                pixels = (inner * 255).round_().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+                pixels = (inner * top_value).round_().to(steps).permute(1, 2, 0).cpu().numpy()
                 bottom, right = min(top + tile_h, height), min(left + tile_w, width)
                 output[top:bottom, left:right] = pixels[: bottom - top, : right - left]
         return output
@@ -182,8 +190,11 @@ class Stylizer:
 def keep_color(photo: Pixels, stylised: Pixels) -> Pixels:
     """The stylised picture's luminance with the photo's chrominance (Gatys et al., arXiv 1606.05897, sec. 3.2).
 
-    Both (H, W, 3) uint8.
+    Both (H, W, 3) uint8 or uint16.
     """
+    if photo.dtype == np.uint16:  # the same chrominance means the same difference in red, green and blue
+        difference = (stylised.astype(np.float32) - photo) @ np.array([0.299, 0.587, 0.114], np.float32)
+        return np.clip(np.rint(photo + difference[..., None]), 0, 65_535).astype(np.uint16)
     luma = Image.fromarray(stylised).convert("YCbCr").getchannel(0)
     _, blue, red = Image.fromarray(photo).convert("YCbCr").split()
     return np.asarray(Image.merge("YCbCr", (luma, blue, red)).convert("RGB"))
@@ -199,6 +210,7 @@ def _mean_code(codes: Sequence[Tensor]) -> Tensor:
 
 def _at_working_size(pixels: Pixels) -> Pixels:
     """A picture at the size at which styles are learnt: strokes come out as wide as in its 512-pixel version."""
+    pixels = to_8_bit(pixels)
     height, width = pixels.shape[:2]
     least, most = STYLE_SHORT_SIDE
     short = min(height, width)
@@ -240,4 +252,6 @@ def _even_tile(size: int, tile: int) -> int:
 def _mix(photo: Pixels, stylised: Pixels, amount: float) -> Pixels:
     if amount == 1:
         return stylised
+    if photo.dtype == np.uint16:
+        return np.rint(photo + amount * (stylised.astype(np.float32) - photo)).astype(np.uint16)
     return np.asarray(Image.blend(Image.fromarray(photo), Image.fromarray(stylised), amount))

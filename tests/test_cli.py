@@ -27,6 +27,7 @@ import torch
 import typer
 from conftest import MakePicture, WritePicture
 from PIL import Image
+from profiles import DISPLAY_P3
 
 from stylize import cli, errors
 from stylize.checkpoint import packaged
@@ -298,9 +299,66 @@ def test_grey_and_16_bit_photos(run: Run, tmp_path: Path, photo: Path, style: Pa
     Image.fromarray(grey).save(tmp_path / "grey.png")
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
     assert run("transfer", "grey.png", "-s", style).stderr == ""
-    assert run("transfer", "deep.png", "-s", style).stderr == "warning: deep.png: 16-bit colour read as 8-bit\n"
-    assert run("transfer", "deep.png", "-s", style, "-f", "--quiet").stderr == ""
+    assert run("transfer", "deep.png", "-s", style).stderr == ""
+    assert Path("deep_style.png").read_bytes()[24] == 16  # bits
+    assert (pixels(Path("grey_style.png")).astype(int) - pixels(Path("deep_style.png")) <= 1).all()
+    shallow = run("transfer", "deep.png", "-s", style, "-f", "--bit-depth", 8)
+    assert shallow.stderr == "warning: deep.png: 16-bit colour read as 8-bit\n"
     assert (pixels(Path("grey_style.png")) == pixels(Path("deep_style.png"))).all()
+    assert run("transfer", "deep.png", "-s", style, "-f", "--bit-depth", 8, "--quiet").stderr == ""
+    result = run("transfer", "deep.png", "-s", style, "-f", "--format", "jpg")
+    assert result.stderr == "warning: deep.png: JPEG holds 8 bits a channel: 16-bit colour was rounded\n"
+    assert run("transfer", "grey.png", "-s", style, "-f", "--bit-depth", 16).stderr == ""
+    assert Path("grey_style.png").read_bytes()[24] == 16
+
+
+def test_the_photos_own_colours_and_metadata(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    exif.get_ifd(0x8825)[1] = "N"
+    Image.open(photo).save(tmp_path / "p3.jpg", exif=exif, icc_profile=DISPLAY_P3, dpi=(300, 300), quality=95)
+    for policy, make, place in [("keep", "Camera", {1: "N"}), ("no-gps", "Camera", {}), ("strip", None, {})]:
+        for command in ("transfer", "batch"):
+            output = f"{command}-{policy}/"
+            assert run(command, "p3.jpg", "-s", style, "-o", output, "--metadata", policy).code == 0
+            with Image.open(f"{output}p3.jpg") as image:
+                assert image.info["icc_profile"] == DISPLAY_P3
+                assert (image.getexif().get(0x010F), dict(image.getexif().get_ifd(0x8825))) == (make, place)
+                assert (image.info.get("dpi") == (300, 300)) == (policy != "strip")
+    assert run("transfer", "p3.jpg", "-s", style, "-o", "same.tif", "--strength", 0).code == 0
+    assert (pixels(tmp_path / "same.tif") == pixels(tmp_path / "p3.jpg")).all()
+
+
+def test_colours_under_transparency_do_not_show(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    image = np.dstack([pixels(photo), np.zeros((45, 60), np.uint8)])
+    image[10:30, 10:40, 3] = 255
+    for name, colour in (("black", 0), ("white", 255)):
+        Image.fromarray(np.where(image[..., 3:] == 0, (colour, colour, colour, 0), image).astype(np.uint8)).save(
+            tmp_path / f"{name}.png"
+        )
+        assert run("transfer", f"{name}.png", "-s", style).code == 0
+        assert run("encode-style", f"{name}.png", "-o", f"{name}.safetensors", "--name", "x").code == 0
+    assert Path("black_style.png").read_bytes() == Path("white_style.png").read_bytes()
+    assert Path("black.safetensors").read_bytes() == Path("white.safetensors").read_bytes()
+    assert run("transfer", "white.png", "-s", style, "-o", "same.png", "--strength", 0).code == 0
+    assert (pixels(tmp_path / "same.png") == pixels(tmp_path / "white.png")).all()
+
+
+@pytest.mark.parametrize("command", ["transfer", "batch"])
+def test_the_background_and_truncated_photos(run: Run, tmp_path: Path, photo: Path, style: Path, command: str) -> None:
+    (tmp_path / "cut.png").write_bytes(photo.read_bytes()[:-1500])
+    result = run(command, "cut.png", "-s", style, "-o", "out/")
+    assert result.code == 1
+    assert "file is truncated" in result.stderr
+    result = run(command, "cut.png", "-s", style, "-o", "out/", "--allow-truncated")
+    assert result.code == 0
+    assert result.stderr.startswith("warning: cut.png: is truncated: what is missing is black\n")
+    assert run(command, photo, "-s", style, "-o", "out/", "--background", "#12").code == 2
+    Image.new("RGBA", (20, 20)).save(tmp_path / "clear.png")
+    if command == "transfer":
+        options = ["-s", style, "-o", "clear.bmp", "--background", "#102030"]
+        assert run(command, "clear.png", *options) == Result(0, b"clear.bmp\n", "")
+        assert pixels(tmp_path / "clear.bmp")[0, 0].tolist() == [0x10, 0x20, 0x30]
 
 
 # transfer: what it must never touch
@@ -459,6 +517,9 @@ def test_strength_out_of_range(run: Run, photo: Path, style: Path, command: str,
         (["transfer", "photo.png", "-s", "style.png", "--threads", "0"], ["--threads"]),
         (["transfer", "photo.png", "-s", "style.png", "--tile", "0"], ["--tile"]),
         (["transfer", "photo.png", "-s", "style.png", "--quality", "101"], ["--quality"]),
+        (["transfer", "photo.png", "-s", "style.png", "--metadata", "some"], ["--metadata", "no-gps"]),
+        (["transfer", "photo.png", "-s", "style.png", "--bit-depth", "12"], ["--bit-depth", "auto"]),
+        (["transfer", "photo.png", "-s", "style.png", "--background", "sky"], ["--background sky", "#ffffff"]),
         (["batch", "photo.png", "-s", "style.png"], ["--output"]),
         (["encode-style", "style.png"], ["--output"]),
         (["train", "--content", ".", "--style", ".", "-o", "run", "--steps", "0"], ["--steps"]),
