@@ -21,6 +21,7 @@ from stylize.images import (
     make_folder,
     read_image,
     refuse_same_file,
+    remove_stale,
     shown,
     sniff_format,
     suffix_of,
@@ -106,6 +107,7 @@ def run_batch(
     """
     verdict = Verdict(failures=list(plan.failures))
     for job in plan.jobs:
+        remove_stale(job.output.parent)
         if not overwrite and job.output.exists():
             verdict.skipped += 1
             on_done(job, "skipped")

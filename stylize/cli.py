@@ -472,7 +472,8 @@ def main() -> None:
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _raise_stopped)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as shells do for jobs in the background
+            signal.signal(number, _raise_stopped)
     try:
         app(prog_name="stylize")
     except StylizeError as error:

@@ -21,11 +21,13 @@ import shutil
 import stat
 import struct
 import tempfile
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -38,6 +40,11 @@ from stylize.colour import Native, ProfileError, to_8_bit, to_srgb, to_srgb_16
 from stylize.colour import Pixels as Pixels
 from stylize.errors import InputError, OutputError, UsageError
 from stylize.options import DEFAULT_MAX_PIXELS
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 # EPS would start Ghostscript: no "all of Pillow"
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
@@ -76,6 +83,7 @@ EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 PLACE_TAGS = frozenset({GPS_IFD, 33550, 33922, 34264, 34735, 34736, 34737})  # the others are GeoTIFF's
 SRGB, UNCALIBRATED = 1, 65_535  # values of COLOR_SPACE
 SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
+TEMPORARY = re.compile(r"\.stylize-[0-9a-f]{16}\.tmp")
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -867,16 +875,21 @@ def write_atomically(target: Path, data: bytes, *, overwrite: bool) -> None:
         OutputError: as :func:`check_target`, and for a lack of permission or space. Nothing is left behind.
     """
     check_target(target, overwrite=overwrite)
+    remove_stale(target.parent)
     temporary = target.with_name(f".stylize-{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as stream:  # not tempfile: its files are private to their owner
+            with suppress(OSError):  # file systems without locks
+                _lock(stream)
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        if overwrite:
-            os.replace(temporary, target)
-        else:
-            _name_new(temporary, target)
+            if fcntl is None:  # Windows renames closed files only
+                stream.close()
+            if overwrite:
+                os.replace(temporary, target)
+            else:
+                _name_new(temporary, target)
     except FileExistsError as error:  # someone was faster
         raise _exists(target) from error
     except OSError as error:
@@ -892,13 +905,34 @@ def _name_new(temporary: Path, target: Path) -> None:
         os.link(temporary, target)
     except FileExistsError:
         raise
-    except OSError:  # a file system without hard links: reserve the name, then replace the reservation
-        target.open("xb").close()
-        try:
-            os.replace(temporary, target)
-        except BaseException:
-            target.unlink()
-            raise
+    except OSError:
+        # A file system without hard links. Reserving the name would leave an empty file, were we killed now.
+        if os.path.lexists(target):
+            raise FileExistsError from None
+        os.replace(temporary, target)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove the temporary files of runs that were killed while writing. Looks once at each folder."""
+    _remove_stale(os.path.abspath(folder))
+
+
+@cache
+def _remove_stale(folder: str) -> None:
+    least_age = 10 if fcntl else 3600  # seconds; one just made may have no lock yet
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError), open(entry.path, "rb") as stream:
+                    _lock(stream)  # an OSError if its writer lives
+                    if time.time() - os.fstat(stream.fileno()).st_mtime > least_age:
+                        os.unlink(entry.path)
+
+
+def _lock(stream: BinaryIO) -> None:
+    """Lock an open file until it is closed, by whatever end of the process. Raises OSError if another has locked it."""
+    if fcntl:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _exists(target: Path) -> OutputError:

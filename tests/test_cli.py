@@ -34,6 +34,7 @@ from stylize.checkpoint import packaged
 from stylize.style_code import StyleCode
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+PYPROJECT = (Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8")
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 STYLIZE = (sys.executable, "-m", "stylize")
 
@@ -154,8 +155,8 @@ for arguments in (["--help"], *([command, "--help"] for command in sys.argv[1:])
 
 def test_the_entry_point_is_main() -> None:
     (entry,) = importlib.metadata.entry_points(group="console_scripts", name="stylize")
-    assert entry.load().__module__ == "stylize.cli"
-    assert entry.value == "stylize.cli:main"
+    assert entry.load().__name__ == "main"
+    assert '[project.scripts]\nstylize = "stylize.__main__:main"\n' in PYPROJECT
 
 
 def test_every_command_says_what_it_does() -> None:

@@ -893,6 +893,22 @@ def test_the_file_is_complete_before_it_gets_its_name(tmp_path: Path, monkeypatc
     assert data == b"all of it"
 
 
+def test_temporaries_of_killed_runs_are_removed(tmp_path: Path) -> None:
+    stale, fresh, living = (tmp_path / f".stylize-{digit * 16}.tmp" for digit in "012")
+    others = [tmp_path / ".stylize-notes.tmp", tmp_path / "stylize-0000000000000000.tmp", tmp_path / "photo.png"]
+    for path in (stale, fresh, living, *others):
+        path.write_bytes(b"half a pict")
+        if path != fresh:
+            os.utime(path, (0, 0))
+    (tmp_path / ".stylize-3333333333333333.tmp").mkdir()
+    (tmp_path / ".stylize-4444444444444444.tmp").symlink_to(others[2])
+    kept = [path.name for path in tmp_path.iterdir() if path != stale]
+    with living.open("rb") as stream:
+        images._lock(stream)
+        write_atomically(tmp_path / "out.bin", b"data", overwrite=False)
+        assert names(tmp_path) == sorted([*kept, "out.bin"])
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 def test_new_files_have_ordinary_permissions(tmp_path: Path) -> None:
     write_atomically(tmp_path / "ours", b"", overwrite=False)
