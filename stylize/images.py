@@ -21,11 +21,12 @@ import shutil
 import stat
 import struct
 import tempfile
+import threading
 import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
@@ -83,6 +84,7 @@ EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 PLACE_TAGS = frozenset({GPS_IFD, 33550, 33922, 34264, 34735, 34736, 34737})  # the others are GeoTIFF's
 SRGB, UNCALIBRATED = 1, 65_535  # values of COLOR_SPACE
 SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
+_LIBTIFF = threading.Lock()
 TEMPORARY = re.compile(r"\.stylize-[0-9a-f]{16}\.tmp")
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -209,8 +211,10 @@ def _load(image: ImageFile.ImageFile, allow_truncated: bool) -> list[str]:
     Pillow's own switch for truncated files is global and stays as it is: here its decoder gives up as always, and what
     it has decoded by then is used.
     """
+    libtiff = any(tile[0] == "libtiff" for tile in getattr(image, "tile", ()))
     try:
-        image.load()
+        with _silent_libtiff() if libtiff else nullcontext():
+            image.load()
     except OSError as error:
         if not (allow_truncated and _is_truncation(error)) or getattr(image, "_im", None) is None:
             raise
@@ -218,6 +222,24 @@ def _load(image: ImageFile.ImageFile, allow_truncated: bool) -> list[str]:
         image.load()
         return ["is truncated: what is missing is black"]
     return []
+
+
+@contextmanager
+def _silent_libtiff() -> Iterator[None]:
+    """libtiff writes what it thinks of a file to file descriptor 2; nobody asked."""
+    with _LIBTIFF:  # threads would restore each other's redirections
+        try:
+            stderr = os.dup(2)
+        except OSError:  # closed: it can say what it likes
+            yield
+            return
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def sniff_format(path: Path) -> str | None:

@@ -77,7 +77,8 @@ def cmyk_profile(*, both_ways: bool = True) -> bytes:
     return _profile(b"prtr", b"CMYK", b"Lab ", tags)
 
 
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+_DATED = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+SRGB = _DATED[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + _DATED[36:]
 SWAPPED = matrix_profile((SRGB_COLUMNS[1], SRGB_COLUMNS[0], SRGB_COLUMNS[2]))
 DISPLAY_P3 = matrix_profile(P3_COLUMNS)
 ADOBE_RGB = matrix_profile(ADOBE_COLUMNS, 563 / 256)
