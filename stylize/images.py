@@ -479,7 +479,11 @@ def _take_exif(image: Image.Image, notes: list[str]) -> tuple[int, bytes | None]
         exif[ORIENTATION] = 1
         if COLOR_SPACE in (details := exif.get_ifd(EXIF_IFD)):
             details[COLOR_SPACE] = SRGB
-        return orientation, exif.tobytes()
+        exif.get_ifd(GPS_IFD)  # loaded while it is still known that
+        exif.bigtiff = False  # the file may be a BigTIFF, which an EXIF block cannot be
+        block = exif.tobytes()
+        Image.Exif().load(block)  # what cannot be read again is not worth writing
+        return orientation, block
     except DECODE_ERRORS:
         notes.append("its EXIF is damaged and was dropped")
         return orientation, None

@@ -115,6 +115,7 @@ def odd_pictures(random: np.random.Generator) -> Iterator[tuple[str, bytes]]:
     lab.info.clear()  # its profile holds the time
     yield "lab.tif", encoded(lab, "TIFF")
     yield "ycbcr.tif", encoded(colours.convert("YCbCr"), "TIFF", compression="jpeg")
+    yield "big.tif", encoded(colours, "TIFF", big_tiff=True, exif=exif(3))
     for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
         yield f"{compression}.tif", encoded(colours, "TIFF", compression=compression)
     yield "group4.tif", encoded(tones.convert("1"), "TIFF", compression="group4")

@@ -371,6 +371,19 @@ def test_metadata_travel(source: str, format: str) -> None:
         assert again.dpi == pytest.approx((300, 150), abs=0.1)
 
 
+def test_metadata_of_bigtiff() -> None:
+    tags = Image.Exif()
+    tags.load(exif_block(3))
+    picture = read_image(encoded(NOISE, "TIFF", exif=tags, big_tiff=True))
+    assert np.array_equal(picture.pixels, NOISE[::-1, ::-1])
+    for format in ("JPEG", "TIFF"):
+        exif = Image.Exif()
+        exif.load(read_image(encode_image(NOISE, like=picture, format=format).data).exif)
+        assert exif[0x010F] == "Camera"
+        assert exif.get_ifd(0x8769)[0x9003] == "2020:01:02 03:04:05"
+        assert exif.get_ifd(0x8825)[1] == "N"
+
+
 def test_exif_thumbnail_shows_the_photo_before_and_is_dropped() -> None:
     entry = struct.pack("<HHI", 0x0112, 3, 1) + struct.pack("<HH", 1, 0)
     second = struct.pack("<H", 2) + struct.pack("<HHII", 0x0201, 4, 1, 56) + struct.pack("<HHII", 0x0202, 4, 1, 9)
