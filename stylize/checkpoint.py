@@ -102,6 +102,8 @@ def load_model(path: Path, device: torch.device | None = None) -> Model:
         model = Model(sizes)
     load_tensors(model, tensors, what)
     model.hash = tensor_file.content_hash(tensors)
+    if metadata.get("stylize.sha256", model.hash) != model.hash:
+        raise RefusedError(f"{what} is damaged: its numbers do not have the hash that it states")
     return model.to(device or "cpu").eval().requires_grad_(False)
 
 

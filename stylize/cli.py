@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from stylize import __version__
-from stylize.errors import InputError, OutputError, StylizeError, UsageError
+from stylize.errors import DeviceError, InputError, OutputError, StylizeError, UsageError
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions, LossWeights, TrainingOptions
 from stylize.terminal import Terminal, say
 
@@ -466,6 +466,17 @@ def distill(
     terminal.result(str(output))
 
 
+@app.command()
+def doctor(model: ModelFile = None, device: Device = "auto", json: Json = False) -> None:
+    """Say what of stylize works on this machine, and stylise a small picture to see."""
+    from stylize.doctor import as_text, examine
+
+    report = examine(model, device)
+    Terminal(json=json).result(as_text(report), **report)
+    if report["problems"]:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """The entry point: run a command and turn whatever happens into a line and an exit code."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
@@ -544,7 +555,11 @@ def _report_bug(error: Exception) -> NoReturn:
 
 
 def _stylizer(model: Path | None, device: str, threads: int | None, terminal: Terminal) -> Stylizer:
-    from stylize.transfer import Stylizer
+    try:
+        from stylize.transfer import Stylizer
+    except (ImportError, OSError) as error:  # a torch that is broken, or not for this machine
+        reason = " ".join(str(error).split())[:200]
+        raise DeviceError(f"cannot load the network: {reason}", hint="stylize doctor tells more") from error
 
     _set_threads(threads)
     stylizer = Stylizer(model, device)

@@ -71,8 +71,10 @@ class Native:
             image = _apply(Image.fromarray(pixels), _srgb(), _open(self.profile), self.mode)
             converted = np.array(image)
         if reading.shape == pixels.shape:
-            untouched = (pixels == reading).all(axis=2)
-            converted[untouched] = self.values[untouched]
+            for top in range(0, len(pixels), STRIP):
+                rows = slice(top, top + STRIP)
+                untouched = (pixels[rows] == reading[rows]).all(axis=2)
+                converted[rows][untouched] = self.values[rows][untouched]
         return converted
 
 

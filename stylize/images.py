@@ -182,6 +182,8 @@ def read_image(
                 values = _read_deep(image, stream, stored, notes) if deep and bit_depth != "8" else None
                 if deep and values is None:
                     notes.append("16-bit colour read as 8-bit")
+                if (bits := image.info.get("bit_depth", 8)) != 8:  # as pillow-heif calls it
+                    notes.append(f"{bits}-bit colour read as 8-bit")
                 picture = _decode(image, deep, values, notes)
             except (MemoryError, ValueError) as error:  # ValueError: a mode that Pillow cannot convert
                 raise _unreadable(name, error) from error

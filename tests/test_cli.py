@@ -648,6 +648,24 @@ def test_errors_show_strange_names_safely(run: Run, style: Path) -> None:
     assert_refused(result, 1, r"cannot read red\x1b[31m\nnew.png")
 
 
+def test_an_interrupt_is_quiet_from_the_first_moment() -> None:
+    """Before the command has handlers of its own: while the command line is being imported."""
+    program = """
+import builtins, os, signal
+import stylize.__main__ as entry
+real = builtins.__import__
+def interrupting(name, *arguments, **options):
+    if name == "stylize.cli":
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(name, *arguments, **options)
+builtins.__import__ = interrupting
+entry.main()
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True)
+    assert result.returncode in (-signal.SIGINT, 130)
+    assert result.stderr == b""
+
+
 @pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names are Unicode there")
 def test_any_locale_and_no_home(photo: Path, style: Path, environment: dict[str, str]) -> None:
     """Names that are no text, no UTF-8 anywhere, no HOME: photos are done and named by their very bytes."""
@@ -706,6 +724,30 @@ def test_quiet_and_verbose(run: Run, photo: Path, style: Path) -> None:
     assert "no such file" in run("transfer", "gone.png", "-s", style, "--quiet").stderr
 
 
+def test_the_doctor(run: Run, tiny_model: Path) -> None:
+    result = run("doctor")
+    assert (result.code, result.stderr) == (0, "")
+    assert result.lines[-1] == "all is well"
+    assert f"model: {tiny_model}" in result.lines
+    (record,) = (json.loads(line) for line in run("doctor", "--json").lines)
+    assert (record["schema"], record["problems"], record["device"].split()[0]) == (1, [], record["device"])
+    result = run("doctor", "--model", "gone.safetensors")
+    assert result.code == 1
+    assert result.lines[-1] == "problem: cannot read gone.safetensors: no such file"
+
+
+def test_threads_do_not_change_the_picture(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    for threads in (1, 2, 5):
+        assert run("transfer", photo, "-s", style, "-o", f"{threads}.png", "--threads", threads).code == 0
+    assert len({(tmp_path / f"{threads}.png").read_bytes() for threads in (1, 2, 5)}) == 1
+
+
+def test_stdin_has_a_limit(run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "MAX_STDIN_BYTES", 2 << 20)
+    endless = photo.read_bytes() + bytes(3 << 20)
+    assert_refused(run("transfer", "-", "-s", style, stdin=endless), 1, "cannot read <stdin>: more than 2 MB")
+
+
 # Stops and bugs
 
 
@@ -728,6 +770,11 @@ def test_a_bug_is_one_line_and_a_log(
     assert_refused(run("transfer", photo, "-s", style), 70, "STYLIZE_DEBUG=1")
 
 
+def test_a_broken_torch_is_no_bug(run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "stylize.transfer", None)
+    assert_refused(run("transfer", photo, "-s", style), 5, "cannot load the network: ", "hint: stylize doctor")
+
+
 @pytest.mark.parametrize("way", ["variable", "option"])
 def test_debugging_shows_tracebacks(
     run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch, way: str
@@ -740,7 +787,9 @@ def test_debugging_shows_tracebacks(
     assert "Traceback" in result.stderr
 
 
-@pytest.mark.parametrize(("number", "command"), [(signal.SIGINT, "batch"), (signal.SIGTERM, "transfer")])
+@pytest.mark.parametrize(
+    ("number", "command"), [(signal.SIGINT, "batch"), (signal.SIGTERM, "transfer"), (signal.SIGKILL, "batch")]
+)
 def test_a_stop_leaves_whole_files_only(
     tmp_path: Path, photo: Path, style: Path, environment: dict[str, str], number: signal.Signals, command: str
 ) -> None:
@@ -756,8 +805,11 @@ def test_a_stop_leaves_whole_files_only(
         process.stdout.readline()  # it is at work
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stderr) == (128 + number, b"")
+    killed = number == signal.SIGKILL
+    assert (process.returncode, stderr) == (-number if killed else 128 + number, b"")
     written = list((tmp_path / "out").iterdir())
+    if killed:  # what it was writing then may be left, but under no name of ours
+        written = [path for path in written if not path.name.startswith(".stylize-")]
     assert 0 < len(written) < len(photos)
     assert not [path.name for path in written if path.name.startswith(".")]
     assert {pixels(path).shape for path in written} == {(45, 60, 3)}

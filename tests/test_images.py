@@ -565,6 +565,24 @@ def test_heic_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     assert encode_image(picture.pixels, like=picture).data.startswith(b"\xff\xd8\xff")  # written as JPEG
 
 
+def test_real_heic() -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    smooth = np.asarray(Image.fromarray(SMOOTH).resize((64, 48)))
+    alpha = np.asarray(Image.fromarray(RAMP.astype(np.uint8)).resize((64, 48)))
+    picture = read_image(encoded(np.dstack([smooth, alpha]), "HEIF", quality=100, icc_profile=DISPLAY_P3))
+    assert picture.format == "HEIF"
+    assert picture.native is not None and picture.native.values is not None
+    assert np.abs(picture.native.values.astype(int) - smooth).mean() < 3
+    assert picture.alpha is not None
+    assert np.abs(picture.alpha.astype(int) - alpha).mean() < 2
+    data, _ = encode_image(picture.pixels, like=picture)
+    assert read_image(data).format == "JPEG"
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.info["icc_profile"] == DISPLAY_P3
+    whole = encoded(smooth, "HEIF")
+    assert "truncated or damaged" in refusal(whole[: len(whole) // 2]).message
+
+
 def test_camera_raw_is_refused_rather_than_read_as_its_thumbnail() -> None:
     tags = Image.Exif()
     tags[50706] = b"\1\4\0\0"
