@@ -103,7 +103,10 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, Nat
 def to_srgb_16(values: NDArray[np.uint16], profile: bytes | None) -> tuple[NDArray[np.uint16], Native | None] | None:
     """16-bit pixels, (H, W, 1) grey or (H, W, 3) RGB -> (H, W, 3) in sRGB, and the native colours, as :func:`to_srgb`.
 
-    None if the profile is not one of curves and a matrix.
+    None if the profile is sound, but not one of curves and a matrix for such pixels.
+
+    Raises:
+        ProfileError: it is damaged.
     """
     grey = values.shape[2] == 1
     rgb = np.repeat(values, 3, axis=2) if grey else values
@@ -111,6 +114,7 @@ def to_srgb_16(values: NDArray[np.uint16], profile: bytes | None) -> tuple[NDArr
         return rgb, None
     source, target = _curves_and_matrix(profile), _curves_and_matrix(_srgb_profile())
     if source is None or target is None or (source.grey and not grey):
+        _open(profile)
         return None
     native = None if source.grey else Native(profile, rgb)
     grid = _grid(9).astype(np.uint16) * 257

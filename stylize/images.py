@@ -369,7 +369,12 @@ def _decode(image: ImageFile.ImageFile, deep: bool, values: NDArray[np.uint16] |
     if values is not None:
         values = _turned(values, orientation)
         channels = values.shape[2]
-        wide = to_srgb_16(values[..., : channels - (channels in (2, 4))], profile)
+        colours = values[..., : channels - (channels in (2, 4))]
+        try:
+            wide = to_srgb_16(colours, profile)
+        except ProfileError:
+            notes.append("its colour profile is unusable: read as sRGB")
+            wide = to_srgb_16(colours, None)
         if wide is None:
             notes.append("16-bit colour read as 8-bit: its colour profile is no simple one")
     if values is not None and wide is not None:
@@ -689,7 +694,8 @@ def encode_image(
     values, profile = _in_native_colours(pixels, like, format, alpha, notes)
     if format == "GIF":
         notes.append("GIF holds 256 colours, each opaque or fully transparent")
-    tags = _kept_metadata(like, metadata, SRGB if profile is None else UNCALIBRATED, notes)
+    is_srgb = profile is None or (like is not None and like.native is not None and like.native.values is None)
+    tags = _kept_metadata(like, metadata, SRGB if is_srgb else UNCALIBRATED, notes)
     options = _options(format, tags, quality, text or {}, notes) | ({"icc_profile": profile} if profile else {})
     try:
         if values.dtype == np.uint16:

@@ -23,7 +23,7 @@ def test_a_healthy_machine(tiny_model: Path, stylizer: Stylizer) -> None:
     assert report["model_hash"] == stylizer.model.hash
     assert report["device"] == "cpu"
     assert set(FORMATS) < set(report["formats"])
-    assert report["packages"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(report["packages"]["torch"])
     assert json.loads(json.dumps(report)) == report
     lines = doctor.as_text(report).splitlines()
     assert lines[0].startswith(f"stylize {__version__}, Python ")
