@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 
 from stylize import transfer
-from stylize.colours import colour_map, palette_of
+from stylize.colour_map import colour_map, palette_of
 from stylize.device import has_bf16_instructions
 from stylize.images import Pixels, encode_image, read_image
 from stylize.layers import MARGIN, layers_of

@@ -1,5 +1,17 @@
-"""``python -m stylize``"""
+"""The command ``stylize``, and ``python -m stylize``."""
 
-from stylize.cli import main
+import signal
 
-main()
+
+def main() -> None:
+    """Run the command line. Until that has handlers of its own, SIGINT ends it as quietly as SIGTERM does."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a traceback, however early
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    from stylize.cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()

@@ -21,12 +21,15 @@ from stylize.images import (
     make_folder,
     read_image,
     refuse_same_file,
+    remove_stale,
     shown,
     sniff_format,
     suffix_of,
     write_image,
 )
+from stylize.options import ImageOptions
 
+_DEFAULTS = ImageOptions()
 JUNK = {"desktop.ini", "thumbs.db"}
 
 
@@ -88,8 +91,7 @@ def run_batch(
     stylise: Callable[[Picture], Picture],
     *,
     overwrite: bool = False,
-    quality: int = 95,
-    max_pixels: int,
+    options: ImageOptions = _DEFAULTS,
     on_warning: Callable[[str], None] = lambda message: None,
     on_done: Callable[[Job, str], None] = lambda job, status: None,
 ) -> Verdict:
@@ -105,6 +107,7 @@ def run_batch(
     """
     verdict = Verdict(failures=list(plan.failures))
     for job in plan.jobs:
+        remove_stale(job.output.parent)
         if not overwrite and job.output.exists():
             verdict.skipped += 1
             on_done(job, "skipped")
@@ -113,10 +116,22 @@ def run_batch(
             make_folder(job.output.parent)
             check_target(job.output, overwrite=overwrite)
             refuse_same_file(job.photo, job.output)
-            picture = read_image(job.photo, max_pixels=max_pixels)
+            picture = read_image(
+                job.photo,
+                max_pixels=options.max_pixels,
+                bit_depth=options.bit_depth,
+                allow_truncated=options.allow_truncated,
+            )
             result = stylise(picture)
             notes = write_image(
-                job.output, result.pixels, like=picture, alpha=result.alpha, quality=quality, overwrite=overwrite
+                job.output,
+                result.pixels,
+                like=picture,
+                alpha=result.alpha,
+                quality=options.quality,
+                metadata=options.metadata,
+                background=options.background,
+                overwrite=overwrite,
             )
             for note in (*picture.warnings, *notes):
                 on_warning(f"{shown(job.photo)}: {note}")

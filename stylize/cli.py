@@ -13,13 +13,13 @@ import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from stylize import __version__
-from stylize.errors import InputError, OutputError, StylizeError, UsageError
-from stylize.options import LossWeights, TrainingOptions
+from stylize.errors import DeviceError, InputError, OutputError, StylizeError, UsageError
+from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions, LossWeights, TrainingOptions
 from stylize.terminal import Terminal, say
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 DEBUG_VARIABLE = "STYLIZE_DEBUG"
 MAX_STDIN_BYTES = 1 << 30
-DEFAULT_MAX_PIXELS = 178_956_970
 _OPTIONS, _LOSSES = TrainingOptions(), LossWeights()
 
 app = typer.Typer(
@@ -55,6 +54,20 @@ PreserveColor = Annotated[bool, typer.Option("--preserve-color", help="Keep the 
 Tile = Annotated[int | None, typer.Option(min=1, help="Side of the tiles in pixels: less needs less memory.")]
 Quality = Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.")]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger pictures.")]
+AllowTruncated = Annotated[
+    bool, typer.Option("--allow-truncated", help="Read files that end too early as far as they go.")
+]
+BitDepth = Annotated[
+    Literal["auto", "8", "16"], typer.Option(help="Bits a channel, in PNG and TIFF; auto: as the photo.")
+]
+Metadata = Annotated[
+    Literal["keep", "no-gps", "strip"],
+    typer.Option(help="EXIF, XMP and resolution of the photo: all, all but its place, or nothing but colour profiles."),
+]
+Background = Annotated[
+    str | None,
+    typer.Option(help="Colour under transparent pixels in formats without transparency; default: white, with a word."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", "-f", help="Replace existing files.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is chosen and how long it takes.")]
@@ -99,6 +112,10 @@ def transfer(
     engine: Engine = "auto",
     threads: Threads = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    allow_truncated: AllowTruncated = False,
+    bit_depth: BitDepth = "auto",
+    metadata: Metadata = "keep",
+    background: Background = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -121,6 +138,7 @@ def transfer(
     terminal = Terminal(quiet, verbose, json)
     if not 0 <= strength <= 1:
         raise UsageError(f"--strength {strength:g} is not between 0 and 1")
+    options = _image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
     wanted = format_of(Path(f"x.{format}")) if format else None
     to_folder = output is not None and output != "-" and (output.endswith(("/", os.sep)) or Path(output).is_dir())
     if len(photos) > 1 and output is not None and not to_folder:
@@ -162,10 +180,11 @@ def transfer(
     for name in photos:
         started = time.monotonic()
         try:
-            picture = (
-                read_image(_stdin(), max_pixels=max_pixels)
-                if name == "-"
-                else read_image(Path(name), max_pixels=max_pixels)
+            picture = read_image(
+                _stdin() if name == "-" else Path(name),
+                max_pixels=max_pixels,
+                bit_depth=bit_depth,
+                allow_truncated=allow_truncated,
             )
             target = target_of(name, SUFFIXES[suffix_of(picture.format)])
             if target is not None:
@@ -179,9 +198,14 @@ def transfer(
                 written.add(target)
             if stylizer is None or code is None:
                 stylizer = _stylizer(model, device, engine, threads, terminal)
-                code = _read_style(stylizer, style, max_pixels, terminal)
+                code = _read_style(stylizer, style, options, terminal)
             pixels = stylizer.transfer(
-                picture.pixels, code, strength=strength, preserve_color=preserve_color, tile=tile
+                picture.pixels,
+                code,
+                strength=strength,
+                preserve_color=preserve_color,
+                tile=tile,
+                alpha=picture.alpha,
             )
             destination: Any = target if target is not None else sys.stdout.buffer
             notes = write_image(
@@ -191,6 +215,8 @@ def transfer(
                 alpha=picture.alpha,
                 format=wanted,
                 quality=quality,
+                metadata=metadata,
+                background=background,
                 overwrite=overwrite,
             )
         except InputError as error:
@@ -223,6 +249,7 @@ def encode_style(
     engine: Engine = "auto",
     threads: Threads = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    allow_truncated: AllowTruncated = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -240,7 +267,8 @@ def encode_style(
         refuse_same_file(source, output)
     check_target(output, overwrite=overwrite)
     stylizer = _stylizer(model, device, engine, threads, terminal)
-    pixels = _read_pictures(pictures, max_pixels, terminal)
+    options = ImageOptions(max_pixels=max_pixels, allow_truncated=allow_truncated)
+    pixels = _read_pictures(pictures, options, terminal)
     code = stylizer.encode_style(pixels, title=name or output.stem)
     if no_thumbnail:
         code = replace(code, thumbnail=None)
@@ -262,6 +290,10 @@ def batch(
     engine: Engine = "auto",
     threads: Threads = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    allow_truncated: AllowTruncated = False,
+    bit_depth: BitDepth = "auto",
+    metadata: Metadata = "keep",
+    background: Background = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -279,12 +311,15 @@ def batch(
         raise OutputError(f"cannot write into {shown(output)}: not a folder")
     if not 0 <= strength <= 1:
         raise UsageError(f"--strength {strength:g} is not between 0 and 1")
+    options = _image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
     plan = plan_batch(inputs, output)
     stylizer = _stylizer(model, device, engine, threads, terminal)
-    code = _read_style(stylizer, style, max_pixels, terminal)
+    code = _read_style(stylizer, style, options, terminal)
 
     def stylise(picture: Picture) -> Picture:
-        pixels = stylizer.transfer(picture.pixels, code, strength=strength, preserve_color=preserve_color, tile=tile)
+        pixels = stylizer.transfer(
+            picture.pixels, code, strength=strength, preserve_color=preserve_color, tile=tile, alpha=picture.alpha
+        )
         return replace(picture, pixels=pixels)
 
     count = 0
@@ -300,8 +335,7 @@ def batch(
                 terminal.result(str(job.output), photo=str(job.photo), output=str(job.output), status=status)
 
         verdict = run_batch(
-            plan, stylise, overwrite=overwrite, quality=quality, max_pixels=max_pixels,
-            on_warning=terminal.warn, on_done=on_done,
+            plan, stylise, overwrite=overwrite, options=options, on_warning=terminal.warn, on_done=on_done,
         )  # fmt: skip
     seconds = time.monotonic() - started
     if not quiet:
@@ -438,13 +472,25 @@ def distill(
     terminal.result(str(output))
 
 
+@app.command()
+def doctor(model: ModelFile = None, device: Device = "auto", json: Json = False) -> None:
+    """Say what of stylize works on this machine, and stylise a small picture to see."""
+    from stylize.doctor import as_text, examine
+
+    report = examine(model, device)
+    Terminal(json=json).result(as_text(report), **report)
+    if report["problems"]:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """The entry point: run a command and turn whatever happens into a line and an exit code."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _raise_stopped)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as shells do for jobs in the background
+            signal.signal(number, _raise_stopped)
     try:
         app(prog_name="stylize")
     except StylizeError as error:
@@ -517,7 +563,11 @@ def _report_bug(error: Exception) -> NoReturn:
 def _stylizer(model: Path | None, device: str, engine: str, threads: int | None, terminal: Terminal) -> Stylizer:
     from stylize.transfer import Stylizer
 
-    stylizer = Stylizer(model, device, engine=engine, threads=threads, on_warning=terminal.warn)
+    try:
+        stylizer = Stylizer(model, device, engine=engine, threads=threads, on_warning=terminal.warn)
+    except (ImportError, OSError) as error:  # a torch that is broken, or not for this machine
+        reason = " ".join(str(error).split())[:200]
+        raise DeviceError(f"cannot load the network: {reason}", hint="stylize doctor tells more") from error
     terminal.note(f"{stylizer.engine}, model {stylizer.engine.hash[:8]}")
     return stylizer
 
@@ -529,13 +579,23 @@ def _set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _read_style(stylizer: Stylizer, style: Sequence[Path], max_pixels: int, terminal: Terminal) -> StyleCode:
+def _image_options(
+    max_pixels: int, allow_truncated: bool, bit_depth: str, quality: int, metadata: str, background: str | None
+) -> ImageOptions:
+    from stylize.images import parse_colour
+
+    if background is not None:
+        parse_colour(background)  # a wrong one is refused before the work
+    return ImageOptions(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
+
+
+def _read_style(stylizer: Stylizer, style: Sequence[Path], options: ImageOptions, terminal: Terminal) -> StyleCode:
     """The style that ``--style`` names: a code file, or pictures that are encoded now."""
     from stylize.style_code import StyleCode
 
     codes = [path for path in style if path.suffix.lower() in (".safetensors", ".pt", ".pth", ".ckpt", ".bin")]
     if not codes:
-        return stylizer.encode_style(_read_pictures(style, max_pixels, terminal), title=_title_of(style))
+        return stylizer.encode_style(_read_pictures(style, options, terminal), title=_title_of(style))
     if len(style) > 1:
         raise UsageError(
             "--style takes one style code, or several pictures", hint="encode-style makes one code of many"
@@ -545,20 +605,24 @@ def _read_style(stylizer: Stylizer, style: Sequence[Path], max_pixels: int, term
     return code
 
 
-def _read_pictures(paths: Iterable[Path], max_pixels: int, terminal: Terminal) -> list[Any]:
+def _read_pictures(paths: Iterable[Path], options: ImageOptions, terminal: Terminal) -> list[Any]:
     """Pictures named, and those in the folders named. A bad file that was named ends it; in a folder it is left out."""
     from stylize.batch import plan_batch
-    from stylize.images import read_image, shown
+    from stylize.images import fill_transparent, read_image, shown
+
+    def read(path: Path) -> Any:
+        picture = read_image(path, max_pixels=options.max_pixels, allow_truncated=options.allow_truncated)
+        return fill_transparent(picture.pixels, picture.alpha)
 
     pictures = []
     for path in paths:
         if not path.is_dir():
-            pictures.append(read_image(path, max_pixels=max_pixels).pixels)
+            pictures.append(read(path))
             continue
         found = plan_batch([path], Path(os.devnull)).jobs
         for job in found:
             try:
-                pictures.append(read_image(job.photo, max_pixels=max_pixels).pixels)
+                pictures.append(read(job.photo))
             except InputError as error:
                 terminal.warn(f"{error.message}; left out")
         if not pictures:

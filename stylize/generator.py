@@ -122,7 +122,7 @@ def recolour(cells: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     """The canvas: a colour map ``x -> M x + t`` over pixels in cells, in one pass.
 
     Args:
-        cells: (B, 12, h, w), bytes, or floats in [0, 1].
+        cells: (B, 12, h, w), uint8, uint16, or floats in [0, 1].
         matrix, offset: M (3, 3) and t (3,).
 
     Returns:
@@ -130,8 +130,8 @@ def recolour(cells: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     """
     pixels = torch.eye(4, device=matrix.device)  # each of a cell's four by itself
     kernel = (matrix[:, None, :, None] * pixels[:, None]).reshape(12, 12)
-    if cells.dtype == torch.uint8:
-        kernel = kernel / 255
+    if not cells.is_floating_point():
+        kernel = kernel / torch.iinfo(cells.dtype).max
     return functional.conv2d(cells.float(), kernel[..., None, None], offset.repeat_interleave(4)).clamp_(0, 1)
 
 

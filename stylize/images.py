@@ -1,9 +1,10 @@
 """Pixels in and out: the only place where image files are decoded, encoded and written.
 
-:func:`read_image` turns a path or bytes into upright 8-bit sRGB pixels, with alpha and metadata beside them;
-:func:`write_image` turns pixels into a file that is either complete or absent. Everything between these two works on
-plain ``(H, W, 3)`` sRGB. Files may be hostile: formats come from an allow-list and are recognised by content, sizes are
-checked before decoding, and whatever is wrong with a file becomes an :class:`InputError`.
+:func:`read_image` turns a path or bytes into upright sRGB pixels of 8 or 16 bits, with alpha, metadata and the file's
+own colours beside them; :func:`write_image` turns pixels into a file that is either complete or absent. Everything
+between these two works on plain ``(H, W, 3)`` sRGB. Files may be hostile: formats come from an allow-list and are
+recognised by content, sizes are checked before decoding, and whatever is wrong with a file becomes an
+:class:`InputError`.
 """
 
 from __future__ import annotations
@@ -16,35 +17,38 @@ import math
 import os
 import re
 import secrets
+import shutil
 import stat
 import struct
+import tempfile
+import threading
+import time
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageFile, PngImagePlugin
+from PIL import Image, ImageColor, ImageFile, PngImagePlugin, TiffImagePlugin
 
-from stylize.errors import InputError, OutputError
+from stylize.colour_profile import Native, ProfileError, to_8_bit, to_srgb, to_srgb_16
+from stylize.colour_profile import Pixels as Pixels
+from stylize.errors import InputError, OutputError, UsageError
+from stylize.options import DEFAULT_MAX_PIXELS
 
-Pixels = NDArray[np.uint8]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
-DEFAULT_MAX_PIXELS = 178_956_970  # twice Pillow's own warning level: where Pillow refuses, too
-FORMATS = (
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "TIFF",
-    "BMP",
-    "GIF",
-    "AVIF",
-    "PPM",
-)  # EPS would start Ghostscript: no "all of Pillow"
+# EPS would start Ghostscript: no "all of Pillow"
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
 SUFFIXES = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -62,6 +66,9 @@ SUFFIXES = {
 READ_ONLY_SUFFIXES = {".heic": "HEIF", ".heif": "HEIF"}
 MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "AVIF": 32_768}
 OPAQUE_FORMATS = frozenset({"JPEG", "BMP", "PPM"})
+PROFILE_FORMATS = frozenset({"JPEG", "PNG", "WEBP", "TIFF", "AVIF"})
+CMYK_FORMATS = frozenset({"JPEG", "TIFF"})
+DEEP_FORMATS = frozenset({"PNG", "TIFF"})  # that hold 16 bits a channel
 
 # What Pillow's parsers raise on damaged files, the first line on purpose. For calls into Pillow only: around our own
 # code these would hide bugs.
@@ -72,8 +79,13 @@ DECODE_ERRORS = (
 HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
 TWO_BYTE_MAGIC = frozenset({"BMP", "PPM"})  # text can begin with "BM" or "P1"
 
-ORIENTATION, COLOR_SPACE, XMP, EXIF_IFD = 0x0112, 0xA001, 700, 0x8769
+ORIENTATION, COLOR_SPACE, XMP = 0x0112, 0xA001, 700
+EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
+PLACE_TAGS = frozenset({GPS_IFD, 33550, 33922, 34264, 34735, 34736, 34737})  # the others are GeoTIFF's
+SRGB, UNCALIBRATED = 1, 65_535  # values of COLOR_SPACE
 SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
+_LIBTIFF = threading.Lock()
+TEMPORARY = re.compile(r"\.stylize-[0-9a-f]{16}\.tmp")
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -95,13 +107,14 @@ class Picture:
     """A decoded image.
 
     Attributes:
-        pixels: (H, W, 3) uint8, sRGB, upright, not multiplied by alpha.
-        alpha: (H, W) uint8, or None when every pixel is opaque.
+        pixels: (H, W, 3) uint8 or uint16, sRGB, upright, not multiplied by alpha.
+        alpha: (H, W) of the same type, or None when every pixel is opaque.
         format: what the file was by content: one of :data:`FORMATS`, or "HEIF".
         exif: an EXIF block that says "upright, sRGB" and has no thumbnail, or None.
         dpi: horizontal and vertical resolution, or None.
         xmp: the XMP packet, its orientation reset too, or None.
         warnings: what the user should know about the reading, one clause each.
+        native: the colours as the file has them, if it has a profile that results can be given back in.
     """
 
     pixels: Pixels
@@ -111,6 +124,7 @@ class Picture:
     dpi: tuple[float, float] | None = None
     xmp: bytes | None = None
     warnings: tuple[str, ...] = ()
+    native: Native | None = None
 
 
 class Encoded(NamedTuple):
@@ -128,13 +142,23 @@ def shown(name: object) -> str:
 # Reading
 
 
-def read_image(source: Path | bytes, *, name: str | None = None, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
-    """Decode an image file: its first frame, upright, in 8-bit sRGB.
+def read_image(
+    source: Path | bytes,
+    *,
+    name: str | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    bit_depth: str = "8",
+    allow_truncated: bool = False,
+) -> Picture:
+    """Decode an image file: its first frame, upright, in sRGB.
 
     Args:
         source: a path, or the bytes of a file.
         name: what to call it in messages; the path, or "<stdin>" for bytes.
         max_pixels: larger pictures are refused from their header, before any memory is taken.
+        bit_depth: of the pixels: ``8``, ``16``, or ``auto`` for what the file has. 16-bit grey is read by Pillow,
+            16-bit colour needs the extra ``deep``.
+        allow_truncated: read files that end too early, as far as they go; what is missing is black.
 
     Raises:
         InputError: missing, not a regular file, not an image of a known format, too large, truncated or damaged.
@@ -149,13 +173,75 @@ def read_image(source: Path | bytes, *, name: str | None = None, max_pixels: int
             try:
                 _check_header(image, name, max_pixels)
                 deep = _is_deep(image)
-                image.load()
+                # Pillow turns TIFFs upright while loading them; what is read beside it has to know.
+                stored = image.getexif().get(ORIENTATION, 1) if deep and image.format == "TIFF" else None
+                notes = _load(image, allow_truncated)
             except DECODE_ERRORS as error:
                 raise _unreadable(name, error) from error
             try:
-                return _decode(image, deep)
+                values = _read_deep(image, stream, stored, notes) if deep and bit_depth != "8" else None
+                if deep and values is None:
+                    notes.append("16-bit colour read as 8-bit")
+                if (bits := image.info.get("bit_depth", 8)) != 8:  # as pillow-heif calls it
+                    notes.append(f"{bits}-bit colour read as 8-bit")
+                picture = _decode(image, deep, values, notes)
             except (MemoryError, ValueError) as error:  # ValueError: a mode that Pillow cannot convert
                 raise _unreadable(name, error) from error
+    return to_16_bit(picture) if bit_depth == "16" else picture
+
+
+def to_16_bit(picture: Picture) -> Picture:
+    """A picture whose pixels have 16 bits, for results finer than the photo's own steps."""
+    if picture.pixels.dtype == np.uint16:
+        return picture
+    pixels, alpha, native = picture.pixels, picture.alpha, picture.native
+    if native is not None and native.values is not None:  # exact only from the file's own values
+        again = None if native.mode == "CMYK" else to_srgb_16(_widened(native.values), native.profile)
+        wide, native = again if again is not None else (_widened(pixels), None)
+    else:
+        wide = _widened(pixels)
+    return replace(picture, pixels=wide, alpha=None if alpha is None else _widened(alpha), native=native)
+
+
+def _widened(values: NDArray[Any]) -> NDArray[np.uint16]:
+    return values.astype(np.uint16) * np.uint16(257)
+
+
+def _load(image: ImageFile.ImageFile, allow_truncated: bool) -> list[str]:
+    """Decode the pixels; returns what the user should know.
+
+    Pillow's own switch for truncated files is global and stays as it is: here its decoder gives up as always, and what
+    it has decoded by then is used.
+    """
+    libtiff = any(tile[0] == "libtiff" for tile in getattr(image, "tile", ()))
+    try:
+        with _silent_libtiff() if libtiff else nullcontext():
+            image.load()
+    except OSError as error:
+        if not (allow_truncated and _is_truncation(error)) or getattr(image, "_im", None) is None:
+            raise
+        image.tile = []  # nothing more to decode
+        image.load()
+        return ["is truncated: what is missing is black"]
+    return []
+
+
+@contextmanager
+def _silent_libtiff() -> Iterator[None]:
+    """libtiff writes what it thinks of a file to file descriptor 2; nobody asked."""
+    with _LIBTIFF:  # threads would restore each other's redirections
+        try:
+            stderr = os.dup(2)
+        except OSError:  # closed: it can say what it likes
+            yield
+            return
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def sniff_format(path: Path) -> str | None:
@@ -252,9 +338,11 @@ def _unreadable(name: str, error: Exception) -> InputError:
         return InputError(f"cannot read {name}: not enough memory to decode it")
     if isinstance(error, OSError) and error.errno:
         return InputError(f"cannot read {name}: {_reason(error)}")
+    if _is_truncation(error):
+        hint = "copy the file again; --allow-truncated uses what is there"
+        return InputError(f"cannot read {name}: file is truncated", hint=hint)
     # Some decoders do not say which of the two it is.
-    trouble = "file is truncated" if _is_truncation(error) else "file is truncated or damaged"
-    return InputError(f"cannot read {name}: {trouble}", hint="copy the file again")
+    return InputError(f"cannot read {name}: file is truncated or damaged", hint="copy the file again")
 
 
 def _check_header(image: ImageFile.ImageFile, name: str, max_pixels: int) -> None:
@@ -271,25 +359,105 @@ def _check_header(image: ImageFile.ImageFile, name: str, max_pixels: int) -> Non
         raise InputError(f"cannot read {name}: it is a camera raw file", hint="export it as JPEG or TIFF first")
 
 
-def _decode(image: ImageFile.ImageFile, deep: bool) -> Picture:
-    """Pixels and metadata of a loaded file."""
-    notes = ["16-bit colour read as 8-bit"] if deep else []
+def _decode(image: ImageFile.ImageFile, deep: bool, values: NDArray[np.uint16] | None, notes: list[str]) -> Picture:
+    """Pixels and metadata of a loaded file, whose 16-bit values (H, W, 1..4), if known, are upright already."""
     orientation, exif = _take_exif(image, notes)
     profile, dpi, xmp = image.info.get("icc_profile"), _dpi(image.info.get("dpi")), image.info.get("xmp")
-    upright: Image.Image = image.transpose(TRANSPOSE[orientation]) if orientation in TRANSPOSE else image
-    colour, alpha = _split_alpha(upright, deep)
-    pixels = np.array(_to_srgb(colour, profile, notes))
+    pixels: Pixels
+    alpha: Pixels | None
+    wide = None
+    if values is not None:
+        values = _turned(values, orientation)
+        channels = values.shape[2]
+        colours = values[..., : channels - (channels in (2, 4))]
+        try:
+            wide = to_srgb_16(colours, profile)
+        except ProfileError:
+            notes.append("its colour profile is unusable: read as sRGB")
+            wide = to_srgb_16(colours, None)
+        if wide is None:
+            notes.append("16-bit colour read as 8-bit: its colour profile is no simple one")
+    if values is not None and wide is not None:
+        (pixels, native), alpha = wide, values[..., -1] if values.shape[2] in (2, 4) else None
+    else:
+        upright: Image.Image = image.transpose(TRANSPOSE[orientation]) if orientation in TRANSPOSE else image
+        colour, alpha = _split_alpha(upright, deep)
+        try:
+            srgb, native = to_srgb(colour, profile)
+        except ProfileError:
+            notes.append("its colour profile is unusable: read as sRGB")
+            srgb, native = colour.convert("RGB"), None
+        if colour.mode == "CMYK" and native is None:
+            notes.append("CMYK without a usable profile: written as RGB")
+        pixels = np.array(srgb)
     if (frames := _count_frames(image)) > 1:  # moves the file on, so it comes last
         notes.append(f"has {frames} frames: only the first is used")
     return Picture(
         pixels=pixels,
-        alpha=None if alpha is None or alpha.min() == 255 else alpha,
+        alpha=None if alpha is None or alpha.min() == np.iinfo(alpha.dtype).max else alpha,
         format="JPEG" if image.format == "MPO" else str(image.format),  # MPO: JPEGs in a row, the photo first
         exif=exif,
         dpi=dpi,
         xmp=re.sub(rb'(tiff:Orientation(?:="|>))[0-9]', rb"\g<1>1", xmp) if isinstance(xmp, bytes) else None,
         warnings=tuple(notes),
+        native=native,
     )
+
+
+def _turned(values: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Rows and columns (H, W, ...) as a camera stored them -> upright; what TRANSPOSE does for Pillow's images."""
+    turns: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+        2: lambda v: v[:, ::-1],
+        3: lambda v: v[::-1, ::-1],
+        4: lambda v: v[::-1],
+        5: lambda v: v.swapaxes(0, 1),
+        6: lambda v: np.rot90(v, -1),
+        7: lambda v: v[::-1, ::-1].swapaxes(0, 1),
+        8: lambda v: np.rot90(v),
+    }
+    return np.ascontiguousarray(turns[orientation](values)) if orientation in turns else values
+
+
+def _read_deep(
+    image: ImageFile.ImageFile, stream: BinaryIO, stored: int | None, notes: list[str]
+) -> NDArray[np.uint16] | None:
+    """All bits of a file that Pillow reads in part or clips: (H, W, 1..4), alpha last; None if they are out of reach.
+
+    Args:
+        stored: the orientation in which a TIFF's pixels lie.
+    """
+    if image.mode[0] in "IF":  # grey: Pillow has all of it
+        tones = np.asarray(image)
+        values = [_scaled(tones, 65_535)]
+        if (key := image.info.get("transparency")) is not None:
+            values.append(np.where(tones == key, 0, 65_535).astype(np.uint16))
+        return np.stack(values, axis=-1)
+    if image.format not in DEEP_FORMATS or image.mode not in ("RGB", "RGBA", "LA"):
+        return None
+    try:
+        oiio = importlib.import_module("OpenImageIO")
+    except ImportError:
+        notes.append('all of its bits need the "deep" extra: pip install "stylize[deep]"')
+        return None
+    stream.seek(0)
+    with tempfile.TemporaryDirectory(prefix="stylize-") as folder:  # it reads files only, and not of every name
+        path = os.path.join(folder, "photo")
+        with open(path, "wb") as copy:
+            shutil.copyfileobj(stream, copy)
+        options = oiio.ImageSpec()
+        options.attribute("oiio:UnassociatedAlpha", 1)
+        file = oiio.ImageInput.open(path, options)
+        if file is None:
+            oiio.geterror()
+            return None
+        spec = file.spec()
+        associated = image.tag_v2.get(338) == (1,) if isinstance(image, TiffImagePlugin.TiffImageFile) else False
+        size = image.size if stored not in (5, 6, 7, 8) else image.size[::-1]
+        if (spec.width, spec.height) != size or spec.format != oiio.UINT16 or spec.nchannels > 4 or associated:
+            return None
+        read: NDArray[np.uint16] | None = file.read_image(oiio.UINT16)
+        file.close()
+    return None if read is None else _turned(read, stored or 1)
 
 
 def _is_deep(image: ImageFile.ImageFile) -> bool:
@@ -317,8 +485,12 @@ def _take_exif(image: Image.Image, notes: list[str]) -> tuple[int, bytes | None]
             return orientation, None
         exif[ORIENTATION] = 1
         if COLOR_SPACE in (details := exif.get_ifd(EXIF_IFD)):
-            details[COLOR_SPACE] = 1  # sRGB
-        return orientation, exif.tobytes()
+            details[COLOR_SPACE] = SRGB
+        exif.get_ifd(GPS_IFD)  # loaded while it is still known that
+        exif.bigtiff = False  # the file may be a BigTIFF, which an EXIF block cannot be
+        block = exif.tobytes()
+        Image.Exif().load(block)  # what cannot be read again is not worth writing
+        return orientation, block
     except DECODE_ERRORS:
         notes.append("its EXIF is damaged and was dropped")
         return orientation, None
@@ -338,7 +510,7 @@ def _split_alpha(image: Image.Image, deep: bool) -> tuple[Image.Image, Pixels | 
     if image.mode[0] in "IF":
         values = np.asarray(image)
         alpha = None if key is None else np.where(values == key, 0, 255).astype(np.uint8)
-        return Image.fromarray(_to_8_bit(values)), alpha
+        return Image.fromarray(_scaled(values, 255)), alpha
     if deep and isinstance(key, tuple):
         image.info["transparency"] = tuple(v >> 8 for v in key)  # Pillow shortened the colours, but not their key
     if image.has_transparency_data:
@@ -350,8 +522,8 @@ def _split_alpha(image: Image.Image, deep: bool) -> tuple[Image.Image, Pixels | 
     return image, None
 
 
-def _to_8_bit(values: NDArray[Any]) -> Pixels:
-    """Grey tones (H, W) of 16-bit, 32-bit or float images, scaled: convert("L") would clip them to white.
+def _scaled(values: NDArray[Any], top: int) -> NDArray[Any]:
+    """Grey tones (H, W) of 16-bit, 32-bit or float images -> 0..top: convert("L") would clip them to white.
 
     Whole numbers are taken as 0..65535, floats as 0..1 or 0..255; what fits neither is stretched from its least to its
     largest finite value. NaN becomes black.
@@ -361,49 +533,40 @@ def _to_8_bit(values: NDArray[Any]) -> Pixels:
     ranges = (1.0, 255.0) if values.dtype.kind == "f" else (65_535.0,)
     white = next((white for white in ranges if low >= 0 and high <= white), None)
     black, white = (low, high) if white is None else (0.0, white)
-    scaled = (values.astype(np.float32) - black) * (255 / max(white - black, 1e-30))
-    tones: Pixels = np.rint(np.clip(np.nan_to_num(scaled), 0, 255)).astype(np.uint8)
-    return tones
+    scaled = (values.astype(np.float32) - black) * (top / max(white - black, 1e-30))
+    return np.rint(np.clip(np.nan_to_num(scaled), 0, top)).astype(np.uint8 if top == 255 else np.uint16)
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """Mode L, RGB, CMYK or LAB -> RGB in sRGB, through the embedded ICC profile if it is usable."""
-    if profile and image.mode != "LAB":
-        try:
-            return _through_profile(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
-        except (ImageCms.PyCMSError, OSError, ValueError):
-            notes.append("its colour profile is unusable: read as sRGB")
-    if image.mode == "LAB":  # Pillow has no conversion of its own
-        return _through_profile(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
-    return image.convert("RGB")
+def fill_transparent(pixels: Pixels, alpha: Pixels | None) -> Pixels:
+    """Give fully transparent pixels the colours of the visible ones around them, blurred more the farther they are.
 
+    What a file keeps under transparency is often black; a network would let it bleed into the edges of what is seen.
 
-def _through_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
-    space = profile.profile.xcolor_space.strip()
-    if image.mode == "L" and space == "RGB":  # common: a grey JPEG tagged sRGB
-        image = image.convert("RGB")
-    if space != {"L": "GRAY", "LAB": "Lab"}.get(image.mode, image.mode):
-        raise ValueError(f"a {space} profile on {image.mode} pixels")
-    transform = ImageCms.buildTransform(
-        profile,
-        ImageCms.createProfile("sRGB"),
-        image.mode,
-        "RGB",
-        ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )
-    if image.mode == "RGB" and _is_identity(transform):
-        return image  # sRGB under whatever name: converting would only add rounding
-    converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None  # None only for in-place work
-    return converted
+    Args:
+        pixels: (H, W, 3).
+        alpha: (H, W), or None: all opaque.
 
-
-def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Whether a transform moves no colour of a 9x9x9 grid by more than one step."""
-    grid = np.stack(np.meshgrid(*[np.linspace(0, 255, 9)] * 3), axis=-1).reshape(27, 27, 3).astype(np.uint8)
-    moved = ImageCms.applyTransform(Image.fromarray(grid), transform)
-    return bool(np.abs(np.asarray(moved).astype(int) - grid).max() <= 1)
+    Returns:
+        (H, W, 3); where alpha is not 0, ``pixels``. It does not depend on the colours under alpha 0.
+    """
+    hidden = None if alpha is None else alpha == 0
+    if hidden is None or not hidden.any() or hidden.all():
+        return pixels
+    image = Image.fromarray(to_8_bit(pixels))
+    image.putalpha(Image.fromarray(np.where(hidden, 0, 255).astype(np.uint8)))
+    levels = [image]
+    while levels[-1].getchannel("A").getextrema()[0] == 0:
+        half = levels[-1].reduce(2)  # of RGBA, Pillow averages the visible colours only
+        half.putalpha(half.getchannel("A").point([0] + [255] * 255))
+        levels.append(half)
+    filled = levels.pop().convert("RGB")
+    for level in reversed(levels):
+        filled = Image.composite(
+            level.convert("RGB"), filled.resize(level.size, Image.Resampling.BILINEAR), level.getchannel("A")
+        )
+    colours = np.asarray(filled)
+    wide = _widened(colours) if pixels.dtype == np.uint16 else colours
+    return np.where(hidden[..., None], wide, pixels)
 
 
 # Writing
@@ -435,6 +598,8 @@ def write_image(
     alpha: Pixels | None = None,
     format: str | None = None,
     quality: int = 95,
+    metadata: str = "keep",
+    background: str | None = None,
     text: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> tuple[str, ...]:
@@ -450,13 +615,21 @@ def write_image(
     Raises:
         OutputError: as :func:`format_of`, :func:`encode_image` and :func:`write_atomically`.
     """
+    if format is None and isinstance(target, Path):
+        format = format_of(target)
+    encoded = encode_image(
+        pixels,
+        like=like,
+        alpha=alpha,
+        format=format,
+        quality=quality,
+        metadata=metadata,
+        background=background,
+        text=text,
+    )
     if isinstance(target, Path):
-        encoded = encode_image(
-            pixels, like=like, alpha=alpha, format=format or format_of(target), quality=quality, text=text
-        )
         write_atomically(target, encoded.data, overwrite=overwrite)
     else:
-        encoded = encode_image(pixels, like=like, alpha=alpha, format=format, quality=quality, text=text)
         try:
             target.write(encoded.data)
             target.flush()
@@ -474,20 +647,28 @@ def encode_image(
     alpha: Pixels | None = None,
     format: str | None = None,
     quality: int = 95,
+    metadata: str = "keep",
+    background: str | None = None,
     text: Mapping[str, str] | None = None,
 ) -> Encoded:
     """Pixels -> the bytes of an image file; equal input gives equal bytes.
 
     Args:
-        pixels: (H, W, 3) uint8, sRGB.
-        like: the picture whose EXIF, XMP, resolution and, failing ``format``, format are kept; not its alpha.
-        alpha: (H, W) uint8. JPEG, BMP and PPM cannot hold it: the picture is laid on white, with a warning.
+        pixels: (H, W, 3) uint8 or uint16, sRGB. PNG and TIFF hold 16 bits; for other formats they are rounded.
+        like: the picture whose EXIF, XMP, resolution, colour profile and, failing ``format``, format are kept; not its
+            alpha. Where ``pixels`` equals its pixels, the file's own values are written.
+        alpha: (H, W) of the type of ``pixels``.
         format: one of :data:`FORMATS`.
         quality: 1..100, for JPEG (always 4:4:4), WebP and AVIF.
+        metadata: of ``like``: ``keep``, ``no-gps`` to leave out where it was taken, ``strip`` to leave out all but the
+            colour profile.
+        background: the colour, as CSS names it, under transparent pixels in formats that cannot hold them; by default
+            white, with a warning.
         text: notes by keyword, stored as PNG text or as JPEG comment; other formats have no place for them.
 
     Raises:
         OutputError: the picture is too large for the format.
+        UsageError: ``background`` is no colour.
     """
     if format is None:
         format = SUFFIXES[suffix_of(like.format)] if like else "PNG"
@@ -498,30 +679,107 @@ def encode_image(
             hint="write a .png or .tif file",
         )
     notes: list[str] = []
-    image = Image.fromarray(pixels)
+    if pixels.dtype == np.uint16 and format not in DEEP_FORMATS:
+        notes.append(f"{format} holds 8 bits a channel: 16-bit colour was rounded")
+        pixels, alpha = to_8_bit(pixels), None if alpha is None else to_8_bit(alpha)
+        if like is not None:
+            native = None if like.native is None else like.native.to_8_bit()
+            like = replace(like, pixels=to_8_bit(like.pixels), native=native)
     if alpha is not None and format in OPAQUE_FORMATS:
-        notes.append(f"{format} cannot hold transparency: laid on white")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image, mask=Image.fromarray(alpha))
-        image = white
-    elif alpha is not None:
-        image.putalpha(Image.fromarray(alpha))
+        if background is None:
+            notes.append(f"{format} cannot hold transparency: laid on white")
+        ground = Image.new("RGB", (width, height), parse_colour(background or "white"))
+        ground.paste(Image.fromarray(pixels), mask=Image.fromarray(alpha))
+        pixels, alpha = np.asarray(ground), None
+    values, profile = _in_native_colours(pixels, like, format, alpha, notes)
     if format == "GIF":
         notes.append("GIF holds 256 colours, each opaque or fully transparent")
-    stream = io.BytesIO()
+    is_srgb = profile is None or (like is not None and like.native is not None and like.native.values is None)
+    tags = _kept_metadata(like, metadata, SRGB if is_srgb else UNCALIBRATED, notes)
+    options = _options(format, tags, quality, text or {}, notes) | ({"icc_profile": profile} if profile else {})
     try:
-        image.save(stream, format, **_options(format, like, quality, text or {}, notes))
+        if values.dtype == np.uint16:
+            data = _encode_deep(values if alpha is None else np.dstack([values, alpha]), format, options)
+        else:
+            image = Image.fromarray(values, mode="CMYK") if values.shape[2] == 4 else Image.fromarray(values)
+            if alpha is not None:
+                image.putalpha(Image.fromarray(alpha))
+            stream = io.BytesIO()
+            image.save(stream, format, **options)
+            data = stream.getvalue()
     except (OSError, ValueError, struct.error) as error:  # such as more than 4 GB in a TIFF
         raise OutputError(f"cannot encode {width}x{height} pixels as {format}: {_reason(error)}") from error
-    return Encoded(stream.getvalue(), tuple(notes))
+    return Encoded(data, tuple(notes))
+
+
+def parse_colour(name: str) -> tuple[int, int, int]:
+    """``#rrggbb`` or a colour's CSS name. Raises UsageError."""
+    try:
+        return ImageColor.getrgb(name)[:3]
+    except ValueError as error:
+        raise UsageError(f"--background {shown(name[:40])}: no such colour", hint="as in '#ffffff' or white") from error
+
+
+def _in_native_colours(
+    pixels: Pixels, like: Picture | None, format: str, alpha: Pixels | None, notes: list[str]
+) -> tuple[Pixels, bytes | None]:
+    """The values to be written, (H, W, 3) or for CMYK (H, W, 4), and their ICC profile; None means sRGB, untagged."""
+    native = like.native if like else None
+    if like is None or native is None or format not in PROFILE_FORMATS:
+        return pixels, None
+    if native.mode == "CMYK" and (format not in CMYK_FORMATS or alpha is not None):
+        return pixels, None
+    try:
+        return native.give_back(pixels, like.pixels), native.profile
+    except ProfileError:
+        notes.append("its colour profile works in one direction only: written as sRGB")
+        return pixels, None
+
+
+class _Metadata(NamedTuple):
+    """What of a photo's metadata is written."""
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+
+def _kept_metadata(like: Picture | None, policy: str, color_space: int, notes: list[str]) -> _Metadata:
+    """The metadata to write after a policy, see :func:`encode_image`; EXIF says which colours it describes."""
+    if like is None or policy == "strip":
+        return _Metadata()
+    xmp, exif = like.xmp, like.exif
+    if policy == "no-gps" and xmp is not None:
+        xmp = _without_gps(xmp)
+    if exif is not None and (policy == "no-gps" or color_space != SRGB):
+        try:
+            tags = Image.Exif()
+            tags.load(exif)
+            if policy == "no-gps":
+                for tag in PLACE_TAGS.intersection(tags):
+                    del tags[tag]
+            if COLOR_SPACE in (details := tags.get_ifd(EXIF_IFD)):
+                details[COLOR_SPACE] = color_space
+            exif = tags.tobytes()
+        except DECODE_ERRORS:
+            notes.append("its EXIF is damaged and was dropped")
+            exif = None
+    return _Metadata(exif, xmp, like.dpi)
+
+
+def _without_gps(xmp: bytes) -> bytes | None:
+    """An XMP packet without the properties of the EXIF namespace that tell a place; None if some may remain."""
+    xmp = re.sub(rb"""\sexif:GPS\w+\s*=\s*("[^"]*"|'[^']*')""", b"", xmp)
+    xmp = re.sub(rb"<exif:(GPS\w+)(?:[^>]*/>|[^>]*>.*?</exif:\1>)", b"", xmp, flags=re.DOTALL)
+    return None if b"gps" in xmp.replace(b"\0", b"").lower() else xmp  # other prefixes, UTF-16
 
 
 def _options(
-    format: str, like: Picture | None, quality: int, text: Mapping[str, str], notes: list[str]
+    format: str, metadata: _Metadata, quality: int, text: Mapping[str, str], notes: list[str]
 ) -> dict[str, Any]:
-    """What Pillow's save() is to be told besides the pixels. No ICC profile: untagged means sRGB."""
-    exif, xmp, dpi = (like.exif, like.xmp, like.dpi) if like else (None, None, None)
-    options: dict[str, Any] = {"exif": exif, "xmp": xmp, "dpi": dpi}
+    """What Pillow's save() is to be told besides pixels and profile."""
+    exif, xmp = metadata.exif, metadata.xmp
+    options: dict[str, Any] = metadata._asdict()
     if format == "JPEG":
         options |= {"quality": quality, "subsampling": 0}
         options["comment"] = "\n".join(f"{key}: {value}" for key, value in text.items()).encode()
@@ -550,6 +808,62 @@ def _png_text(text: Mapping[str, str]) -> PngImagePlugin.PngInfo:
     for key, value in text.items():
         info.add_itxt(key, value)
     return info
+
+
+def _encode_deep(values: NDArray[Any], format: str, options: dict[str, Any]) -> bytes:
+    """16-bit values (H, W, 3 or 4), which Pillow cannot write, as PNG or TIFF; all but the pixels is left to Pillow."""
+    return (_deep_png if format == "PNG" else _deep_tiff)(values, options)
+
+
+def _deep_png(values: NDArray[Any], options: dict[str, Any]) -> bytes:
+    stub = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(stub, "PNG", **options)
+    height, width, channels = values.shape
+    parts = [(b"IHDR", struct.pack(">2I5B", width, height, 16, 2 if channels == 3 else 6, 0, 0, 0))]
+    parts += [part for part in _png_chunks(stub.getvalue()) if part[0] not in (b"IHDR", b"IDAT", b"IEND")]
+    compressor, above = zlib.compressobj(6), np.zeros((1, width * channels * 2), np.uint8)
+    for top in range(0, height, 256):
+        rows = values[top : top + 256].astype(">u2").reshape(-1, width * channels).view(np.uint8)
+        differences = rows - np.concatenate([above, rows[:-1]])  # filter 2, "up"; bytes wrap around as they should
+        above = rows[-1:]
+        lines = np.concatenate([np.full((len(rows), 1), 2, np.uint8), differences], axis=1)
+        parts.append((b"IDAT", compressor.compress(lines.tobytes())))
+    parts += [(b"IDAT", compressor.flush()), (b"IEND", b"")]
+    file = io.BytesIO()
+    file.write(b"\x89PNG\r\n\x1a\n")
+    for kind, data in parts:
+        file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
+    return file.getvalue()
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 8
+    while at < len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        yield data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        at += 12 + length
+
+
+def _deep_tiff(values: NDArray[Any], options: dict[str, Any]) -> bytes:
+    height, width, channels = values.shape
+    pixels = values.astype("<u2").tobytes()
+    # Offsets of strips count from the directory's end, until tobytes() moves them.
+    directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0")
+    exif: Image.Exif = options["exif"]
+    for tag in exif:
+        directory[tag] = dict(exif.get_ifd(tag)) if tag in (EXIF_IFD, GPS_IFD) else exif[tag]
+    if INTEROP_IFD in directory.get(EXIF_IFD, {}):
+        directory[EXIF_IFD][INTEROP_IFD] = exif.get_ifd(INTEROP_IFD)
+    layout = {256: width, 257: height, 258: (16,) * channels, 259: 1, 262: 2, 273: 0, 277: channels, 278: height}
+    layout |= {279: len(pixels), 284: 1, **({338: 2} if channels == 4 else {})}  # 338: alpha, not multiplied
+    if dpi := options.get("dpi"):
+        layout |= {282: dpi[0], 283: dpi[1], 296: 2}
+    for tag, value in layout.items():
+        directory[tag] = value
+    if profile := options.get("icc_profile"):
+        directory.tagtype[34675] = 7
+        directory[34675] = profile
+    return b"II*\0\x08\0\0\0" + directory.tobytes(8) + pixels
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:
@@ -595,16 +909,21 @@ def write_atomically(target: Path, data: bytes, *, overwrite: bool) -> None:
         OutputError: as :func:`check_target`, and for a lack of permission or space. Nothing is left behind.
     """
     check_target(target, overwrite=overwrite)
+    remove_stale(target.parent)
     temporary = target.with_name(f".stylize-{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as stream:  # not tempfile: its files are private to their owner
+            with suppress(OSError):  # file systems without locks
+                _lock(stream)
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        if overwrite:
-            os.replace(temporary, target)
-        else:
-            _name_new(temporary, target)
+            if fcntl is None:  # Windows renames closed files only
+                stream.close()
+            if overwrite:
+                os.replace(temporary, target)
+            else:
+                _name_new(temporary, target)
     except FileExistsError as error:  # someone was faster
         raise _exists(target) from error
     except OSError as error:
@@ -620,13 +939,34 @@ def _name_new(temporary: Path, target: Path) -> None:
         os.link(temporary, target)
     except FileExistsError:
         raise
-    except OSError:  # a file system without hard links: reserve the name, then replace the reservation
-        target.open("xb").close()
-        try:
-            os.replace(temporary, target)
-        except BaseException:
-            target.unlink()
-            raise
+    except OSError:
+        # A file system without hard links. Reserving the name would leave an empty file, were we killed now.
+        if os.path.lexists(target):
+            raise FileExistsError from None
+        os.replace(temporary, target)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove the temporary files of runs that were killed while writing. Looks once at each folder."""
+    _remove_stale(os.path.abspath(folder))
+
+
+@cache
+def _remove_stale(folder: str) -> None:
+    least_age = 10 if fcntl else 3600  # seconds; one just made may have no lock yet
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError), open(entry.path, "rb") as stream:
+                    _lock(stream)  # an OSError if its writer lives
+                    if time.time() - os.fstat(stream.fileno()).st_mtime > least_age:
+                        os.unlink(entry.path)
+
+
+def _lock(stream: BinaryIO) -> None:
+    """Lock an open file until it is closed, by whatever end of the process. Raises OSError if another has locked it."""
+    if fcntl:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _exists(target: Path) -> OutputError:

@@ -60,7 +60,10 @@ def read_model(path: Path) -> ModelFile:
         )
     except (KeyError, ValueError) as error:
         raise RefusedError(f"{what} does not say the sizes of its networks") from error
-    return ModelFile(sizes, tensors, tensor_file.content_hash(tensors))
+    digest = tensor_file.content_hash(tensors)
+    if metadata.get("stylize.sha256", digest) != digest:
+        raise RefusedError(f"{what} is damaged: its numbers do not have the hash that it states")
+    return ModelFile(sizes, tensors, digest)
 
 
 def check_kind(metadata: Mapping[str, Any], kind: str, what: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 
-from stylize.colours import Floats
+from stylize.colour_map import Floats
 from stylize.device import free_memory, keep_freed_memory, memory_errors
 from stylize.errors import RefusedError
 from stylize.images import Pixels
@@ -37,6 +37,7 @@ class OnnxEngine:
     """
 
     bytes_per_pixel = 120
+    is_deep = False
     on_cpu = True
 
     def __init__(self, model: Path, threads: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The options of a model and of its training, with their defaults: the command line reads them here, a run stores them.
+"""The options of pictures, of a model and of its training, with their defaults: the command line reads them here.
 
 Free of heavy imports, so that ``stylize train --help`` is quick.
 """
@@ -7,7 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+DEFAULT_MAX_PIXELS = 178_956_970  # twice Pillow's own warning level: where Pillow refuses, too
 LIGHT_WIDTHS = (16, 32, 64, 128, 128)  # channels of the light perceptual network's five blocks
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How photos are read and written, see ``stylize.images``."""
+
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    allow_truncated: bool = False
+    bit_depth: str = "auto"  # auto, 8, 16
+    quality: int = 95  # 1..100
+    metadata: str = "keep"  # keep, no-gps, strip
+    background: str | None = None  # under transparent pixels, where the format cannot hold them
 
 
 @dataclass(frozen=True)

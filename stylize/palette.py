@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stylize.colours import REGULARISATION
+from stylize.colour_map import REGULARISATION
 
 
 def palette_of(images: Tensor, *, pooled: bool = False) -> Tensor:

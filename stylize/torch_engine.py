@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stylize.checkpoint import load_model
-from stylize.colours import Floats
+from stylize.colour_map import Floats
 from stylize.device import free_memory, keep_freed_memory, memory_errors, pick_device, pick_precision
 from stylize.generator import FoldedGenerator, recolour
 from stylize.images import Pixels
@@ -26,6 +28,7 @@ class TorchEngine:
     """
 
     bytes_per_pixel = 120
+    is_deep = True
 
     def __init__(self, model: Path, device: str = "auto", threads: int | None = None) -> None:
         if threads is not None:
@@ -37,7 +40,8 @@ class TorchEngine:
         self.hash, self.code_size = self.model.hash, self.model.sizes.code
 
     def __str__(self) -> str:
-        return f"torch on {self.device}, {str(self.precision).removeprefix('torch.')}"
+        gpu = f" ({torch.cuda.get_device_name(self.device)})" if self.device.type == "cuda" else ""
+        return f"torch on {self.device}{gpu}, {str(self.precision).removeprefix('torch.')}"
 
     @property
     def on_cpu(self) -> bool:
@@ -69,7 +73,7 @@ class TorchEngine:
             mixed = generator.mixed(generator.modulations(torch.from_numpy(code).to(self.device)[None]))
             canvas = recolour(torch.from_numpy(cells).to(self.device), matrix, offset)
             folded, painted = generator.fold(canvas, mixed, origins)
-            return _to_bytes(painted), TorchPainter(folded, self.precision, (matrix, offset))
+            return _to_steps(painted, cells.dtype), TorchPainter(folded, self.precision, (matrix, offset))
 
 
 class TorchPainter:
@@ -83,14 +87,15 @@ class TorchPainter:
         """Paint one tile."""
         with memory_errors():
             canvas = recolour(torch.from_numpy(cells).to(self.colours[0].device), *self.colours)
-            try:
-                return _to_bytes(self.fast(canvas, [origin]))
-            except FloatingPointError:  # half precision overflowed
-                return _to_bytes(self.exact(canvas, [origin]))
+            if cells.dtype == np.uint8:  # the steps of half precision are wider than those of 16-bit pixels
+                with suppress(FloatingPointError):  # half precision overflowed
+                    return _to_steps(self.fast(canvas, [origin]), cells.dtype)
+            return _to_steps(self.exact(canvas, [origin]), cells.dtype)
 
 
-def _to_bytes(painted: Tensor) -> Pixels:
-    """(B, 12, h, w) in [0, 1] -> bytes. Raises FloatingPointError for NaN."""
+def _to_steps(painted: Tensor, dtype: np.dtype[Any]) -> Pixels:
+    """(B, 12, h, w) in [0, 1] -> uint8 or uint16. Raises FloatingPointError for NaN."""
     if not torch.isfinite(painted.sum()):  # cheaper than to look at each
         raise FloatingPointError
-    return (painted * 255).round_().to(torch.uint8).cpu().numpy()
+    steps = torch.uint8 if dtype == np.uint8 else torch.int32
+    return (painted * np.iinfo(dtype).max).round_().to(steps).cpu().numpy().astype(dtype, copy=False)

@@ -20,10 +20,11 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from stylize.colours import Floats, colour_map, palette_of
+from stylize.colour_map import Floats, colour_map, palette_of
+from stylize.colour_profile import to_8_bit
 from stylize.device import free_memory, has_bf16_instructions, may_have_gpu
 from stylize.errors import DeviceError, RefusedError, StylizeError, UsageError
-from stylize.images import Pixels, shown
+from stylize.images import Pixels, fill_transparent, shown
 from stylize.layers import MARGIN, STRIDE, Position
 from stylize.model_file import default_model
 from stylize.style_code import StyleCode, make_thumbnail
@@ -33,9 +34,10 @@ PROXY_GRID, PROXY_WINDOW = 3, 256  # of larger ones: a grid of 3×3 windows of 2
 LARGE_PHOTO = 12_000_000  # pixels: from here on torch's bf16 gains more than torch takes to start
 TORCH_BYTES = 4 << 30  # of memory, below which torch is not worth a try
 LARGEST_TILE, LEAST_TILE = 1024, 128  # pixels
-STRIP = 256  # rows of a picture that are worked on at a time where no network is involved
+STRIP = 64  # rows of a picture that are worked on at a time where no network is involved
 STYLE_SHORT_SIDE = (256, 512)  # pixels: style pictures are brought between these
 STYLE_LONG_SIDE = 1536
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green, blue: Y of YCbCr
 
 ENGINES = ("auto", "torch", "onnx")
 
@@ -59,6 +61,7 @@ class Engine(Protocol):
 
     hash: str  # of the model
     code_size: int
+    is_deep: bool  # whether it takes and gives 16-bit pixels, too
     bytes_per_pixel: int  # that a tile needs, margin included
 
     @property
@@ -79,7 +82,7 @@ class Engine(Protocol):
         Args:
             code: (Z,).
             colours: the colour map, M and t.
-            cells: (n, 12, h, w) uint8, windows of the photo with a margin, see ``to_cells``.
+            cells: (n, 12, h, w) uint8 or uint16, windows of the photo with a margin, see ``to_cells``.
             origins: where the windows' upper left pixels lie in the photo.
 
         Returns:
@@ -120,6 +123,7 @@ class Stylizer:
         self.engine = self._open(engine)
         # Which engine does a photo depends on its size alone, never on the photos before it.
         self.for_large: Engine | None = self.engine
+        self.for_deep: Engine | None = None  # to be opened when a photo of 16 bits comes
         if engine == "auto" and device in ("auto", "cpu") and self.engine.on_cpu and has_bf16_instructions():
             self.for_large = None  # to be opened when one comes
 
@@ -163,7 +167,7 @@ class Stylizer:
         if not pictures:
             raise UsageError("a style needs at least one picture")
         # Sums of floats depend on their order: a fixed one makes equal sets give equal bytes.
-        ordered = sorted(pictures, key=lambda p: (p.shape, hashlib.sha256(p.tobytes()).digest()))
+        ordered = sorted(map(to_8_bit, pictures), key=lambda p: (p.shape, hashlib.sha256(p.tobytes()).digest()))
         codes, palettes = zip(*[self._encode(p) for p in ordered], strict=True)
         return StyleCode(
             code=_mean_code(codes),
@@ -182,20 +186,22 @@ class Stylizer:
         strength: float = 1.0,
         preserve_color: bool = False,
         tile: int | None = None,
+        alpha: Pixels | None = None,
     ) -> Pixels:
         """Stylise a photo of any size.
 
         Args:
-            photo: (H, W, 3) uint8, sRGB.
+            photo: (H, W, 3) uint8 or uint16, sRGB. Photos of 16 bits are computed in single precision.
             style: a code of this model.
             strength: 0 (the photo itself) to 1 (the full style); between them, between the photo's own code and the
                 style's.
             preserve_color: keep the photo's hues, take only the lightness of the stylised picture.
             tile: side of the tiles in pixels, rounded up to a multiple of 16; by default as large as memory and speed
                 allow. The result does not depend on it. Photos of up to a megapixel are done whole.
+            alpha: (H, W) of the photo, or None. What lies under full transparency does not show in the result.
 
         Returns:
-            (H, W, 3) uint8.
+            (H, W, 3) of the photo's type.
 
         Raises:
             RefusedError: the code belongs to another model.
@@ -209,6 +215,7 @@ class Stylizer:
         self.check(style)
         if strength == 0:
             return photo.copy()
+        photo = fill_transparent(photo, alpha)
         try:
             output = self._paint(photo, style, strength, tile)
         except FloatingPointError as error:
@@ -251,9 +258,14 @@ class Stylizer:
         self.on_warning(f"out of memory on {self.engine}: goes on with the processor")
         self.device, self.largest_tile = "cpu", LARGEST_TILE
         self.engine = self.for_large = self._open("auto")
+        self.for_deep = None
         return self._paint_with(self.engine, photo, code, palette, tile)
 
     def _engine_for(self, photo: Pixels) -> Engine:
+        if photo.dtype == np.uint16:
+            if self.for_deep is None:
+                self.for_deep = self.engine if self.engine.is_deep else self._open("torch")
+            return self.for_deep
         if photo.shape[0] * photo.shape[1] < LARGE_PHOTO:
             return self.engine
         if self.for_large is None:
@@ -312,7 +324,7 @@ def to_cells(pixels: Pixels) -> Pixels:
     The channels are last in memory.
     """
     count, height, width, _ = pixels.shape
-    cells = np.empty((count, height // 2, width // 2, 12), np.uint8)
+    cells = np.empty((count, height // 2, width // 2, 12), pixels.dtype)
     for channel in range(12):
         colour, row, column = channel // 4, channel // 2 % 2, channel % 2
         cells[..., channel] = pixels[:, row::2, column::2, colour]
@@ -322,7 +334,7 @@ def to_cells(pixels: Pixels) -> Pixels:
 def to_pixels(cells: Pixels) -> Pixels:
     """(B, 12, h, w) -> (B, 2h, 2w, 3): the inverse."""
     count, _, height, width = cells.shape
-    pixels = np.empty((count, 2 * height, 2 * width, 3), np.uint8)
+    pixels = np.empty((count, 2 * height, 2 * width, 3), cells.dtype)
     for channel in range(12):
         colour, row, column = channel // 4, channel // 2 % 2, channel % 2
         pixels[:, row::2, column::2, colour] = cells[:, channel]
@@ -332,15 +344,14 @@ def to_pixels(cells: Pixels) -> Pixels:
 def keep_color(photo: Pixels, stylised: Pixels) -> Pixels:
     """The stylised picture's luminance with the photo's chrominance (Gatys et al., arXiv 1606.05897, sec. 3.2).
 
-    Both (H, W, 3) uint8.
+    In YCbCr another luminance adds the same to red, green and blue. Both (H, W, 3) of one type.
     """
-    luma = Image.fromarray(stylised).convert("YCbCr").getchannel(0)
-    _, blue, red = Image.fromarray(photo).convert("YCbCr").split()
-    return np.asarray(Image.merge("YCbCr", (luma, blue, red)).convert("RGB"))
+    lighter = (stylised.astype(np.float32) - photo) @ LUMINANCE  # (H, W)
+    return np.clip(np.rint(photo + lighter[..., None]), 0, np.iinfo(photo.dtype).max).astype(photo.dtype)
 
 
 def _in_strips(work: Callable[[Pixels, Pixels], Pixels], photo: Pixels, output: Pixels) -> None:
-    """Replace ``output`` by ``work(photo, output)``, some rows at a time: Pillow needs several copies of a picture."""
+    """Replace ``output`` by ``work(photo, output)``, some rows at a time: a large photo is never held as floats."""
     for top in range(0, len(photo), STRIP):
         rows = slice(top, top + STRIP)
         output[rows] = work(np.ascontiguousarray(photo[rows]), output[rows])
@@ -366,6 +377,7 @@ def _proxy(height: int, width: int) -> tuple[list[Position], tuple[int, int]]:
 
 def _at_working_size(pixels: Pixels) -> Pixels:
     """A picture at the size at which styles are learnt: strokes come out as wide as in its 512-pixel version."""
+    pixels = to_8_bit(pixels)
     height, width = pixels.shape[:2]
     least, most = STYLE_SHORT_SIDE
     short = min(height, width)
@@ -409,6 +421,4 @@ def _even_tile(size: int, tile: int) -> int:
 
 
 def _mix(photo: Pixels, stylised: Pixels, amount: float) -> Pixels:
-    if amount == 1:
-        return stylised
-    return np.asarray(Image.blend(Image.fromarray(photo), Image.fromarray(stylised), amount))
+    return np.rint(photo + amount * (stylised.astype(np.float32) - photo)).astype(photo.dtype)

@@ -23,6 +23,7 @@ from stylize import batch
 from stylize.batch import Job, Plan, output_name, plan_batch, run_batch
 from stylize.errors import InputError, OutputError
 from stylize.images import SUFFIXES, Picture, read_image, refuse_same_file
+from stylize.options import ImageOptions
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n" + bytes(8), b"\xff\xd8\xff\xe0" + bytes(12)
 HEIC, TEXT = b"\0\0\0\x18ftypheic" + bytes(4), b"dear diary, today"
@@ -50,7 +51,7 @@ def run(plan: Plan, **options: Any) -> tuple[batch.Verdict, list[tuple[str, str]
     verdict = run_batch(
         plan,
         options.pop("stylise", invert),
-        max_pixels=MAX_PIXELS,
+        options=ImageOptions(max_pixels=MAX_PIXELS, bit_depth="8"),
         on_done=lambda job, status: said.append((job.photo.name, status)),
         **options,
     )

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stylize import tensor_file
 from stylize.checkpoint import (
@@ -172,6 +174,36 @@ def test_a_perceptual_network_comes_back(path: Path) -> None:
     assert loaded.widths == network.widths
     for saved, found in zip(network.state_dict().values(), loaded.state_dict().values(), strict=True):
         assert torch.equal(found, saved.half().float())
+
+
+def test_changed_numbers_under_the_old_hash_are_refused(tiny_model: Path, path: Path) -> None:
+    raw = bytearray(tiny_model.read_bytes())
+    raw[-1] ^= 1
+    assert "damaged" in refusal(path, bytes(raw)).message
+
+
+@settings(max_examples=100, deadline=None)
+@given(place=st.floats(0, 1), removed=st.integers(0, 9), inserted=st.binary(max_size=9), in_header=st.booleans())
+def test_a_mutant_is_refused(
+    tiny_model: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    place: float,
+    removed: int,
+    inserted: bytes,
+    in_header: bool,
+) -> None:
+    good = tiny_model.read_bytes()
+    raw = bytearray(good)
+    at = int(place * (len(raw) if not in_header else 8 + int.from_bytes(raw[:8], "little")))
+    raw[at : at + removed] = inserted
+    path = tmp_path_factory.getbasetemp() / "mutant.safetensors"
+    path.write_bytes(raw)
+    try:
+        model = load_model(path)
+    except RefusedError as error:
+        assert error.message.isprintable()
+    else:  # only words that nobody reads have changed
+        assert model.hash == load_model(tiny_model).hash
 
 
 def test_a_model_is_no_perceptual_network(tiny_model: Path) -> None:

@@ -27,12 +27,14 @@ import torch
 import typer
 from conftest import MakePicture, WritePicture
 from PIL import Image
+from profiles import DISPLAY_P3
 
 from stylize import cli, errors
 from stylize.checkpoint import packaged
 from stylize.style_code import StyleCode
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+PYPROJECT = (Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8")
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 STYLIZE = (sys.executable, "-m", "stylize")
 
@@ -153,8 +155,8 @@ for arguments in (["--help"], *([command, "--help"] for command in sys.argv[1:])
 
 def test_the_entry_point_is_main() -> None:
     (entry,) = importlib.metadata.entry_points(group="console_scripts", name="stylize")
-    assert entry.load().__module__ == "stylize.cli"
-    assert entry.value == "stylize.cli:main"
+    assert entry.load().__name__ == "main"
+    assert '[project.scripts]\nstylize = "stylize.__main__:main"\n' in PYPROJECT
 
 
 def test_every_command_says_what_it_does() -> None:
@@ -298,9 +300,66 @@ def test_grey_and_16_bit_photos(run: Run, tmp_path: Path, photo: Path, style: Pa
     Image.fromarray(grey).save(tmp_path / "grey.png")
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
     assert run("transfer", "grey.png", "-s", style).stderr == ""
-    assert run("transfer", "deep.png", "-s", style).stderr == "warning: deep.png: 16-bit colour read as 8-bit\n"
-    assert run("transfer", "deep.png", "-s", style, "-f", "--quiet").stderr == ""
+    assert run("transfer", "deep.png", "-s", style).stderr == ""
+    assert Path("deep_style.png").read_bytes()[24] == 16  # bits
+    assert (pixels(Path("grey_style.png")).astype(int) - pixels(Path("deep_style.png")) <= 1).all()
+    shallow = run("transfer", "deep.png", "-s", style, "-f", "--bit-depth", 8)
+    assert shallow.stderr == "warning: deep.png: 16-bit colour read as 8-bit\n"
     assert (pixels(Path("grey_style.png")) == pixels(Path("deep_style.png"))).all()
+    assert run("transfer", "deep.png", "-s", style, "-f", "--bit-depth", 8, "--quiet").stderr == ""
+    result = run("transfer", "deep.png", "-s", style, "-f", "--format", "jpg")
+    assert result.stderr == "warning: deep.png: JPEG holds 8 bits a channel: 16-bit colour was rounded\n"
+    assert run("transfer", "grey.png", "-s", style, "-f", "--bit-depth", 16).stderr == ""
+    assert Path("grey_style.png").read_bytes()[24] == 16
+
+
+def test_the_photos_own_colours_and_metadata(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    exif.get_ifd(0x8825)[1] = "N"
+    Image.open(photo).save(tmp_path / "p3.jpg", exif=exif, icc_profile=DISPLAY_P3, dpi=(300, 300), quality=95)
+    for policy, make, place in [("keep", "Camera", {1: "N"}), ("no-gps", "Camera", {}), ("strip", None, {})]:
+        for command in ("transfer", "batch"):
+            output = f"{command}-{policy}/"
+            assert run(command, "p3.jpg", "-s", style, "-o", output, "--metadata", policy).code == 0
+            with Image.open(f"{output}p3.jpg") as image:
+                assert image.info["icc_profile"] == DISPLAY_P3
+                assert (image.getexif().get(0x010F), dict(image.getexif().get_ifd(0x8825))) == (make, place)
+                assert (image.info.get("dpi") == (300, 300)) == (policy != "strip")
+    assert run("transfer", "p3.jpg", "-s", style, "-o", "same.tif", "--strength", 0).code == 0
+    assert (pixels(tmp_path / "same.tif") == pixels(tmp_path / "p3.jpg")).all()
+
+
+def test_colours_under_transparency_do_not_show(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    image = np.dstack([pixels(photo), np.zeros((45, 60), np.uint8)])
+    image[10:30, 10:40, 3] = 255
+    for name, colour in (("black", 0), ("white", 255)):
+        Image.fromarray(np.where(image[..., 3:] == 0, (colour, colour, colour, 0), image).astype(np.uint8)).save(
+            tmp_path / f"{name}.png"
+        )
+        assert run("transfer", f"{name}.png", "-s", style).code == 0
+        assert run("encode-style", f"{name}.png", "-o", f"{name}.safetensors", "--name", "x").code == 0
+    assert Path("black_style.png").read_bytes() == Path("white_style.png").read_bytes()
+    assert Path("black.safetensors").read_bytes() == Path("white.safetensors").read_bytes()
+    assert run("transfer", "white.png", "-s", style, "-o", "same.png", "--strength", 0).code == 0
+    assert (pixels(tmp_path / "same.png") == pixels(tmp_path / "white.png")).all()
+
+
+@pytest.mark.parametrize("command", ["transfer", "batch"])
+def test_the_background_and_truncated_photos(run: Run, tmp_path: Path, photo: Path, style: Path, command: str) -> None:
+    (tmp_path / "cut.png").write_bytes(photo.read_bytes()[:-1500])
+    result = run(command, "cut.png", "-s", style, "-o", "out/")
+    assert result.code == 1
+    assert "file is truncated" in result.stderr
+    result = run(command, "cut.png", "-s", style, "-o", "out/", "--allow-truncated")
+    assert result.code == 0
+    assert result.stderr.startswith("warning: cut.png: is truncated: what is missing is black\n")
+    assert run(command, photo, "-s", style, "-o", "out/", "--background", "#12").code == 2
+    Image.new("RGBA", (20, 20)).save(tmp_path / "clear.png")
+    if command == "transfer":
+        options = ["-s", style, "-o", "clear.bmp", "--background", "#102030"]
+        assert run(command, "clear.png", *options) == Result(0, b"clear.bmp\n", "")
+        assert pixels(tmp_path / "clear.bmp")[0, 0].tolist() == [0x10, 0x20, 0x30]
 
 
 # transfer: what it must never touch
@@ -459,6 +518,9 @@ def test_strength_out_of_range(run: Run, photo: Path, style: Path, command: str,
         (["transfer", "photo.png", "-s", "style.png", "--threads", "0"], ["--threads"]),
         (["transfer", "photo.png", "-s", "style.png", "--tile", "0"], ["--tile"]),
         (["transfer", "photo.png", "-s", "style.png", "--quality", "101"], ["--quality"]),
+        (["transfer", "photo.png", "-s", "style.png", "--metadata", "some"], ["--metadata", "no-gps"]),
+        (["transfer", "photo.png", "-s", "style.png", "--bit-depth", "12"], ["--bit-depth", "auto"]),
+        (["transfer", "photo.png", "-s", "style.png", "--background", "sky"], ["--background sky", "#ffffff"]),
         (["batch", "photo.png", "-s", "style.png"], ["--output"]),
         (["encode-style", "style.png"], ["--output"]),
         (["train", "--content", ".", "--style", ".", "-o", "run", "--steps", "0"], ["--steps"]),
@@ -586,6 +648,24 @@ def test_errors_show_strange_names_safely(run: Run, style: Path) -> None:
     assert_refused(result, 1, r"cannot read red\x1b[31m\nnew.png")
 
 
+def test_an_interrupt_is_quiet_from_the_first_moment() -> None:
+    """Before the command has handlers of its own: while the command line is being imported."""
+    program = """
+import builtins, os, signal
+import stylize.__main__ as entry
+real = builtins.__import__
+def interrupting(name, *arguments, **options):
+    if name == "stylize.cli":
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(name, *arguments, **options)
+builtins.__import__ = interrupting
+entry.main()
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True)
+    assert result.returncode in (-signal.SIGINT, 130)
+    assert result.stderr == b""
+
+
 @pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names are Unicode there")
 def test_any_locale_and_no_home(photo: Path, style: Path, environment: dict[str, str]) -> None:
     """Names that are no text, no UTF-8 anywhere, no HOME: photos are done and named by their very bytes."""
@@ -644,6 +724,30 @@ def test_quiet_and_verbose(run: Run, photo: Path, style: Path) -> None:
     assert "no such file" in run("transfer", "gone.png", "-s", style, "--quiet").stderr
 
 
+def test_the_doctor(run: Run, tiny_model: Path) -> None:
+    result = run("doctor")
+    assert (result.code, result.stderr) == (0, "")
+    assert result.lines[-1] == "all is well"
+    assert f"model: {tiny_model}" in result.lines
+    (record,) = (json.loads(line) for line in run("doctor", "--json").lines)
+    assert (record["schema"], record["problems"], record["device"].split()[0]) == (1, [], record["device"])
+    result = run("doctor", "--model", "gone.safetensors")
+    assert result.code == 1
+    assert result.lines[-1] == "problem: cannot read gone.safetensors: no such file"
+
+
+def test_threads_do_not_change_the_picture(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    for threads in (1, 2, 5):
+        assert run("transfer", photo, "-s", style, "-o", f"{threads}.png", "--threads", threads).code == 0
+    assert len({(tmp_path / f"{threads}.png").read_bytes() for threads in (1, 2, 5)}) == 1
+
+
+def test_stdin_has_a_limit(run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "MAX_STDIN_BYTES", 2 << 20)
+    endless = photo.read_bytes() + bytes(3 << 20)
+    assert_refused(run("transfer", "-", "-s", style, stdin=endless), 1, "cannot read <stdin>: more than 2 MB")
+
+
 # Stops and bugs
 
 
@@ -666,6 +770,11 @@ def test_a_bug_is_one_line_and_a_log(
     assert_refused(run("transfer", photo, "-s", style), 70, "STYLIZE_DEBUG=1")
 
 
+def test_a_broken_torch_is_no_bug(run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "stylize.transfer", None)
+    assert_refused(run("transfer", photo, "-s", style), 5, "cannot load the network: ", "hint: stylize doctor")
+
+
 @pytest.mark.parametrize("way", ["variable", "option"])
 def test_debugging_shows_tracebacks(
     run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch, way: str
@@ -678,7 +787,9 @@ def test_debugging_shows_tracebacks(
     assert "Traceback" in result.stderr
 
 
-@pytest.mark.parametrize(("number", "command"), [(signal.SIGINT, "batch"), (signal.SIGTERM, "transfer")])
+@pytest.mark.parametrize(
+    ("number", "command"), [(signal.SIGINT, "batch"), (signal.SIGTERM, "transfer"), (signal.SIGKILL, "batch")]
+)
 def test_a_stop_leaves_whole_files_only(
     tmp_path: Path, photo: Path, style: Path, environment: dict[str, str], number: signal.Signals, command: str
 ) -> None:
@@ -694,8 +805,11 @@ def test_a_stop_leaves_whole_files_only(
         process.stdout.readline()  # it is at work
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stderr) == (128 + number, b"")
+    killed = number == signal.SIGKILL
+    assert (process.returncode, stderr) == (-number if killed else 128 + number, b"")
     written = list((tmp_path / "out").iterdir())
+    if killed:  # what it was writing then may be left, but under no name of ours
+        written = [path for path in written if not path.name.startswith(".stylize-")]
     assert 0 < len(written) < len(photos)
     assert not [path.name for path in written if path.name.startswith(".")]
     assert {pixels(path).shape for path in written} == {(45, 60, 3)}

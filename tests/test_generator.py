@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stylize import colours
+from stylize import colour_map as in_numpy
 from stylize.checkpoint import Model
 from stylize.generator import (
     CANVAS_EPSILON,
@@ -307,9 +307,9 @@ def test_equal_palettes_leave_a_picture_alone(windows: Tensor) -> None:
 def test_numpy_and_torch_make_the_same_colour_map(make_picture: Callable[..., np.ndarray], palette: Tensor) -> None:
     for picture in (make_picture(seed=1), np.full((4, 4, 3), 7, np.uint8)):
         images = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
-        found, expected = colours.palette_of(picture), palette_of(images)
+        found, expected = in_numpy.palette_of(picture), palette_of(images)
         np.testing.assert_allclose(found, expected[0], atol=1e-6)
-        maps = colours.colour_map(found, palette[0].numpy()), colour_map(expected, palette)
+        maps = in_numpy.colour_map(found, palette[0].numpy()), colour_map(expected, palette)
         for ours, theirs in zip(*maps, strict=True):
             np.testing.assert_allclose(ours, theirs[0], atol=1e-4)
 

@@ -9,13 +9,14 @@ import pickle  # noqa: TID251  to make a file that is refused
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -304,6 +305,33 @@ def mutants(draw: st.DrawFn) -> bytes:
 @settings(max_examples=300, deadline=None)
 @given(raw=mutants())
 def test_a_mutant_is_refused_or_a_valid_code(scratch: Path, raw: bytes) -> None:
+    load_mutant(scratch, raw)
+
+
+@pytest.mark.corpus
+@pytest.mark.skipif(sys.platform == "win32", reason="measures by resource")
+def test_ten_thousand_mutants_cost_little(scratch: Path) -> None:
+    """Each under a second of the processor and 200 MB, and none of them in any way but the two."""
+    resource = pytest.importorskip("resource")
+    slowest = 0.0
+
+    @settings(max_examples=10_000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(raw=mutants())
+    def run(raw: bytes) -> None:
+        nonlocal slowest
+        started = time.process_time()
+        load_mutant(scratch, raw)
+        slowest = max(slowest, time.process_time() - started)
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run()
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(f"slowest {slowest * 1000:.1f} ms, {grown:.0f} MB more in all")
+    assert slowest < 1
+    assert grown < 200
+
+
+def load_mutant(scratch: Path, raw: bytes) -> None:
     scratch.write_bytes(raw)
     try:
         code = StyleCode.load(scratch)

@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from stylize import transfer
 from stylize.checkpoint import Model, load_model, save_model
 from stylize.device import free_memory
 from stylize.errors import RefusedError, StylizeError, UsageError
+from stylize.generator import FoldedGenerator
 from stylize.style_code import StyleCode
 from stylize.transfer import Stylizer, keep_color
 
@@ -416,3 +418,45 @@ def test_cells_hold_the_pixels_as_torch_puts_them(make_picture: MakePicture) -> 
 def test_the_border_is_mirrored_as_numpy_does(size: int) -> None:
     expected = np.pad(np.arange(size), 40, mode="reflect")
     np.testing.assert_array_equal(transfer._mirrored(np.arange(-40, size + 40), size), expected)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.7, 0.2])
+def test_16_bit_photos(stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture, strength: float) -> None:
+    """Finer steps of the same picture, in single precision."""
+    photo = make_picture(100, 120)
+    deep = stylizer.transfer(photo.astype(np.uint16) * 257, style_code, strength=strength)
+    assert deep.dtype == np.uint16
+    plain = stylizer.transfer(photo, style_code, strength=strength)
+    assert np.percentile(np.abs(deep / 257 - plain), 99) < 4
+    assert len(np.unique(deep % 257)) > 200  # not eight bits in disguise
+    values = make_picture(70, 80).astype(np.uint16) * 255 + 77
+    assert np.array_equal(stylizer.transfer(values, style_code, strength=0), values)
+
+
+def test_16_bit_photos_can_keep_their_colours(make_picture: MakePicture) -> None:
+    photo, stylised = make_picture(40, 50), make_picture(40, 50, seed=9)
+    deep = keep_color(photo.astype(np.uint16) * 257, stylised.astype(np.uint16) * 257)
+    assert np.abs(deep / 257 - keep_color(photo, stylised)).max() < 4
+
+
+def test_a_tile_that_overflows_in_half_precision_is_redone(
+    stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = make_picture(100, 120)
+    monkeypatch.setattr(transfer, "WHOLE_PROXY", 0)  # tiles
+    monkeypatch.setattr(stylizer.engine, "precision", torch.float32)
+    expected = stylizer.transfer(photo, style_code)
+    monkeypatch.setattr(stylizer.engine, "precision", torch.float16)
+
+    class Overflowing:
+        def __init__(self, folded: FoldedGenerator) -> None:
+            self.folded = folded
+
+        def __call__(self, *arguments: Any) -> torch.Tensor:
+            result = self.folded(*arguments)
+            result[0, 0, 25, 30] = float("inf")
+            return result
+
+    to = FoldedGenerator.to
+    monkeypatch.setattr(FoldedGenerator, "to", lambda self, dtype: Overflowing(to(self, torch.float32)))
+    assert np.array_equal(stylizer.transfer(photo, style_code), expected)

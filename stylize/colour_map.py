@@ -11,9 +11,9 @@ REGULARISATION = 3e-4  # added to the variances: colours of a nearly grey photo 
 Floats = NDArray[np.float32]
 
 
-def palette_of(pixels: NDArray[np.uint8]) -> Floats:
+def palette_of(pixels: NDArray[np.uint8 | np.uint16]) -> Floats:
     """The palette of pixels (…, 3): their mean colour and the six entries of their covariance, (9,)."""
-    colours = pixels.reshape(-1, 3).astype(np.float32) / 255
+    colours = pixels.reshape(-1, 3).astype(np.float32) / np.iinfo(pixels.dtype).max
     mean = colours.mean(0, dtype=np.float64)
     colours -= mean.astype(np.float32)
     covariance = colours.T @ colours / len(colours)

@@ -1,0 +1,126 @@
+"""The doctor: what of stylize works on this machine, for its user and for reports of trouble.
+
+Nothing here may fail: whatever is broken becomes one line in the list of problems. torch is imported late, since it is
+the part that is broken most often.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from stylize import __version__
+from stylize.errors import StylizeError
+
+PACKAGES = ("onnxruntime", "torch", "numpy", "pillow", "safetensors", "typer", "rich", "pillow-heif", "openimageio")
+SIDE = 64  # pixels of the picture that is stylised for a test
+
+Report = dict[str, Any]
+
+
+def examine(model: Path | None = None, device: str = "auto") -> Report:
+    """Look at everything, then stylise a small picture.
+
+    Args:
+        model, device: as those of ``Stylizer``.
+
+    Returns:
+        what was found, fit for JSON; ``problems`` is a list of lines, empty if all is well.
+    """
+    report: Report = {
+        "stylize": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "engines": {},
+        "problems": [],
+    }
+    problems: list[str] = report["problems"]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _try(problems, "formats", lambda: report.update(formats=_formats()))
+        for engine in ("auto", "torch"):  # where auto is torch, the second is the first again
+            if not problems:
+                _try(problems, "network", partial(_smoke, report, model, device, engine))
+    # torch tells by a warning that a graphics driver is too old for it.
+    report["notes"] = sorted({_one_line(warning.message) for warning in caught if "CUDA" in str(warning.message)})
+    return report
+
+
+def as_text(report: Report) -> str:
+    """A report for people: a line for each finding, problems last."""
+    lines = [f"stylize {report['stylize']}, Python {report['python']}, {report['platform']}"]
+    lines += [f"{name} {version or 'not installed'}" for name, version in report["packages"].items()]
+    if "formats" in report:
+        lines += [f"{name}: {what}" for name, what in report["formats"].items()]
+    lines += [f"{name.replace('_', ' ')}: {report[name]}" for name in ("model", "model_hash") if name in report]
+    lines += [f"{engine}: {what}" for engine, what in report["engines"].items()]
+    lines += [f"note: {note}" for note in report["notes"]]
+    lines += [f"problem: {problem}" for problem in report["problems"]] or ["all is well"]
+    return "\n".join(lines)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _try(problems: list[str], what: str, look: Callable[[], None]) -> None:
+    try:
+        look()
+    except StylizeError as error:
+        problems.append(error.message)
+    except Exception as error:  # any: what is broken here is what the doctor is asked about
+        problems.append(f"{what}: {type(error).__name__}: {_one_line(error)}")
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _formats() -> dict[str, str]:
+    """Image formats and what can be done with them."""
+    from PIL import Image, features
+
+    from stylize.images import FORMATS
+
+    Image.init()
+    found = {}
+    for format in FORMATS:
+        usable = features.check(format.lower()) if format in ("WEBP", "AVIF") else True
+        ways = [way for way, known in (("read", Image.OPEN), ("write", Image.SAVE)) if usable and format in known]
+        found[format] = " and ".join(ways) or "missing from this Pillow"
+    found["HEIC"] = "read" if importlib.util.find_spec("pillow_heif") else 'needs pip install "stylize[heif]"'
+    deep = importlib.util.find_spec("OpenImageIO")
+    found["16-bit colour"] = "read and write" if deep else 'write; reading needs pip install "stylize[deep]"'
+    found["colour profiles"] = "read and write" if features.check("littlecms2") else "missing from this Pillow"
+    return found
+
+
+def _smoke(report: Report, model: Path | None, device: str, engine: str) -> None:
+    """Load the model, learn a style from one generated picture and stylise another."""
+    import numpy as np
+
+    from stylize.images import shown
+    from stylize.model_file import default_model
+    from stylize.transfer import Stylizer
+
+    stylizer = Stylizer(model, device, engine=engine)
+    waves = np.sin(np.arange(SIDE) / 5)[:, None, None] * np.cos(np.arange(SIDE) / 7)[None, :, None] * (90, 60, 30)
+    photo = (waves + 128).astype(np.uint8)
+    started = time.monotonic()
+    result = stylizer.transfer(photo, stylizer.encode_style([photo[::-1, :, ::-1]]))
+    seconds = time.monotonic() - started
+    if result.shape != photo.shape or result.std() == 0:
+        raise StylizeError(f"{stylizer.engine}: the network gives a blank picture")
+    report |= {"model": shown(model or default_model()), "model_hash": stylizer.engine.hash}
+    report["engines"][str(stylizer.engine)] = f"{SIDE}x{SIDE} pixels in {seconds:.2f} s"
