@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -23,6 +23,7 @@ from stylize.options import LossWeights, TrainingOptions
 from stylize.terminal import Terminal, say
 
 if TYPE_CHECKING:
+    from stylize.style_arguments import StyleArgument
     from stylize.style_code import StyleCode
     from stylize.transfer import Stylizer
 
@@ -39,8 +40,13 @@ app = typer.Typer(
 )
 
 Style = Annotated[
-    list[Path],
-    typer.Option("--style", "-s", help="A style code (.safetensors), a picture, or a folder of pictures; repeatable."),
+    list[str],
+    typer.Option(
+        "--style",
+        "-s",
+        metavar="STYLE[:WEIGHT]",
+        help="A style code (.safetensors), a picture, a folder of pictures, or a name of your library; repeatable.",
+    ),
 ]
 ModelFile = Annotated[
     Path | None, typer.Option("--model", help="Model file; default: STYLIZE_MODEL, else the packaged one.")
@@ -113,6 +119,7 @@ def transfer(
         suffix_of,
         write_image,
     )
+    from stylize.style_arguments import parse_style, title_of
 
     terminal = Terminal(quiet, verbose, json)
     if not 0 <= strength <= 1:
@@ -127,7 +134,8 @@ def transfer(
         if sys.stdout.isatty():
             raise UsageError("will not write image bytes to a terminal", hint="-o FILE, or redirect")
         output = "-"
-    label = _title_of(style)
+    styles = [parse_style(text) for text in style]
+    label = title_of(styles)
 
     def target_of(name: str, content: str) -> Path | None:
         """Where the picture of a photo goes; ``content`` is the format it was read from."""
@@ -146,7 +154,7 @@ def transfer(
         if wanted is None:
             format_of(Path(output))  # an unknown suffix is refused before the work
         check_target(Path(output), overwrite=overwrite)
-        for source in (*style, *(Path(p) for p in photos if p != "-")):
+        for source in (*(s.source for s in styles), *(Path(p) for p in photos if p != "-")):
             refuse_same_file(source, Path(output))
     elif to_folder:
         assert output is not None
@@ -175,7 +183,7 @@ def transfer(
                 written.add(target)
             if stylizer is None or code is None:
                 stylizer = _stylizer(model, device, threads, terminal)
-                code = _read_style(stylizer, style, max_pixels, terminal)
+                code = _read_style(stylizer, styles, label, max_pixels, terminal)
             pixels = stylizer.transfer(
                 picture.pixels, code, strength=strength, preserve_color=preserve_color, tile=tile
             )
@@ -210,8 +218,16 @@ def transfer(
 
 @app.command("encode-style")
 def encode_style(
-    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE|FOLDER...", help="Pictures of one style.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The style code to write, NAME.safetensors.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="PICTURE|FOLDER|CODE[:WEIGHT]...", help="Pictures of one style, or styles to mix."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The style code to write, NAME.safetensors.")
+    ] = None,
+    save: Annotated[
+        str | None, typer.Option("--save", metavar="NAME", help="Keep it in your library: --style NAME.")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Title; default: the output's name.")] = None,
     no_thumbnail: Annotated[bool, typer.Option("--no-thumbnail", help="Store no picture of the style.")] = False,
     model: ModelFile = None,
@@ -223,24 +239,34 @@ def encode_style(
     verbose: Verbose = False,
     json: Json = False,
 ) -> None:
-    """Learn a style from pictures and keep it as a small file."""
+    """Learn a style from pictures, or mix styles, and keep it as a small file."""
     from dataclasses import replace
 
-    from stylize.images import check_target, refuse_same_file, shown
+    from stylize import library
+    from stylize.images import check_target, make_folder, refuse_same_file, shown
+    from stylize.style_arguments import parse_style
 
     terminal = Terminal(quiet, verbose, json)
-    if output.suffix.lower() != ".safetensors":
+    if output is None and save is None:
+        raise UsageError("nowhere to keep the style", hint="--output FILE.safetensors, or --save NAME")
+    if output is not None and output.suffix.lower() != ".safetensors":
         raise OutputError(f"cannot write {shown(output)}: a style code is a .safetensors file")
-    for source in pictures:
-        refuse_same_file(source, output)
-    check_target(output, overwrite=overwrite)
+    targets = [target for target in (output, library.place_of(save) if save is not None else None) if target]
+    styles = [parse_style(text, masks=False) for text in sources]
+    for target in targets:
+        for style in styles:
+            refuse_same_file(style.source, target)
+        if target != output:
+            make_folder(target.parent)
+        check_target(target, overwrite=overwrite)
+    title = name or save or targets[0].stem
     stylizer = _stylizer(model, device, threads, terminal)
-    pixels = _read_pictures(pictures, max_pixels, terminal)
-    code = stylizer.encode_style(pixels, title=name or output.stem)
+    code = replace(_read_style(stylizer, styles, title, max_pixels, terminal), title=title)
     if no_thumbnail:
         code = replace(code, thumbnail=None)
-    code.save(output, overwrite=overwrite)
-    terminal.result(str(output), output=str(output), title=code.title, images=code.images, model=code.model_hash)
+    for target in targets:
+        code.save(target, overwrite=overwrite)
+        terminal.result(str(target), output=str(target), title=code.title, images=code.images, model=code.model_hash)
 
 
 @app.command()
@@ -266,6 +292,7 @@ def batch(
 
     from stylize.batch import Job, plan_batch, run_batch
     from stylize.images import Picture, shown
+    from stylize.style_arguments import parse_style, title_of
 
     terminal = Terminal(quiet, verbose, json)
     started = time.monotonic()
@@ -273,9 +300,10 @@ def batch(
         raise OutputError(f"cannot write into {shown(output)}: not a folder")
     if not 0 <= strength <= 1:
         raise UsageError(f"--strength {strength:g} is not between 0 and 1")
+    styles = [parse_style(text) for text in style]
     plan = plan_batch(inputs, output)
     stylizer = _stylizer(model, device, threads, terminal)
-    code = _read_style(stylizer, style, max_pixels, terminal)
+    code = _read_style(stylizer, styles, title_of(styles), max_pixels, terminal)
 
     def stylise(picture: Picture) -> Picture:
         pixels = stylizer.transfer(picture.pixels, code, strength=strength, preserve_color=preserve_color, tile=tile)
@@ -524,47 +552,12 @@ def _set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _read_style(stylizer: Stylizer, style: Sequence[Path], max_pixels: int, terminal: Terminal) -> StyleCode:
-    """The style that ``--style`` names: a code file, or pictures that are encoded now."""
-    from stylize.style_code import StyleCode
+def _read_style(
+    stylizer: Stylizer, styles: Sequence[StyleArgument], title: str, max_pixels: int, terminal: Terminal
+) -> StyleCode:
+    from stylize.style_arguments import read_style
 
-    codes = [path for path in style if path.suffix.lower() in (".safetensors", ".pt", ".pth", ".ckpt", ".bin")]
-    if not codes:
-        return stylizer.encode_style(_read_pictures(style, max_pixels, terminal), title=_title_of(style))
-    if len(style) > 1:
-        raise UsageError(
-            "--style takes one style code, or several pictures", hint="encode-style makes one code of many"
-        )
-    code = StyleCode.load(codes[0])
-    stylizer.check(code)
-    return code
-
-
-def _read_pictures(paths: Iterable[Path], max_pixels: int, terminal: Terminal) -> list[Any]:
-    """Pictures named, and those in the folders named. A bad file that was named ends it; in a folder it is left out."""
-    from stylize.batch import plan_batch
-    from stylize.images import read_image, shown
-
-    pictures = []
-    for path in paths:
-        if not path.is_dir():
-            pictures.append(read_image(path, max_pixels=max_pixels).pixels)
-            continue
-        found = plan_batch([path], Path(os.devnull)).jobs
-        for job in found:
-            try:
-                pictures.append(read_image(job.photo, max_pixels=max_pixels).pixels)
-            except InputError as error:
-                terminal.warn(f"{error.message}; left out")
-        if not pictures:
-            raise InputError(f"no readable pictures in {shown(path)}")
-    return pictures
-
-
-def _title_of(style: Sequence[Path]) -> str:
-    """A name for a style, fit for a file name: that of its file or folder."""
-    stem = style[0].resolve().stem if len(style) == 1 else "styles"
-    return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "style"
+    return read_style(stylizer, styles, title, max_pixels=max_pixels, on_warning=terminal.warn)
 
 
 def _stdin() -> bytes:

@@ -23,8 +23,10 @@ from torch import Tensor
 from stylize.checkpoint import Model, default_model, load_model
 from stylize.device import keep_freed_memory, memory_guard, pick_device, pick_precision
 from stylize.errors import RefusedError, StylizeError, UsageError
+from stylize.extended_code import extend, fits
 from stylize.generator import MARGIN, STRIDE, FoldedGenerator, Position
 from stylize.images import Pixels, shown
+from stylize.mixing import mean, mean_code
 from stylize.style_code import StyleCode, make_thumbnail
 
 WHOLE_PROXY = 1_000_000  # pixels: smaller photos are their own proxy
@@ -64,10 +66,11 @@ class Stylizer:
             raise UsageError("a style needs at least one picture")
         # Sums of floats depend on their order: a fixed one makes equal sets give equal bytes.
         ordered = sorted(pictures, key=lambda p: (p.shape, hashlib.sha256(p.tobytes()).digest()))
-        codes, palettes = zip(*[self._encode(p) for p in ordered], strict=True)
+        codes, palettes = zip(*[[t.cpu().numpy() for t in self._encode(p)] for p in ordered], strict=True)
+        shares = np.full(len(ordered), 1 / len(ordered))
         return StyleCode(
-            code=_mean_code(codes).cpu().numpy(),
-            palette=torch.stack(palettes).mean(0).cpu().numpy(),
+            code=mean_code(codes, shares),
+            palette=mean(palettes, shares),
             model_hash=self.model.hash,
             title=title,
             images=len(pictures),
@@ -114,7 +117,7 @@ class Stylizer:
             if strength < 1:
                 own_code, own_palette = self._encode(photo)
                 code, palette = own_code.lerp(code, strength), own_palette.lerp(palette, strength)
-            modulations = self.model.generator.modulations(code[None])
+            modulations = extend(self.model.generator.modulations(code[None]), style.refinement, strength)
             windows, origins = self._proxy(photo)
             folded = self.model.generator.fold(windows, modulations, palette[None], origins)
             output = self._run_tiles(folded, photo, tile or DEFAULT_TILE)
@@ -130,6 +133,8 @@ class Stylizer:
                 f"style {shown(style.title)} was made for model {style.model_hash[:8]}, this is {self.model.hash[:8]}",
                 hint="encode it again, or name its model by --model",
             )
+        if not fits(style.refinement, self.model.generator):
+            raise RefusedError(f"style {shown(style.title)} refines layers that its model does not have")
 
     def _encode(self, pixels: Pixels) -> tuple[Tensor, Tensor]:
         """The code and the palette of one picture: (H, W, 3) uint8 -> (Z,) and (9,)"""
@@ -187,14 +192,6 @@ def keep_color(photo: Pixels, stylised: Pixels) -> Pixels:
     luma = Image.fromarray(stylised).convert("YCbCr").getchannel(0)
     _, blue, red = Image.fromarray(photo).convert("YCbCr").split()
     return np.asarray(Image.merge("YCbCr", (luma, blue, red)).convert("RGB"))
-
-
-def _mean_code(codes: Sequence[Tensor]) -> Tensor:
-    """The mean, brought back to the length that a single picture's code has: root mean square 1."""
-    if len(codes) == 1:
-        return codes[0]
-    mean = torch.stack(list(codes)).mean(0)
-    return mean / (mean.square().mean() + 1e-6).sqrt()
 
 
 def _at_working_size(pixels: Pixels) -> Pixels:

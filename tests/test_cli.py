@@ -214,7 +214,7 @@ def test_no_arguments_shows_the_help(run: Run) -> None:
 # transfer: what it writes
 
 
-def test_picture_and_code_give_the_same_bytes(run: Run, photo: Path, style: Path) -> None:
+def test_picture_and_code_give_the_same_pixels(run: Run, photo: Path, style: Path) -> None:
     assert run("encode-style", style, "-o", "code.safetensors").code == 0
     assert run("transfer", photo, "-s", style, "-o", "by-picture.png").code == 0
     style.unlink()
@@ -421,11 +421,64 @@ def test_the_model(
     assert_refused(run("transfer", photo, "-s", "tiny.safetensors", "-f"), 3, "was made for model")
 
 
-def test_several_styles(run: Run, photo: Path, style: Path, code_file: Path) -> None:
-    assert_refused(run("transfer", photo, "-s", code_file, "-s", style), 2, "one style code, or several pictures")
+def test_several_pictures_are_one_style(run: Run, photo: Path, style: Path) -> None:
     assert run("transfer", photo, "-s", style, "-s", photo, "-o", "one.png").code == 0
     assert run("transfer", photo, "-s", photo, "-s", style, "-o", "other.png").code == 0
-    assert Path("one.png").read_bytes() == Path("other.png").read_bytes()
+    assert run("encode-style", photo, style, "-o", "both.safetensors").code == 0
+    assert run("transfer", photo, "-s", "both.safetensors", "-o", "both.png").code == 0
+    assert (pixels(Path("one.png")) == pixels(Path("other.png"))).all()
+    assert (pixels(Path("one.png")) == pixels(Path("both.png"))).all()
+
+
+def test_a_mixture_is_the_same_at_once_and_kept(run: Run, photo: Path, code_file: Path) -> None:
+    assert run("encode-style", f"{code_file}:0.7", f"{photo}:0.3", "-o", "mixed.safetensors").code == 0
+    assert run("transfer", photo, "-s", "mixed.safetensors", "-o", "kept.png").code == 0
+    for name, *styles in [
+        ("once", f"{code_file}:0.7", f"{photo}:0.3"),
+        ("swapped", f"{photo}:3", f"{code_file}:7"),
+        ("alone", code_file),
+        ("all", f"{code_file}:1", f"{photo}:0"),
+        ("equal", code_file, photo),
+    ]:
+        options = [word for text in styles for word in ("-s", text)]
+        assert run("transfer", photo, *options, "-o", f"{name}.png").code == 0
+    kept, once, swapped, alone, everything, equal = (
+        pixels(Path(f"{name}.png")) for name in ("kept", "once", "swapped", "alone", "all", "equal")
+    )
+    assert (kept == once).all() and (kept == swapped).all()
+    assert (alone == everything).all()
+    assert len({picture.tobytes() for picture in (kept, alone, equal)}) == 3
+    assert StyleCode.load(Path("mixed.safetensors")).merged_from in ("waves:0.7, photo:0.3", "photo:0.3, waves:0.7")
+
+
+def test_styles_that_cannot_be_mixed(run: Run, photo: Path, style: Path, code_file: Path) -> None:
+    assert_refused(run("transfer", photo, "-s", f"{style}:-1", "-s", code_file), 2, "weight", "-1")
+    assert_refused(run("transfer", photo, "-s", f"{style}:nan", "-s", code_file), 2, "weight", "nan")
+    assert_refused(run("transfer", photo, "-s", f"{style}:0", "-s", f"{code_file}:0.0"), 2, "all zero")
+
+
+# the library
+
+
+def test_styles_of_the_library(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    result = run("encode-style", style, "--save", "my ink")
+    assert (result.code, result.lines) == (0, [str(tmp_path / "library/my ink.safetensors")])
+    assert run("transfer", photo, "-s", "my ink").lines == [str(photo.with_name("photo_my-ink.png"))]
+    assert run("transfer", photo, "-s", style, "-o", "direct.png").code == 0
+    assert (pixels(Path("direct.png")) == pixels(Path("photo_my-ink.png"))).all()
+    assert run("batch", photo, "-s", "my ink:2", "-o", "out").code == 0
+    assert_refused(run("transfer", photo, "-s", "my imk"), 2, 'no style "my imk"', 'did you mean "my ink"?')
+    assert_refused(run("transfer", photo, "-s", "mime:0.5"), 2, 'no style "mime"', "stylize inspect")
+    assert_refused(run("encode-style", style, "--save", "my ink"), 4, "exists", "--overwrite")
+    assert run("encode-style", style, "--save", "my ink", "-o", "copy.safetensors", "-f").code == 0
+    assert Path("copy.safetensors").read_bytes() == (tmp_path / "library/my ink.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a:1", "a@b", ".hidden", "nul", "x" * 120, "trailing "])
+def test_names_that_no_style_can_have(run: Run, tmp_path: Path, style: Path, name: str) -> None:
+    before = content(tmp_path)
+    assert_refused(run("encode-style", style, f"--save={name}"), 2, "cannot be the name of a style")
+    assert content(tmp_path) == before
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
