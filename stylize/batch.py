@@ -85,7 +85,7 @@ def plan_batch(inputs: Sequence[Path], output: Path) -> Plan:
 
 def run_batch(
     plan: Plan,
-    stylise: Callable[[Picture], Picture],
+    stylise: Callable[[Picture, Job], Picture],
     *,
     overwrite: bool = False,
     quality: int = 95,
@@ -96,7 +96,7 @@ def run_batch(
     """Do the jobs of a plan.
 
     Args:
-        stylise: a picture in, a picture out.
+        stylise: a picture and its job in, a picture out: its pixels, alpha and metadata are written.
         overwrite: redo photos whose output exists; otherwise they are skipped and counted.
         on_done: called after every job with ``ok``, ``skipped`` or the reason of its failure.
 
@@ -114,9 +114,9 @@ def run_batch(
             check_target(job.output, overwrite=overwrite)
             refuse_same_file(job.photo, job.output)
             picture = read_image(job.photo, max_pixels=max_pixels)
-            result = stylise(picture)
+            result = stylise(picture, job)
             notes = write_image(
-                job.output, result.pixels, like=picture, alpha=result.alpha, quality=quality, overwrite=overwrite
+                job.output, result.pixels, like=result, alpha=result.alpha, quality=quality, overwrite=overwrite
             )
             for note in (*picture.warnings, *notes):
                 on_warning(f"{shown(job.photo)}: {note}")

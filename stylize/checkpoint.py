@@ -7,9 +7,7 @@ style codes carry it, and a code is refused by any other model.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +21,13 @@ from stylize.errors import RefusedError
 from stylize.generator import Generator
 from stylize.images import write_atomically
 from stylize.options import ModelSizes
+from stylize.packaged import MODEL_VARIABLE as MODEL_VARIABLE
+from stylize.packaged import default_model as default_model
+from stylize.packaged import packaged as packaged
 from stylize.perceptual import PerceptualNetwork
 
 FORMAT = "1"
 MAX_MODEL_BYTES = 256 << 20
-MODEL_VARIABLE = "STYLIZE_MODEL"  # environment: default of --model
 
 
 class Model(nn.Module):
@@ -39,18 +39,6 @@ class Model(nn.Module):
         self.encoder = StyleEncoder(sizes.code, PerceptualNetwork(sizes.perceptual), sizes.hidden)
         self.generator = Generator(sizes.code, sizes.widths, sizes.bank)
         self.hash = ""
-
-
-def packaged(name: str) -> Path:
-    """The path of a weights file that the package carries: ``default`` or ``perceptual``."""
-    installed = Path(str(resources.files("stylize") / "models" / f"{name}.safetensors"))
-    in_checkout = Path(__file__).parent.parent / "models" / f"{name}.safetensors"
-    return installed if installed.exists() else in_checkout
-
-
-def default_model() -> Path:
-    """The model used when none is named: that of the environment variable ``STYLIZE_MODEL``, else the packaged one."""
-    return Path(os.environ.get(MODEL_VARIABLE) or packaged("default"))
 
 
 def save_model(model: Model, path: Path, metadata: Mapping[str, str] | None = None) -> str:

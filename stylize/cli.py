@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from stylize import __version__
-from stylize.errors import InputError, OutputError, StylizeError, UsageError
+from stylize.errors import InputError, OutputError, RefusedError, StylizeError, UsageError
 from stylize.options import LossWeights, TrainingOptions
 from stylize.terminal import Terminal, say
 
 if TYPE_CHECKING:
+    from stylize.images import Picture
+    from stylize.painting import Layers, Look
+    from stylize.recipe import Recipe
     from stylize.style_arguments import StyleArgument
-    from stylize.style_code import StyleCode
     from stylize.transfer import Stylizer
 
 DEBUG_VARIABLE = "STYLIZE_DEBUG"
@@ -54,6 +56,7 @@ ModelFile = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Processor threads; default: all cores.")]
 Strength = Annotated[float, typer.Option(help="0: the photo itself; 1: the full style.")]
+NoRecipe = Annotated[bool, typer.Option("--no-recipe", help="Do not store in the picture how it was made.")]
 PreserveColor = Annotated[bool, typer.Option("--preserve-color", help="Keep the photo's colours.")]
 Tile = Annotated[int | None, typer.Option(min=1, help="Side of the tiles in pixels: less needs less memory.")]
 Quality = Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.")]
@@ -96,6 +99,7 @@ def transfer(
         str | None, typer.Option("--format", help="png, jpg, webp, tif ...; default: the photo's.")
     ] = None,
     quality: Quality = 95,
+    no_recipe: NoRecipe = False,
     tile: Tile = None,
     model: ModelFile = None,
     device: Device = "auto",
@@ -107,6 +111,8 @@ def transfer(
     json: Json = False,
 ) -> None:
     """Stylise photos: stylize transfer photo.jpg --style mine.png"""
+    from dataclasses import replace
+
     from stylize.batch import output_name
     from stylize.images import (
         SUFFIXES,
@@ -119,11 +125,12 @@ def transfer(
         suffix_of,
         write_image,
     )
+    from stylize.painting import Look, paint, read_layers
+    from stylize.recipe import with_recipe
     from stylize.style_arguments import parse_style, title_of
 
     terminal = Terminal(quiet, verbose, json)
-    if not 0 <= strength <= 1:
-        raise UsageError(f"--strength {strength:g} is not between 0 and 1")
+    look = Look(strength, preserve_color)
     wanted = format_of(Path(f"x.{format}")) if format else None
     to_folder = output is not None and output != "-" and (output.endswith(("/", os.sep)) or Path(output).is_dir())
     if len(photos) > 1 and output is not None and not to_folder:
@@ -160,7 +167,7 @@ def transfer(
         assert output is not None
         make_folder(Path(output))
 
-    stylizer, code = None, None
+    stylizer, layers = None, None
     failed = 0
     written: set[Path] = set()
     for name in photos:
@@ -181,17 +188,19 @@ def transfer(
                 check_target(target, overwrite=overwrite)
                 refuse_same_file(Path(name), target)
                 written.add(target)
-            if stylizer is None or code is None:
+            if stylizer is None or layers is None:
                 stylizer = _stylizer(model, device, threads, terminal)
-                code = _read_style(stylizer, styles, label, max_pixels, terminal)
-            pixels = stylizer.transfer(
-                picture.pixels, code, strength=strength, preserve_color=preserve_color, tile=tile
-            )
+                layers = read_layers(stylizer, styles, label, max_pixels=max_pixels, on_warning=terminal.warn)
+            pixels = paint(stylizer, picture, layers, look, tile=tile)
+            like = picture
+            if not no_recipe:
+                recipe = _recipe(name, picture, target, wanted, styles, layers, look, model, quality, stylizer)
+                like = replace(picture, xmp=with_recipe(picture.xmp, recipe))
             destination: Any = target if target is not None else sys.stdout.buffer
             notes = write_image(
                 destination,
                 pixels,
-                like=picture,
+                like=like,
                 alpha=picture.alpha,
                 format=wanted,
                 quality=quality,
@@ -210,7 +219,7 @@ def transfer(
         if target is not None:
             terminal.result(
                 str(target), output=str(target), photo=name, width=pixels.shape[1], height=pixels.shape[0],
-                style=code.title, seconds=round(seconds, 3),
+                style=label, seconds=round(seconds, 3),
             )  # fmt: skip
     if failed:
         raise typer.Exit(1)
@@ -244,7 +253,7 @@ def encode_style(
 
     from stylize import library
     from stylize.images import check_target, make_folder, refuse_same_file, shown
-    from stylize.style_arguments import parse_style
+    from stylize.style_arguments import parse_style, read_style
 
     terminal = Terminal(quiet, verbose, json)
     if output is None and save is None:
@@ -261,7 +270,8 @@ def encode_style(
         check_target(target, overwrite=overwrite)
     title = name or save or targets[0].stem
     stylizer = _stylizer(model, device, threads, terminal)
-    code = replace(_read_style(stylizer, styles, title, max_pixels, terminal), title=title)
+    code = read_style(stylizer, styles, title, max_pixels=max_pixels, on_warning=terminal.warn)
+    code = replace(code, title=title)
     if no_thumbnail:
         code = replace(code, thumbnail=None)
     for target in targets:
@@ -277,6 +287,7 @@ def batch(
     strength: Strength = 1.0,
     preserve_color: PreserveColor = False,
     quality: Quality = 95,
+    no_recipe: NoRecipe = False,
     tile: Tile = None,
     model: ModelFile = None,
     device: Device = "auto",
@@ -291,23 +302,27 @@ def batch(
     from dataclasses import replace
 
     from stylize.batch import Job, plan_batch, run_batch
-    from stylize.images import Picture, shown
+    from stylize.images import shown
+    from stylize.painting import Look, paint, read_layers
+    from stylize.recipe import with_recipe
     from stylize.style_arguments import parse_style, title_of
 
     terminal = Terminal(quiet, verbose, json)
     started = time.monotonic()
     if output.exists() and not output.is_dir():
         raise OutputError(f"cannot write into {shown(output)}: not a folder")
-    if not 0 <= strength <= 1:
-        raise UsageError(f"--strength {strength:g} is not between 0 and 1")
+    look = Look(strength, preserve_color)
     styles = [parse_style(text) for text in style]
     plan = plan_batch(inputs, output)
     stylizer = _stylizer(model, device, threads, terminal)
-    code = _read_style(stylizer, styles, title_of(styles), max_pixels, terminal)
+    layers = read_layers(stylizer, styles, title_of(styles), max_pixels=max_pixels, on_warning=terminal.warn)
 
-    def stylise(picture: Picture) -> Picture:
-        pixels = stylizer.transfer(picture.pixels, code, strength=strength, preserve_color=preserve_color, tile=tile)
-        return replace(picture, pixels=pixels)
+    def stylise(picture: Picture, job: Job) -> Picture:
+        pixels = paint(stylizer, picture, layers, look, tile=tile)
+        if no_recipe:
+            return replace(picture, pixels=pixels)
+        recipe = _recipe(str(job.photo), picture, None, None, styles, layers, look, model, quality, stylizer)
+        return replace(picture, pixels=pixels, xmp=with_recipe(picture.xmp, recipe))
 
     count = 0
     with terminal.progress("stylize", len(plan.jobs)) as advance:
@@ -335,6 +350,111 @@ def batch(
         say(f"done: {counts}, {seconds:.1f} s ({rate})")
     if verdict.failures:
         raise typer.Exit(1)
+
+
+@app.command()
+def inspect(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE|NAME]...", help="Style codes, models, pictures; none: your styles are listed."),
+    ] = None,
+    model: ModelFile = None,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    json: Json = False,
+) -> None:
+    """Say what a file is: a style code, a model, or a stylised picture and the command that made it."""
+    from stylize import library
+    from stylize.images import shown
+    from stylize.inspection import inspect_file
+    from stylize.packaged import default_model
+    from stylize.style_arguments import parse_style
+
+    terminal = Terminal(json=json)
+    if not files:
+        names = library.styles()
+        for name, path in names.items():
+            terminal.result(f"{shown(name)}\t{shown(path)}", style=name, path=str(path))
+        if not names:
+            say("no styles yet: stylize encode-style PICTURE... --save NAME keeps one")
+        return
+    failed = 0
+    for file in files:
+        path = parse_style(file, masks=False).source
+        try:
+            facts = inspect_file(path, max_pixels=max_pixels, model=model or default_model())
+        except (InputError, RefusedError) as error:
+            if len(files) == 1:
+                raise
+            failed += 1
+            _show(error)
+            continue
+        lines = [shown(path), *(f"  {key:<12} {_fact(value)}" for key, value in facts.items())]
+        terminal.result("\n".join(lines), file=str(path), **facts)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def preview(
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO")],
+    style: Annotated[
+        list[str] | None,
+        typer.Option("--style", "-s", metavar="STYLE", help="A style for each row; default: all of your library."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The sheet; default: PHOTO_preview.png beside the photo.")
+    ] = None,
+    strengths: Annotated[str, typer.Option(help="Of the columns.")] = "0.4,0.7,1",
+    size: Annotated[int, typer.Option(min=16, max=4096, help="Long side of each picture in pixels.")] = 384,
+    preserve_color: PreserveColor = False,
+    model: ModelFile = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    json: Json = False,
+) -> None:
+    """Try several styles and strengths on a photo, reduced, on one labelled sheet."""
+    from dataclasses import replace
+
+    from stylize import library
+    from stylize.images import check_target, format_of, read_image, refuse_same_file, write_image
+    from stylize.painting import Look, paint
+    from stylize.preview import contact_sheet
+    from stylize.style_arguments import parse_style, read_style, title_of
+
+    terminal = Terminal(quiet, verbose, json)
+    try:
+        looks = [Look(float(word), preserve_color) for word in strengths.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--strengths {strengths}: not numbers with commas between", hint="0.4,0.7,1") from error
+    styles = [parse_style(text, masks=False) for text in style or library.styles()]
+    if not styles:
+        raise UsageError("no styles to show", hint="--style STYLE, or keep some by encode-style --save NAME")
+    output = output or photo.with_name(f"{photo.stem}_preview.png")
+    format_of(output)
+    for source in (photo, *(s.source for s in styles)):
+        refuse_same_file(source, output)
+    check_target(output, overwrite=overwrite)
+    picture = read_image(photo, max_pixels=max_pixels)
+    stylizer = _stylizer(model, device, threads, terminal)
+    rows = [
+        (title_of([s]), read_style(stylizer, [s], title_of([s]), max_pixels=max_pixels, on_warning=terminal.warn))
+        for s in styles
+    ]
+    by_strength = {look.strength: look for look in looks}
+    with terminal.progress("preview", len(rows) * len(looks)) as advance:
+        sheet = contact_sheet(
+            picture.pixels, rows, [look.strength for look in looks],
+            lambda pixels, code, strength: paint(
+                stylizer, replace(picture, pixels=pixels, alpha=None), {None: code}, by_strength[strength]
+            ),
+            side=size, on_done=advance,
+        )  # fmt: skip
+    write_image(output, sheet, overwrite=overwrite)
+    terminal.result(str(output), output=str(output), styles=[title for title, _ in rows])
 
 
 @app.command()
@@ -552,12 +672,41 @@ def _set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _read_style(
-    stylizer: Stylizer, styles: Sequence[StyleArgument], title: str, max_pixels: int, terminal: Terminal
-) -> StyleCode:
-    from stylize.style_arguments import read_style
+def _recipe(
+    photo: str,
+    picture: Picture,
+    target: Path | None,
+    wanted: str | None,
+    styles: Sequence[StyleArgument],
+    layers: Layers,
+    look: Look,
+    model: Path | None,
+    quality: int,
+    stylizer: Stylizer,
+) -> Recipe:
+    """The recipe of one output; ``transfer`` and ``batch`` write the same."""
+    from stylize.images import SUFFIXES, format_of, suffix_of
+    from stylize.recipe import Recipe, command_line
 
-    return read_style(stylizer, styles, title, max_pixels=max_pixels, on_warning=terminal.warn)
+    usual = SUFFIXES[suffix_of(picture.format)]
+    format = wanted or (usual if target is None else format_of(target))
+    command = command_line(
+        os.path.basename(photo),
+        [str(style) for style in styles],
+        look.options(),
+        model=None if model is None else model.name,
+        format=None if format == usual else suffix_of(format).removeprefix("."),
+        quality=quality,
+    )
+    return Recipe(command, __version__, stylizer.model.hash, tuple(code.content_hash() for code in layers.values()))
+
+
+def _fact(value: Any) -> str:
+    from stylize.images import shown
+
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(shown, value)) if isinstance(value, list) else shown(value)
 
 
 def _stdin() -> bytes:

@@ -11,13 +11,13 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 
 import platformdirs
 
 from stylize.errors import OutputError, UsageError
 from stylize.images import shown
+from stylize.packaged import packaged_path
 
 STYLES_VARIABLE = "STYLIZE_STYLES"
 SUFFIX = ".safetensors"
@@ -36,9 +36,7 @@ def folders() -> list[Path]:
 
 def built_in() -> Path:
     """The folder of the styles that the package carries."""
-    installed = Path(str(resources.files("stylize") / "models" / "styles"))
-    in_checkout = Path(__file__).parent.parent / "models" / "styles"
-    return installed if installed.is_dir() else in_checkout
+    return packaged_path("styles")
 
 
 def styles() -> Mapping[str, Path]:

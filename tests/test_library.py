@@ -10,6 +10,7 @@ import pytest
 from stylize import library
 from stylize.checkpoint import load_model, packaged
 from stylize.errors import OutputError, UsageError
+from stylize.packaged import packaged_path
 from stylize.style_code import StyleCode
 
 
@@ -71,7 +72,7 @@ def test_names_must_be_names(places: list[Path]) -> None:
 
 
 def test_the_packages_styles_belong_to_its_model() -> None:
-    files = sorted(library.built_in().glob("*.safetensors"))
+    files = sorted(packaged_path("styles").glob("*.safetensors"))
     if not files:
         pytest.skip("no styles are packaged")
     model = load_model(packaged("default")).hash
