@@ -24,7 +24,7 @@ WritePicture = Callable[..., Path]
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The variables that change what stylize does are unset, whatever the caller's shell holds; the library is empty."""
+    """The variables that change what stylize does are unset, whatever the caller's shell holds; an empty library."""
     for name in ("STYLIZE_MODEL", "SOURCE_DATE_EPOCH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("STYLIZE_STYLES", str(tmp_path / "library"))
