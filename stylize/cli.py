@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stylize.painting import Layers, Look
     from stylize.recipe import Recipe
     from stylize.style_arguments import StyleArgument
+    from stylize.style_set import Member
     from stylize.transfer import Stylizer
 
 DEBUG_VARIABLE = "STYLIZE_DEBUG"
@@ -46,7 +47,7 @@ Style = Annotated[
     typer.Option(
         "--style",
         "-s",
-        metavar="STYLE[:WEIGHT]",
+        metavar="STYLE[:WEIGHT][@MASK]",
         help="A style code (.safetensors), a picture, a folder of pictures, or a name of your library; repeatable.",
     ),
 ]
@@ -56,6 +57,12 @@ ModelFile = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Processor threads; default: all cores.")]
 Strength = Annotated[float, typer.Option(help="0: the photo itself; 1: the full style.")]
+Mask = Annotated[
+    str | None,
+    typer.Option(metavar="FILE|FOLDER|alpha", help="Paint where this picture is white; alpha: the photo's own."),
+]
+InvertMask = Annotated[bool, typer.Option("--invert-mask", help="Paint where the mask is black.")]
+Feather = Annotated[float, typer.Option(metavar="PIXELS", help="Soften the edges of masks, inwards.")]
 NoRecipe = Annotated[bool, typer.Option("--no-recipe", help="Do not store in the picture how it was made.")]
 PreserveColor = Annotated[bool, typer.Option("--preserve-color", help="Keep the photo's colours.")]
 Tile = Annotated[int | None, typer.Option(min=1, help="Side of the tiles in pixels: less needs less memory.")]
@@ -95,6 +102,9 @@ def transfer(
     ] = None,
     strength: Strength = 1.0,
     preserve_color: PreserveColor = False,
+    mask: Mask = None,
+    invert_mask: InvertMask = False,
+    feather: Feather = 0.0,
     format: Annotated[
         str | None, typer.Option("--format", help="png, jpg, webp, tif ...; default: the photo's.")
     ] = None,
@@ -130,7 +140,7 @@ def transfer(
     from stylize.style_arguments import parse_style, title_of
 
     terminal = Terminal(quiet, verbose, json)
-    look = Look(strength, preserve_color)
+    look = Look(strength, preserve_color, mask, invert_mask, feather)
     wanted = format_of(Path(f"x.{format}")) if format else None
     to_folder = output is not None and output != "-" and (output.endswith(("/", os.sep)) or Path(output).is_dir())
     if len(photos) > 1 and output is not None and not to_folder:
@@ -142,6 +152,7 @@ def transfer(
             raise UsageError("will not write image bytes to a terminal", hint="-o FILE, or redirect")
         output = "-"
     styles = [parse_style(text) for text in style]
+    _check_masks(styles, look)
     label = title_of(styles)
 
     def target_of(name: str, content: str) -> Path | None:
@@ -161,7 +172,7 @@ def transfer(
         if wanted is None:
             format_of(Path(output))  # an unknown suffix is refused before the work
         check_target(Path(output), overwrite=overwrite)
-        for source in (*(s.source for s in styles), *(Path(p) for p in photos if p != "-")):
+        for source in (*(s.source for s in styles), *_masks(styles, look), *(Path(p) for p in photos if p != "-")):
             refuse_same_file(source, Path(output))
     elif to_folder:
         assert output is not None
@@ -191,7 +202,7 @@ def transfer(
             if stylizer is None or layers is None:
                 stylizer = _stylizer(model, device, threads, terminal)
                 layers = read_layers(stylizer, styles, label, max_pixels=max_pixels, on_warning=terminal.warn)
-            pixels = paint(stylizer, picture, layers, look, tile=tile)
+            pixels = paint(stylizer, picture, layers, look, photo=name, max_pixels=max_pixels, tile=tile)
             like = picture
             if not no_recipe:
                 recipe = _recipe(name, picture, target, wanted, styles, layers, look, model, quality, stylizer)
@@ -270,13 +281,25 @@ def encode_style(
         check_target(target, overwrite=overwrite)
     title = name or save or targets[0].stem
     stylizer = _stylizer(model, device, threads, terminal)
-    code = read_style(stylizer, styles, title, max_pixels=max_pixels, on_warning=terminal.warn)
+    pictures: list[dict[str, Any]] = []
+
+    def tell(picture: str, member: Member) -> None:
+        distance = None if member.distance is None else round(member.distance, 3)
+        facts = {"distance": distance, "weight": round(member.weight, 3), "outlier": member.outlier}
+        pictures.append({"picture": picture, **facts})
+        if distance is not None and (verbose or (sys.stderr.isatty() and not quiet)):
+            say(f"{picture}: distance to the rest {distance:.2f}, weight {member.weight:.2g}")
+
+    code = read_style(stylizer, styles, title, max_pixels=max_pixels, on_warning=terminal.warn, on_picture=tell)
     code = replace(code, title=title)
     if no_thumbnail:
         code = replace(code, thumbnail=None)
     for target in targets:
         code.save(target, overwrite=overwrite)
-        terminal.result(str(target), output=str(target), title=code.title, images=code.images, model=code.model_hash)
+        terminal.result(
+            str(target), output=str(target), title=code.title, images=code.images, model=code.model_hash,
+            pictures=pictures,
+        )  # fmt: skip
 
 
 @app.command()
@@ -286,6 +309,9 @@ def batch(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures; the tree is mirrored.")],
     strength: Strength = 1.0,
     preserve_color: PreserveColor = False,
+    mask: Mask = None,
+    invert_mask: InvertMask = False,
+    feather: Feather = 0.0,
     quality: Quality = 95,
     no_recipe: NoRecipe = False,
     tile: Tile = None,
@@ -311,14 +337,15 @@ def batch(
     started = time.monotonic()
     if output.exists() and not output.is_dir():
         raise OutputError(f"cannot write into {shown(output)}: not a folder")
-    look = Look(strength, preserve_color)
+    look = Look(strength, preserve_color, mask, invert_mask, feather)
     styles = [parse_style(text) for text in style]
+    _check_masks(styles, look)
     plan = plan_batch(inputs, output)
     stylizer = _stylizer(model, device, threads, terminal)
     layers = read_layers(stylizer, styles, title_of(styles), max_pixels=max_pixels, on_warning=terminal.warn)
 
     def stylise(picture: Picture, job: Job) -> Picture:
-        pixels = paint(stylizer, picture, layers, look, tile=tile)
+        pixels = paint(stylizer, picture, layers, look, photo=str(job.photo), max_pixels=max_pixels, tile=tile)
         if no_recipe:
             return replace(picture, pixels=pixels)
         recipe = _recipe(str(job.photo), picture, None, None, styles, layers, look, model, quality, stylizer)
@@ -449,7 +476,7 @@ def preview(
         sheet = contact_sheet(
             picture.pixels, rows, [look.strength for look in looks],
             lambda pixels, code, strength: paint(
-                stylizer, replace(picture, pixels=pixels, alpha=None), {None: code}, by_strength[strength]
+                stylizer, replace(picture, pixels=pixels, alpha=None), {None: code}, by_strength[strength], photo=str(photo)
             ),
             side=size, on_done=advance,
         )  # fmt: skip
@@ -670,6 +697,22 @@ def _set_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def _masks(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
+    """The mask files and folders that were named."""
+    return [Path(mask) for mask in (look.mask, *(style.mask for style in styles)) if mask not in (None, "alpha")]
+
+
+def _check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
+    """Refuse before the work what no photo could be painted with."""
+    from stylize.images import shown
+
+    if look.feather and look.mask is None and all(style.mask is None for style in styles):
+        raise UsageError("--feather needs a mask")
+    for path in _masks(styles, look):
+        if not path.exists():
+            raise InputError(f"cannot read the mask {shown(path)}: no such file")
 
 
 def _recipe(

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stylize.errors import UsageError
-from stylize.images import Picture, Pixels
+from stylize.images import DEFAULT_MAX_PIXELS, Picture, Pixels
+from stylize.masks import composite, feathered, read_mask
 from stylize.style_arguments import StyleArgument, by_mask, read_style
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ class Look:
     Attributes:
         strength: 0 (the photo itself) to 1 (the full style).
         preserve_color: keep the photo's colours.
+        mask: where to paint: a picture, a folder of them, or ``alpha``; see ``stylize.masks``.
+        invert_mask: paint where the mask is black instead.
+        feather: pixels over which the edges of all masks rise.
 
     Raises:
         UsageError: a value is out of its range.
@@ -35,10 +40,17 @@ class Look:
 
     strength: float = 1.0
     preserve_color: bool = False
+    mask: str | None = None
+    invert_mask: bool = False
+    feather: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise UsageError(f"--strength {self.strength:g} is not between 0 and 1")
+        if not 0 <= self.feather <= 10_000:
+            raise UsageError(f"--feather {self.feather:g} is not between 0 and 10000 pixels")
+        if self.invert_mask and self.mask is None:
+            raise UsageError("--invert-mask needs a --mask")
 
     def options(self) -> list[str]:
         """The words of a command line that ask for this look; files by their base names."""
@@ -47,6 +59,12 @@ class Look:
             words += ["--strength", f"{self.strength!r}"]
         if self.preserve_color:
             words.append("--preserve-color")
+        if self.mask is not None:
+            words += ["--mask", os.path.basename(os.path.normpath(self.mask))]
+        if self.invert_mask:
+            words.append("--invert-mask")
+        if self.feather:
+            words += ["--feather", f"{self.feather!r}"]
         return words
 
 
@@ -65,9 +83,39 @@ def read_layers(
     }
 
 
-def paint(stylizer: Stylizer, picture: Picture, layers: Layers, look: Look, *, tile: int | None = None) -> Pixels:
-    """The painted photo, (H, W, 3) uint8. Raises as ``Stylizer.transfer``."""
-    (style,) = layers.values()
-    return stylizer.transfer(
-        picture.pixels, style, strength=look.strength, preserve_color=look.preserve_color, tile=tile
-    )
+def paint(
+    stylizer: Stylizer,
+    picture: Picture,
+    layers: Layers,
+    look: Look,
+    *,
+    photo: str,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    tile: int | None = None,
+) -> Pixels:
+    """The painted photo, (H, W, 3) uint8.
+
+    The style without a mask is painted first, those with one over it in their order; ``look.mask`` bounds them all.
+
+    Args:
+        photo: the path of the photo, to find its mask in a folder.
+
+    Raises:
+        InputError: a mask cannot be used.
+        RefusedError, DeviceError: as ``Stylizer.transfer``.
+    """
+
+    def mask_of(source: str) -> Pixels:
+        return read_mask(source, picture, photo, max_pixels=max_pixels)
+
+    masks = {source: feathered(mask_of(source), look.feather) for source in layers if source is not None}
+    bound = None if look.mask is None else mask_of(look.mask)
+    if bound is not None:
+        bound = feathered(255 - bound if look.invert_mask else bound, look.feather)
+    output = picture.pixels
+    for source, style in layers.items():
+        painted = stylizer.transfer(
+            picture.pixels, style, strength=look.strength, preserve_color=look.preserve_color, tile=tile
+        )
+        output = painted if source is None else composite(output, painted, masks[source])
+    return output if bound is None else composite(picture.pixels, output, bound)

@@ -22,6 +22,7 @@ from stylize.images import READ_ONLY_SUFFIXES, SUFFIXES, read_image, shown
 if TYPE_CHECKING:
     from stylize.images import Pixels
     from stylize.style_code import StyleCode
+    from stylize.style_set import Member
     from stylize.transfer import Stylizer
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -101,11 +102,13 @@ def read_style(
     *,
     max_pixels: int,
     on_warning: Callable[[str], None],
+    on_picture: Callable[[str, Member], None] = lambda name, member: None,
 ) -> StyleCode:
     """The style that the arguments ask for together, whatever their masks.
 
     Args:
-        on_warning: called with every remark on a picture.
+        on_warning: called with what people should know of a picture.
+        on_picture: called with the name of every picture that is encoded, and what is to be said of it.
 
     Raises:
         InputError: a picture cannot be read.
@@ -115,8 +118,15 @@ def read_style(
     from stylize.style_code import StyleCode
 
     if not any(argument.is_code or argument.weight is not None for argument in arguments):
-        _, pictures = read_pictures([a.source for a in arguments], max_pixels=max_pixels, on_warning=on_warning)
-        return stylizer.encode_style(pictures, title=title)
+        names, pictures = read_pictures([a.source for a in arguments], max_pixels=max_pixels, on_warning=on_warning)
+
+        def report(members: Sequence[Member]) -> None:
+            for name, member in zip(names, members, strict=True):
+                for remark in _remarks(member, names):
+                    on_warning(f"{name}: {remark}")
+                on_picture(name, member)
+
+        return stylizer.encode_style(pictures, title=title, report=report)
     parts = []
     for argument in arguments:
         if argument.is_code:
@@ -124,7 +134,14 @@ def read_style(
             stylizer.check(code)
         else:
             alone = replace(argument, weight=None)
-            code = read_style(stylizer, [alone], title_of([alone]), max_pixels=max_pixels, on_warning=on_warning)
+            code = read_style(
+                stylizer,
+                [alone],
+                title_of([alone]),
+                max_pixels=max_pixels,
+                on_warning=on_warning,
+                on_picture=on_picture,
+            )
         parts.append((code, 1.0 if argument.weight is None else argument.weight))
     if len(parts) == 1 and arguments[0].weight is None:
         return parts[0][0]
@@ -157,6 +174,18 @@ def read_pictures(
         if len(pictures) == before:
             raise InputError(f"no readable pictures in {shown(path)}")
     return names, pictures
+
+
+def _remarks(member: Member, names: Sequence[str]) -> list[str]:
+    remarks = []
+    if member.outlier:
+        remarks.append(f"unlike the other pictures (distance {member.distance:.2f}): leave it out unless you mean it")
+    if member.twin is not None:
+        remarks.append(f"nearly the same as {names[member.twin]}: together they count as one")
+    if member.small is not None:
+        width, height = member.small
+        remarks.append(f"has only {width}x{height} pixels: its strokes can only be guessed")
+    return remarks
 
 
 def _resolve(text: str) -> Path | None:

@@ -12,7 +12,8 @@ Thumbnail Instance Normalization", AAAI 2022.) Photo and result are held as byte
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,10 @@ from stylize.extended_code import extend, fits
 from stylize.generator import MARGIN, STRIDE, FoldedGenerator, Position
 from stylize.images import Pixels, shown
 from stylize.mixing import mean, mean_code
+from stylize.palette import palette_of
+from stylize.perceptual import feature_statistics
 from stylize.style_code import StyleCode, make_thumbnail
+from stylize.style_set import Member, examine
 
 WHOLE_PROXY = 1_000_000  # pixels: smaller photos are their own proxy
 PROXY_GRID, PROXY_WINDOW = 3, 256  # of larger ones: a grid of 3×3 windows of 256×256 pixels
@@ -56,18 +60,39 @@ class Stylizer:
         self.model: Model = load_model(model or default_model(), self.device)
 
     @torch.inference_mode()
-    def encode_style(self, pictures: Sequence[Pixels], title: str = "style") -> StyleCode:
-        """Learn a style from pictures: the mean of their codes. Their order does not matter.
+    def encode_style(
+        self,
+        pictures: Sequence[Pixels],
+        title: str = "style",
+        *,
+        report: Callable[[Sequence[Member]], None] = lambda members: None,
+    ) -> StyleCode:
+        """Learn a style from pictures: the mean of their codes, near-duplicates together counted as one.
+
+        The order of the pictures does not matter. Each is looked at as a whole: the mean over crops, at one or several
+        scales, was measured to give no closer pictures.
 
         Args:
             pictures: (H, W, 3) uint8 each.
+            report: called with what is to be said of each picture, in their order.
         """
         if not pictures:
             raise UsageError("a style needs at least one picture")
         # Sums of floats depend on their order: a fixed one makes equal sets give equal bytes.
-        ordered = sorted(pictures, key=lambda p: (p.shape, hashlib.sha256(p.tobytes()).digest()))
-        codes, palettes = zip(*[[t.cpu().numpy() for t in self._encode(p)] for p in ordered], strict=True)
-        shares = np.full(len(ordered), 1 / len(ordered))
+        keys = [(p.shape, hashlib.sha256(p.tobytes()).digest()) for p in pictures]
+        order = sorted(range(len(pictures)), key=lambda index: keys[index])
+        ordered = [pictures[index] for index in order]
+        codes, palettes, known = zip(*[[t.cpu().numpy() for t in self._know(p)] for p in ordered], strict=True)
+        members = examine(ordered, np.stack(known))
+        places = {index: place for place, index in enumerate(order)}
+        report(
+            [
+                replace(member, twin=None if member.twin is None else order[member.twin])
+                for member in (members[places[index]] for index in range(len(pictures)))
+            ]
+        )
+        shares = np.array([member.weight for member in members])
+        shares /= shares.sum()
         return StyleCode(
             code=mean_code(codes, shares),
             palette=mean(palettes, shares),
@@ -138,8 +163,15 @@ class Stylizer:
 
     def _encode(self, pixels: Pixels) -> tuple[Tensor, Tensor]:
         """The code and the palette of one picture: (H, W, 3) uint8 -> (Z,) and (9,)"""
-        code, palette = self.model.encoder(self._to_tensor(_at_working_size(pixels)))
-        return code[0], palette[0]
+        code, palette, _ = self._know(pixels)
+        return code, palette
+
+    def _know(self, pixels: Pixels) -> tuple[Tensor, Tensor, Tensor]:
+        """The code, the palette and the standardised statistics of one picture: (Z,), (9,) and (D,)"""
+        images, encoder = self._to_tensor(_at_working_size(pixels)), self.model.encoder
+        features = [feature_statistics(f) for f in encoder.perceptual(images)]
+        known = encoder.standardise(encoder.statistics(features))
+        return encoder.code_of(known)[0], palette_of(images)[0], known[0]
 
     def _to_tensor(self, pixels: Pixels) -> Tensor:
         """(H, W, 3) uint8 -> (1, 3, H, W) in [0, 1], channels last in memory."""

@@ -458,6 +458,55 @@ def test_styles_that_cannot_be_mixed(run: Run, photo: Path, style: Path, code_fi
     assert_refused(run("transfer", photo, "-s", f"{style}:0", "-s", f"{code_file}:0.0"), 2, "all zero")
 
 
+# masks
+
+
+def test_masks_keep_the_photos_bytes(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    mask = np.zeros((45, 60), np.uint8)
+    mask[:, 30:] = 255
+    Image.fromarray(mask).save(tmp_path / "sky.png")
+    assert run("transfer", photo, "-s", style, "-o", "whole.png").code == 0
+    assert run("transfer", photo, "-s", style, "-o", "sky-only.png", "--mask", "sky.png").code == 0
+    assert run("transfer", photo, "-s", f"{style}@sky.png", "-o", "layer.png").code == 0
+    assert run("transfer", photo, "-s", style, "-o", "rest.png", "--mask", "sky.png", "--invert-mask").code == 0
+    whole, sky, layer, rest, plain = (
+        pixels(Path(f"{name}.png")) for name in ("whole", "sky-only", "layer", "rest", "photo")
+    )
+    assert (sky == np.where(mask[..., None] == 0, plain, whole)).all()
+    assert (layer == sky).all()
+    assert (rest == np.where(mask[..., None] == 0, whole, plain)).all()
+    assert run("batch", photo, "-s", style, "-o", "many", "--mask", tmp_path, "--feather", 2).code == 0
+    facts = json.loads(run("inspect", "many/photo.png", "--json").stdout)
+    assert facts["recipe"].endswith(f"--mask {tmp_path.name} --feather 2.0")
+
+
+def test_the_alpha_as_mask(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    image = Image.open(photo)
+    image.putalpha(Image.fromarray(np.tile(np.arange(60, dtype=np.uint8) // 30 * 255, (45, 1))))
+    image.save(tmp_path / "cut.png")
+    assert run("transfer", "cut.png", "-s", style, "--mask", "alpha").code == 0
+    before, after = pixels(tmp_path / "cut.png"), pixels(tmp_path / "cut_style.png")
+    assert (before[:, :30] == after[:, :30]).all() and (before[:, 30:] != after[:, 30:]).any()
+
+
+def test_masks_that_cannot_be_used(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    Image.new("L", (10, 10)).save(tmp_path / "square.png")
+    before = content(tmp_path)
+    for options, code, words in [
+        (["--mask", "gone.png"], 1, "cannot read the mask gone.png"),
+        (["--mask", "square.png"], 1, "10x10 pixels, the photo 60x45"),
+        (["--invert-mask"], 2, "--invert-mask needs a --mask"),
+        (["--feather", 3], 2, "--feather needs a mask"),
+        (["--mask", "square.png", "--feather", -1], 2, "--feather -1"),
+    ]:
+        assert_refused(run("transfer", photo, "-s", style, "-o", "out.png", *options), code, words)
+    assert_refused(run("transfer", photo, "-s", f"{style}@gone.png"), 1, "cannot read the mask gone.png")
+    assert_refused(
+        run("transfer", photo, "-s", style, "--mask", "square.png", "-o", "square.png", "-f"), 4, "output is the input"
+    )
+    assert content(tmp_path) == before
+
+
 # the library
 
 
@@ -796,6 +845,20 @@ def test_pictures_and_folders_in_any_order(run: Run, style: Path, drawings: Path
         assert Path("other.safetensors").read_bytes() == Path("one.safetensors").read_bytes()
     code = StyleCode.load(Path("one.safetensors"))
     assert (code.title, code.images) == ("Mine", 3)
+
+
+def test_every_picture_is_told_of(run: Run, tmp_path: Path, style: Path, write_picture: WritePicture) -> None:
+    write_picture(tmp_path / "small.png", np.zeros((20, 30, 3), np.uint8))
+    write_picture(tmp_path / "again.jpg", pixels(style))
+    sources = ["style.png", "small.png", "again.jpg"]
+    result = run("encode-style", *sources, "-o", "one.safetensors", "--json")
+    facts = json.loads(result.stdout)["pictures"]
+    assert [(fact["picture"], fact["weight"]) for fact in facts] == [*zip(sources, (0.5, 1, 0.5), strict=True)]
+    assert all(fact["distance"] > 0 and not fact["outlier"] for fact in facts)
+    assert "warning: small.png: has only 30x20 pixels" in result.stderr
+    assert "nearly the same as style.png" in result.stderr or "nearly the same as again.jpg" in result.stderr
+    told = run("encode-style", *sources, "-o", "one.safetensors", "-f", "--verbose").stderr
+    assert "style.png: distance to the rest" in told
 
 
 def test_titles_and_thumbnails(run: Run, style: Path) -> None:
