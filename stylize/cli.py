@@ -23,10 +23,11 @@ from stylize.options import LossWeights, TrainingOptions
 from stylize.terminal import Terminal, say
 
 if TYPE_CHECKING:
-    from stylize.images import Picture
+    from stylize.images import Picture, Pixels
     from stylize.painting import Layers, Look
     from stylize.recipe import Recipe
     from stylize.style_arguments import StyleArgument
+    from stylize.style_code import StyleCode
     from stylize.style_set import Member
     from stylize.transfer import Stylizer
 
@@ -472,12 +473,14 @@ def preview(
         for s in styles
     ]
     by_strength = {look.strength: look for look in looks}
+
+    def paint_small(pixels: Pixels, code: StyleCode, strength: float) -> Pixels:
+        small = replace(picture, pixels=pixels, alpha=None)
+        return paint(stylizer, small, {None: code}, by_strength[strength], photo=str(photo))
+
     with terminal.progress("preview", len(rows) * len(looks)) as advance:
         sheet = contact_sheet(
-            picture.pixels, rows, [look.strength for look in looks],
-            lambda pixels, code, strength: paint(
-                stylizer, replace(picture, pixels=pixels, alpha=None), {None: code}, by_strength[strength], photo=str(photo)
-            ),
+            picture.pixels, rows, [look.strength for look in looks], paint_small,
             side=size, on_done=advance,
         )  # fmt: skip
     write_image(output, sheet, overwrite=overwrite)
