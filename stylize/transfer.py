@@ -39,6 +39,8 @@ SMALL_SIDE = 64  # pixels: smaller photos are computed in single precision
 DEFAULT_TILE = 2048  # pixels; needs about half a gigabyte
 STYLE_SHORT_SIDE = (256, 512)  # pixels: style pictures are brought between these
 STYLE_LONG_SIDE = 1536
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green, blue: Y of YCbCr
+EVENNESS = 0.6  # of --strength: the power of it by which the pixels are mixed; equal steps then look about equal
 
 
 class Stylizer:
@@ -119,7 +121,8 @@ class Stylizer:
             style: a code of this model.
             strength: 0 (the photo itself) to 1 (the full style); between them, between the photo's own code and the
                 style's.
-            preserve_color: keep the photo's hues, take only the lightness of the stylised picture.
+            preserve_color: keep the photo's colours: it is painted in its own palette (the colour statistics are
+                matched first), and of that only the lightness is taken.
             tile: side of the tiles in pixels, rounded up to a multiple of 16. The result does not depend on it.
 
         Returns:
@@ -142,13 +145,17 @@ class Stylizer:
             if strength < 1:
                 own_code, own_palette = self._encode(photo)
                 code, palette = own_code.lerp(code, strength), own_palette.lerp(palette, strength)
+            if preserve_color:
+                # With the photo's own palette its tones stay, too: lightness alone would take the style's darkness.
+                palette = palette_of(self._to_tensor(_at_working_size(photo)))[0]
             modulations = extend(self.model.generator.modulations(code[None]), style.refinement, strength)
             windows, origins = self._proxy(photo)
             folded = self.model.generator.fold(windows, modulations, palette[None], origins)
             output = self._run_tiles(folded, photo, tile or DEFAULT_TILE)
         if strength < 1:
-            # Even with its own code the generator does not return the photo exactly; near 0, mix the pixels as well.
-            output = _mix(photo, output, min(1.0, 2 * strength))
+            # Even with its own code the generator does not return the photo exactly. So the pixels are mixed as well,
+            # all the way: the picture then moves away from the photo with every step, without a jump or a kink.
+            output = _mix(photo, output, strength**EVENNESS)
         return keep_color(photo, output) if preserve_color else output
 
     def check(self, style: StyleCode) -> None:
@@ -219,11 +226,15 @@ class Stylizer:
 def keep_color(photo: Pixels, stylised: Pixels) -> Pixels:
     """The stylised picture's luminance with the photo's chrominance (Gatys et al., arXiv 1606.05897, sec. 3.2).
 
+    In YCbCr another luminance adds the same to red, green and blue: nothing is rounded on the way to and fro.
     Both (H, W, 3) uint8.
     """
-    luma = Image.fromarray(stylised).convert("YCbCr").getchannel(0)
-    _, blue, red = Image.fromarray(photo).convert("YCbCr").split()
-    return np.asarray(Image.merge("YCbCr", (luma, blue, red)).convert("RGB"))
+    output = np.empty_like(photo)
+    for top in range(0, len(photo), 256):  # rows; a large photo is never held as floats
+        rows = slice(top, top + 256)
+        lighter = (stylised[rows].astype(np.int16) - photo[rows]) @ LUMINANCE  # (h, W)
+        output[rows] = np.clip(np.rint(photo[rows] + lighter[..., None]), 0, 255)
+    return output
 
 
 def _at_working_size(pixels: Pixels) -> Pixels:
