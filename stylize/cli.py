@@ -58,6 +58,7 @@ ModelFile = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Processor threads; default: all cores.")]
 Strength = Annotated[float, typer.Option(help="0: the photo itself; 1: the full style.")]
+StyleScale = Annotated[str, typer.Option(help="Width of the strokes, 0.25 to 4; auto: as on a copy of one megapixel.")]
 Mask = Annotated[
     str | None,
     typer.Option(metavar="FILE|FOLDER|alpha", help="Paint where this picture is white; alpha: the photo's own."),
@@ -103,6 +104,7 @@ def transfer(
     ] = None,
     strength: Strength = 1.0,
     preserve_color: PreserveColor = False,
+    style_scale: StyleScale = "1",
     mask: Mask = None,
     invert_mask: InvertMask = False,
     feather: Feather = 0.0,
@@ -141,7 +143,7 @@ def transfer(
     from stylize.style_arguments import parse_style, title_of
 
     terminal = Terminal(quiet, verbose, json)
-    look = Look(strength, preserve_color, mask, invert_mask, feather)
+    look = Look(strength, preserve_color, _style_scale(style_scale), mask, invert_mask, feather)
     wanted = format_of(Path(f"x.{format}")) if format else None
     to_folder = output is not None and output != "-" and (output.endswith(("/", os.sep)) or Path(output).is_dir())
     if len(photos) > 1 and output is not None and not to_folder:
@@ -310,6 +312,7 @@ def batch(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures; the tree is mirrored.")],
     strength: Strength = 1.0,
     preserve_color: PreserveColor = False,
+    style_scale: StyleScale = "1",
     mask: Mask = None,
     invert_mask: InvertMask = False,
     feather: Feather = 0.0,
@@ -338,7 +341,7 @@ def batch(
     started = time.monotonic()
     if output.exists() and not output.is_dir():
         raise OutputError(f"cannot write into {shown(output)}: not a folder")
-    look = Look(strength, preserve_color, mask, invert_mask, feather)
+    look = Look(strength, preserve_color, _style_scale(style_scale), mask, invert_mask, feather)
     styles = [parse_style(text) for text in style]
     _check_masks(styles, look)
     plan = plan_batch(inputs, output)
@@ -700,6 +703,16 @@ def _set_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def _style_scale(text: str) -> float | None:
+    """A number, or None for ``auto``."""
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"--style-scale {text}: not a number", hint="0.25 to 4, or auto") from error
 
 
 def _masks(styles: Sequence[StyleArgument], look: Look) -> list[Path]:

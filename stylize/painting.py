@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stylize.errors import UsageError
 from stylize.images import DEFAULT_MAX_PIXELS, Picture, Pixels
 from stylize.masks import composite, feathered, read_mask
+from stylize.stroke_scale import LEAST, MOST, at_stroke_scale, auto_scale
 from stylize.style_arguments import StyleArgument, by_mask, read_style
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class Look:
     Attributes:
         strength: 0 (the photo itself) to 1 (the full style).
         preserve_color: keep the photo's colours.
+        style_scale: width of the strokes, 0.25 to 4; None: chosen by the photo's size, see ``stylize.stroke_scale``.
         mask: where to paint: a picture, a folder of them, or ``alpha``; see ``stylize.masks``.
         invert_mask: paint where the mask is black instead.
         feather: pixels over which the edges of all masks rise.
@@ -40,6 +43,7 @@ class Look:
 
     strength: float = 1.0
     preserve_color: bool = False
+    style_scale: float | None = 1.0
     mask: str | None = None
     invert_mask: bool = False
     feather: float = 0.0
@@ -47,6 +51,10 @@ class Look:
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise UsageError(f"--strength {self.strength:g} is not between 0 and 1")
+        if self.style_scale is not None and not LEAST <= self.style_scale <= MOST:
+            raise UsageError(
+                f"--style-scale {self.style_scale:g} is not between {LEAST:g} and {MOST:g}", hint="or auto"
+            )
         if not 0 <= self.feather <= 10_000:
             raise UsageError(f"--feather {self.feather:g} is not between 0 and 10000 pixels")
         if self.invert_mask and self.mask is None:
@@ -59,6 +67,8 @@ class Look:
             words += ["--strength", f"{self.strength!r}"]
         if self.preserve_color:
             words.append("--preserve-color")
+        if self.style_scale != 1:
+            words += ["--style-scale", "auto" if self.style_scale is None else f"{self.style_scale!r}"]
         if self.mask is not None:
             words += ["--mask", os.path.basename(os.path.normpath(self.mask))]
         if self.invert_mask:
@@ -112,10 +122,12 @@ def paint(
     bound = None if look.mask is None else mask_of(look.mask)
     if bound is not None:
         bound = feathered(255 - bound if look.invert_mask else bound, look.feather)
+    scale = auto_scale(picture.pixels) if look.style_scale is None else look.style_scale
     output = picture.pixels
     for source, style in layers.items():
-        painted = stylizer.transfer(
-            picture.pixels, style, strength=look.strength, preserve_color=look.preserve_color, tile=tile
+        transfer = partial(
+            stylizer.transfer, style=style, strength=look.strength, preserve_color=look.preserve_color, tile=tile
         )
+        painted = at_stroke_scale(picture.pixels, scale, transfer)
         output = painted if source is None else composite(output, painted, masks[source])
     return output if bound is None else composite(picture.pixels, output, bound)

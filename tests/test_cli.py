@@ -277,6 +277,15 @@ def test_strength_and_colour_reach_the_network(run: Run, photo: Path, style: Pat
     assert len({image.tobytes() for image in (full, zero, half, hues)}) == 4
 
 
+def test_the_width_of_strokes(run: Run, photo: Path, style: Path) -> None:
+    for name, *options in [("one", "--style-scale", 1), ("auto", "--style-scale", "auto"), ("two", "--style-scale", 2)]:
+        assert run("transfer", photo, "-s", style, "-o", f"{name}.png", *options).code == 0
+    one, auto, two = (pixels(Path(f"{name}.png")) for name in ("one", "auto", "two"))
+    assert (one == auto).all() and (one != two).any()
+    for value in ("0.2", "5", "nan", "wide"):
+        assert_refused(run("transfer", photo, "-s", style, "--style-scale", value), 2, f"--style-scale {value}")
+
+
 def test_tiles_do_not_show(run: Run, photo: Path, style: Path) -> None:
     assert run("transfer", photo, "-s", style, "-o", "tiles.png", "--tile", 16).code == 0
     assert run("transfer", photo, "-s", style, "-o", "whole.png").code == 0
@@ -913,7 +922,7 @@ def test_codes_are_not_overwritten(run: Run, tmp_path: Path, style: Path) -> Non
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "avif"])
 def test_the_recipe_makes_the_same_pixels_again(run: Run, photo: Path, style: Path, suffix: str) -> None:
-    options = ["--strength", 0.7, "--preserve-color", "--quality", 80]
+    options = ["--strength", 0.7, "--preserve-color", "--quality", 80, "--style-scale", 1.5]
     assert run("transfer", photo, "-s", f"{style}:2", "-s", photo, *options, "-o", f"out.{suffix}").code == 0
     (found,) = (json.loads(line) for line in run("inspect", f"out.{suffix}", "--json").lines)
     assert found["kind"] == "stylised picture"
