@@ -11,19 +11,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from stylize.generator import Generator, Modulation, StyleConv
 from stylize.style_code import Refinement
 
 
-def extend(modulations: Mapping[str, Modulation], refinement: Refinement, amount: float = 1.0) -> dict[str, Modulation]:
+def extend(
+    modulations: Mapping[str, Modulation], refinement: Mapping[str, Tensor | np.ndarray], amount: float = 1.0
+) -> dict[str, Modulation]:
     """The wishes of a code (S = 1), with ``amount`` times the refinement added."""
     extended = dict(modulations)
     for name, delta in refinement.items():
         layer, part = name.rsplit(".", 1)
         wish = extended[layer]
-        added = torch.from_numpy(delta).to(wish.mix.device, wish.mix.dtype)
+        added = torch.as_tensor(delta, device=wish.mix.device, dtype=wish.mix.dtype)
         extended[layer] = wish._replace(**{part: getattr(wish, part) + amount * added})
     return extended
 

@@ -147,7 +147,7 @@ class Stylizer:
                 code, palette = own_code.lerp(code, strength), own_palette.lerp(palette, strength)
             if preserve_color:
                 # With the photo's own palette its tones stay, too: lightness alone would take the style's darkness.
-                palette = palette_of(self._to_tensor(_at_working_size(photo)))[0]
+                palette = palette_of(self._to_tensor(at_working_size(photo)))[0]
             modulations = extend(self.model.generator.modulations(code[None]), style.refinement, strength)
             windows, origins = self._proxy(photo)
             folded = self.model.generator.fold(windows, modulations, palette[None], origins)
@@ -175,7 +175,7 @@ class Stylizer:
 
     def _know(self, pixels: Pixels) -> tuple[Tensor, Tensor, Tensor]:
         """The code, the palette and the standardised statistics of one picture: (Z,), (9,) and (D,)"""
-        images, encoder = self._to_tensor(_at_working_size(pixels)), self.model.encoder
+        images, encoder = self._to_tensor(at_working_size(pixels)), self.model.encoder
         features = [feature_statistics(f) for f in encoder.perceptual(images)]
         known = encoder.standardise(encoder.statistics(features))
         return encoder.code_of(known)[0], palette_of(images)[0], known[0]
@@ -237,7 +237,7 @@ def keep_color(photo: Pixels, stylised: Pixels) -> Pixels:
     return output
 
 
-def _at_working_size(pixels: Pixels) -> Pixels:
+def at_working_size(pixels: Pixels) -> Pixels:
     """A picture at the size at which styles are learnt: strokes come out as wide as in its 512-pixel version."""
     height, width = pixels.shape[:2]
     least, most = STYLE_SHORT_SIDE
