@@ -1,9 +1,9 @@
 #!/bin/sh
-# Make the built-in styles again: the codes of our own drawings, for the default model of this checkout.
+# Make the built-in styles again, the refined codes of our own drawings, and the sheet that the README shows.
 #
 #     sh make-styles.sh [OUTPUT_FOLDER]        (default: ../models/styles beside this script)
 #
-# Needed whenever models/default.safetensors changes: a code belongs to one model.
+# Needed whenever models/default.safetensors changes: a code belongs to one model. About a minute a style.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -16,6 +16,13 @@ if ! command -v stylize >/dev/null 2>&1; then
 fi
 mkdir -p -- "$out"
 for style in swirls ink mosaic watercolour woodcut; do
-    stylize encode-style "$here/styles/$style.jpg" --output "$out/$style.safetensors" --name "$style" --overwrite
+    stylize encode-style "$here/styles/$style.jpg" --refine --output "$out/$style.safetensors" --overwrite
 done
-stylize encode-style "$here/styles/mine" --output "$out/gouache.safetensors" --name gouache --overwrite
+stylize encode-style "$here/styles/mine" --refine --output "$out/gouache.safetensors" --overwrite
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+stylize encode-style "$here/styles/mine" --output "$work/plain.safetensors"
+cp "$out/gouache.safetensors" "$work/refined.safetensors"
+stylize preview "$here/photos/cat.jpg" --style "$work/plain.safetensors" --style "$work/refined.safetensors" \
+    --output "$here/own-style.jpg" --overwrite

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -251,6 +251,10 @@ def encode_style(
     save: Annotated[
         str | None, typer.Option("--save", metavar="NAME", help="Keep it in your library: --style NAME.")
     ] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Take a minute to make the style more like its pictures.")
+    ] = False,
+    refine_steps: Annotated[int, typer.Option(min=1, help="Steps of --refine, at most.")] = 200,
     name: Annotated[str | None, typer.Option("--name", help="Title; default: the output's name.")] = None,
     no_thumbnail: Annotated[bool, typer.Option("--no-thumbnail", help="Store no picture of the style.")] = False,
     model: ModelFile = None,
@@ -276,6 +280,9 @@ def encode_style(
         raise OutputError(f"cannot write {shown(output)}: a style code is a .safetensors file")
     targets = [target for target in (output, library.place_of(save) if save is not None else None) if target]
     styles = [parse_style(text, masks=False) for text in sources]
+    for style in styles:
+        if refine and style.is_code:
+            raise UsageError(f"--refine needs pictures, {shown(style.source)} is a style code")
     for target in targets:
         for style in styles:
             refuse_same_file(style.source, target)
@@ -293,7 +300,18 @@ def encode_style(
         if distance is not None and (verbose or (sys.stderr.isatty() and not quiet)):
             say(f"{picture}: distance to the rest {distance:.2f}, weight {member.weight:.2g}")
 
-    code = read_style(stylizer, styles, title, max_pixels=max_pixels, on_warning=terminal.warn, on_picture=tell)
+    refined: list[dict[str, Any]] = []
+
+    def encode(pictures: Sequence[Pixels], title: str, report: Callable[[Sequence[Member]], None]) -> StyleCode:
+        members: list[Member] = []
+        code = stylizer.encode_style(pictures, title=title, report=members.extend)
+        report(members)
+        return _refined(stylizer, code, pictures, members, refine_steps, refined, terminal) if refine else code
+
+    code = read_style(
+        stylizer, styles, title,
+        max_pixels=max_pixels, on_warning=terminal.warn, on_picture=tell, encode=encode,
+    )  # fmt: skip
     code = replace(code, title=title)
     if no_thumbnail:
         code = replace(code, thumbnail=None)
@@ -301,7 +319,7 @@ def encode_style(
         code.save(target, overwrite=overwrite)
         terminal.result(
             str(target), output=str(target), title=code.title, images=code.images, model=code.model_hash,
-            pictures=pictures,
+            pictures=pictures, refined=refined,
         )  # fmt: skip
 
 
@@ -703,6 +721,39 @@ def _set_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def _refined(
+    stylizer: Stylizer,
+    code: StyleCode,
+    pictures: Sequence[Pixels],
+    members: Sequence[Member],
+    steps: int,
+    refined: list[dict[str, Any]],
+    terminal: Terminal,
+) -> StyleCode:
+    """The code, refined; what came of it is said, and noted in ``refined``."""
+    from stylize.refine import Progress, refine
+
+    seen: list[Progress] = []
+    with terminal.progress("refine", steps) as advance:
+
+        def report(progress: Progress) -> None:
+            seen.append(progress)
+            change = progress.style / seen[0].style - 1
+            advance(
+                progress.step, f"style distance {progress.style:.3f} ({change:+.0%}), content {progress.content:.3f}"
+            )
+
+        result = refine(stylizer, code, pictures, weights=[m.weight for m in members], steps=steps, report=report)
+    first, last = seen[0], seen[-1]
+    refined.append({"steps": last.step, "style": [first.style, last.style], "content": [first.content, last.content]})
+    if not terminal.quiet:
+        say(
+            f"refined in {last.step} steps: style distance {first.style:.3f} -> {last.style:.3f}, "
+            f"content {first.content:.3f} -> {last.content:.3f}"
+        )
+    return result
 
 
 def _style_scale(text: str) -> float | None:

@@ -78,7 +78,7 @@ def refine(
         weights: of the pictures, by default equal.
         steps: at most; it ends earlier when nothing is gained any more.
         photos: to paint on; by default those that the package carries.
-        report: called at the start, every ``CHECK_EVERY`` steps and at the end.
+        report: called at the start, every ``CHECK_EVERY`` steps, and last with the step whose style is returned.
 
     Raises:
         UsageError: steps below 1, or no pictures.
@@ -89,8 +89,12 @@ def refine(
     if steps < 1 or not pictures:
         raise UsageError("to refine a style takes at least one step and one picture")
     stylizer.check(style)
+    shares = np.full(len(pictures), 1.0) if weights is None else np.asarray(weights, np.float64)
+    # Sums of floats depend on their order: a fixed one makes equal sets give equal bytes.
+    order = sorted(range(len(pictures)), key=lambda k: (pictures[k].shape, pictures[k].tobytes()))
+    pictures, shares = [pictures[k] for k in order], shares[order] / shares.sum()
     with memory_guard("refining a style"), torch.enable_grad():
-        return _Refinement(stylizer, style, pictures, weights, photos or packaged_photos()).run(steps, report)
+        return _Refinement(stylizer, style, pictures, shares, photos or packaged_photos()).run(steps, report)
 
 
 def packaged_photos() -> list[Pixels]:
@@ -113,16 +117,15 @@ class _Refinement:
         stylizer: Stylizer,
         style: StyleCode,
         pictures: Sequence[Pixels],
-        weights: Sequence[float] | None,
+        shares: NDArray[np.float64],
         photos: Sequence[Pixels],
     ) -> None:
         self.style, self.device = style, stylizer.device
         self.generator, self.perceptual = stylizer.model.generator, stylizer.model.encoder.perceptual
         half = pick_precision(self.device)
         self.precision = half if half == torch.bfloat16 else torch.float32  # fp16 would need its losses scaled
-        shares = np.full(len(pictures), 1.0) if weights is None else np.asarray(weights, np.float64)
         with torch.no_grad():
-            self.wanted = self._statistics_of(pictures, shares / shares.sum())
+            self.wanted = self._statistics_of(pictures, shares)
             self.palette = torch.from_numpy(style.palette).to(self.device)[None]
             windows = [window for photo in photos for window in photo_windows(photo)]
             self.photos = to_tensor(windows, self.device)  # (P, 3, CROP, CROP)
@@ -134,10 +137,10 @@ class _Refinement:
             with self._autocast():
                 maps = self.perceptual(self.photos)
             self.content = [maps[k].float() for k in CONTENT_LAYERS]
-        self.code = nn.Parameter(torch.from_numpy(style.code).to(self.device))
+        self.code = nn.Parameter(torch.tensor(style.code, device=self.device))
         old = style.refinement
         self.added = {
-            name: nn.Parameter(torch.as_tensor(old.get(name, np.zeros(size, np.float32)), device=self.device))
+            name: nn.Parameter(torch.tensor(old.get(name, np.zeros(size, np.float32)), device=self.device))
             for name, size in sizes_of(self.generator).items()
         }
         with torch.no_grad():
@@ -146,7 +149,8 @@ class _Refinement:
     def run(self, steps: int, report: Callable[[Progress], None]) -> StyleCode:
         parameters = [self.code, *self.added.values()]
         optimiser = torch.optim.Adam(parameters, lr=RATE, betas=(0.9, 0.99))
-        best, best_style, idle = self._kept(), self._check(0, report), 0
+        best, best_progress, idle = self._kept(), self._check(0), 0
+        report(best_progress)
         random = np.random.default_rng(0)
         for step in range(1, steps + 1):
             for group in optimiser.param_groups:
@@ -158,12 +162,14 @@ class _Refinement:
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             if step % CHECK_EVERY == 0 or step == steps:
-                style = self._check(step, report)
-                idle = idle + 1 if style > best_style * (1 - LEAST_GAIN) else 0
-                if style < best_style:
-                    best, best_style = self._kept(), style
+                progress = self._check(step)
+                report(progress)
+                idle = idle + 1 if self._cost(progress) > self._cost(best_progress) * (1 - LEAST_GAIN) else 0
+                if self._cost(progress) < self._cost(best_progress):
+                    best, best_progress = self._kept(), progress
                 if idle == PATIENCE:
                     break
+        report(best_progress)
         return best
 
     def _paint(self, chosen: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
@@ -197,8 +203,8 @@ class _Refinement:
         return 10 * (palette_of(output) - self.palette).square().sum(1).mean()
 
     @torch.no_grad()
-    def _check(self, step: int, report: Callable[[Progress], None]) -> float:
-        """The style distance over all windows; one that pays with content is no better."""
+    def _check(self, step: int) -> Progress:
+        """How near the style and the content are, over all windows."""
         styles, contents = [], []
         for start in range(0, len(self.photos), BATCH):
             chosen = list(range(start, min(start + BATCH, len(self.photos))))
@@ -206,10 +212,11 @@ class _Refinement:
             found = [feature_statistics(f) for f in maps]
             styles.append(float(losses.style_loss(found, [s.repeat(len(chosen)) for s in self.wanted])))
             contents.append(float(self._content_of(output, maps, chosen)))
-        style, content = float(np.mean(styles)), float(np.mean(contents))
-        report(Progress(step, style, content))
-        excess = max(content / float(self.allowed.mean()) - 1, 0.0)
-        return style * (1 + FENCE * excess)
+        return Progress(step, float(np.mean(styles)), float(np.mean(contents)))
+
+    def _cost(self, progress: Progress) -> float:
+        """The style distance; one that is paid for with content is no better."""
+        return progress.style * (1 + FENCE * max(progress.content / float(self.allowed.mean()) - 1, 0.0))
 
     def _kept(self) -> StyleCode:
         """The style as it is now."""

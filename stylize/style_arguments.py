@@ -103,12 +103,14 @@ def read_style(
     max_pixels: int,
     on_warning: Callable[[str], None],
     on_picture: Callable[[str, Member], None] = lambda name, member: None,
+    encode: Callable[..., StyleCode] | None = None,
 ) -> StyleCode:
     """The style that the arguments ask for together, whatever their masks.
 
     Args:
         on_warning: called with what people should know of a picture.
         on_picture: called with the name of every picture that is encoded, and what is to be said of it.
+        encode: in place of ``stylizer.encode_style``.
 
     Raises:
         InputError: a picture cannot be read.
@@ -126,7 +128,7 @@ def read_style(
                     on_warning(f"{name}: {remark}")
                 on_picture(name, member)
 
-        return stylizer.encode_style(pictures, title=title, report=report)
+        return (encode or stylizer.encode_style)(pictures, title=title, report=report)
     parts = []
     for argument in arguments:
         if argument.is_code:
