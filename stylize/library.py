@@ -28,10 +28,13 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  
 def folders() -> list[Path]:
     """Where styles are looked for, in this order; the first is where they are saved. They need not exist."""
     listed = [Path(part) for part in os.environ.get(STYLES_VARIABLE, "").split(os.pathsep) if part]
+    if listed:
+        return listed
     try:
-        return listed or [platformdirs.user_data_path("stylize", appauthor=False) / "styles"]
-    except (OSError, RuntimeError, KeyError):  # nobody's home: no user, no HOME
+        home = platformdirs.user_data_path("stylize", appauthor=False)
+    except (OSError, RuntimeError, KeyError):  # nobody's home
         return []
+    return [home / "styles"] if home.is_absolute() else []
 
 
 def built_in() -> Path:

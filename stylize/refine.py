@@ -37,9 +37,9 @@ STEPS = 200
 CROP, ZOOM = 192, 224  # pixels: side of the photos' windows, and the short side to which the photos are reduced
 WINDOWS = 4  # of each photo
 BATCH = 4  # windows per step
-RATE = 0.02  # Adam's; it falls to a tenth
+RATE = 0.05  # Adam's; it falls to a tenth
 CHECK_EVERY, PATIENCE, LEAST_GAIN = 20, 3, 0.003  # steps; checks without a relative gain so large end the work
-STYLE, MOMENTS, PALETTE, GRID, FENCE = 3.0, 1.0, 0.5, 10.0, 5.0  # weights of the terms
+STYLE, MOMENTS, PALETTE, GRID, FENCE = 3.0, 3.0, 0.5, 10.0, 5.0  # weights of the terms
 CONTENT_LAYERS = (2, 3)  # of φ, counted from 0: relu3_1 and relu4_1
 
 
@@ -149,7 +149,7 @@ class _Refinement:
     def run(self, steps: int, report: Callable[[Progress], None]) -> StyleCode:
         parameters = [self.code, *self.added.values()]
         optimiser = torch.optim.Adam(parameters, lr=RATE, betas=(0.9, 0.99))
-        best, best_progress, idle = self._kept(), self._check(0), 0
+        best, best_progress, idle = self.style, self._check(0), 0
         report(best_progress)
         random = np.random.default_rng(0)
         for step in range(1, steps + 1):

@@ -52,7 +52,7 @@ class StyleArgument:
 
     def __str__(self) -> str:
         """The argument as it could be written again, base names only."""
-        weight = "" if self.weight is None else f":{self.weight:g}"
+        weight = "" if self.weight is None else f":{self.weight!r}".removesuffix(".0")
         return self.name + weight + ("" if self.mask is None else f"@{os.path.basename(self.mask)}")
 
 

@@ -53,11 +53,8 @@ def test_the_systems_folder_is_the_default(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_nobody_has_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: object, **options: object) -> None:
-        raise RuntimeError("no home")
-
     monkeypatch.delenv("STYLIZE_STYLES")
-    monkeypatch.setattr("platformdirs.user_data_path", fail)
+    monkeypatch.setattr("platformdirs.user_data_path", lambda *names, **options: Path("~/.local/share/stylize"))
     assert library.find("nothing") is None
     with pytest.raises(OutputError):
         library.place_of("mine")

@@ -50,7 +50,7 @@ def test_arguments_that_mean_nothing(text: str) -> None:
         parse_style(text)
 
 
-@pytest.mark.parametrize("text", ["a.png:0.7", "ink", "b:0.5:2@sky.png", "c@d.png"])
+@pytest.mark.parametrize("text", ["a.png:0.7", "a.png:0.123456789", "ink", "b:0.5:2@sky.png", "c@d.png"])
 def test_an_argument_can_be_written_again(text: str) -> None:
     assert str(parse_style(text)) == text
     assert text == "ink" or str(parse_style(f"./{text}")) == text
