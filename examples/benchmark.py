@@ -125,7 +125,7 @@ def _measured(
     origins = [(top - MARGIN, left - MARGIN) for top, left in corners]
 
     def measure() -> Painter:
-        return stylizer.engine.measure(style.code, colours, transfer.to_cells(windows), origins)[1]
+        return stylizer.engine.measure(style.code, style.refinement, colours, transfer.to_cells(windows), origins)[1]
 
     painter = measure()
     return measure, lambda pixels: transfer._paint_tiles(painter, pixels, transfer.LARGEST_TILE)

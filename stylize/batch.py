@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stylize.errors import InputError, StylizeError
@@ -88,7 +88,7 @@ def plan_batch(inputs: Sequence[Path], output: Path) -> Plan:
 
 def run_batch(
     plan: Plan,
-    stylise: Callable[[Picture], Picture],
+    stylise: Callable[[Picture, Job], Picture],
     *,
     overwrite: bool = False,
     options: ImageOptions = _DEFAULTS,
@@ -98,7 +98,7 @@ def run_batch(
     """Do the jobs of a plan.
 
     Args:
-        stylise: a picture in, a picture out.
+        stylise: a picture and its job in, a picture out: its pixels, alpha and metadata are written.
         overwrite: redo photos whose output exists; otherwise they are skipped and counted.
         on_done: called after every job with ``ok``, ``skipped`` or the reason of its failure.
 
@@ -122,11 +122,11 @@ def run_batch(
                 bit_depth=options.bit_depth,
                 allow_truncated=options.allow_truncated,
             )
-            result = stylise(picture)
+            result = stylise(picture, job)
             notes = write_image(
                 job.output,
                 result.pixels,
-                like=picture,
+                like=replace(picture, xmp=result.xmp),
                 alpha=result.alpha,
                 quality=options.quality,
                 metadata=options.metadata,

@@ -19,20 +19,9 @@ from stylize.encoder import StyleEncoder
 from stylize.errors import RefusedError
 from stylize.generator import Generator
 from stylize.images import write_atomically
-from stylize.model_file import (
-    FORMAT,
-    MAX_MODEL_BYTES,
-    MODEL_VARIABLE,
-    check_kind,
-    default_model,
-    packaged,
-    read_model,
-    widths_of,
-)
+from stylize.model_file import FORMAT, MAX_MODEL_BYTES, check_kind, read_model, widths_of
 from stylize.options import ModelSizes
 from stylize.perceptual import PerceptualNetwork
-
-__all__ = ["MODEL_VARIABLE", "Model", "default_model", "load_model", "packaged", "save_model"]
 
 
 class Model(nn.Module):

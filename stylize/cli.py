@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -18,12 +18,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from stylize import __version__
-from stylize.errors import DeviceError, InputError, OutputError, StylizeError, UsageError
+from stylize.errors import DeviceError, InputError, OutputError, RefusedError, StylizeError, UsageError
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions, LossWeights, TrainingOptions
 from stylize.terminal import Terminal, say
 
 if TYPE_CHECKING:
+    from stylize.images import Picture, Pixels
+    from stylize.painting import Layers, Look
+    from stylize.recipe import Recipe
+    from stylize.style_arguments import StyleArgument
     from stylize.style_code import StyleCode
+    from stylize.style_set import Member
     from stylize.transfer import Stylizer
 
 DEBUG_VARIABLE = "STYLIZE_DEBUG"
@@ -38,8 +43,13 @@ app = typer.Typer(
 )
 
 Style = Annotated[
-    list[Path],
-    typer.Option("--style", "-s", help="A style code (.safetensors), a picture, or a folder of pictures; repeatable."),
+    list[str],
+    typer.Option(
+        "--style",
+        "-s",
+        metavar="STYLE[:WEIGHT][@MASK]",
+        help="A style code (.safetensors), a picture, a folder of pictures, or a name of your library; repeatable.",
+    ),
 ]
 ModelFile = Annotated[
     Path | None, typer.Option("--model", help="Model file; default: STYLIZE_MODEL, else the packaged one.")
@@ -50,6 +60,14 @@ Engine = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Processor threads; default: all cores.")]
 Strength = Annotated[float, typer.Option(help="0: the photo itself; 1: the full style.")]
+StyleScale = Annotated[str, typer.Option(help="Width of the strokes, 0.25 to 4; auto: as on a copy of one megapixel.")]
+Mask = Annotated[
+    str | None,
+    typer.Option(metavar="FILE|FOLDER|alpha", help="Paint where this picture is white; alpha: the photo's own."),
+]
+InvertMask = Annotated[bool, typer.Option("--invert-mask", help="Paint where the mask is black.")]
+Feather = Annotated[float, typer.Option(metavar="PIXELS", help="Soften the edges of masks, inwards.")]
+NoRecipe = Annotated[bool, typer.Option("--no-recipe", help="Do not store in the picture how it was made.")]
 PreserveColor = Annotated[bool, typer.Option("--preserve-color", help="Keep the photo's colours.")]
 Tile = Annotated[int | None, typer.Option(min=1, help="Side of the tiles in pixels: less needs less memory.")]
 Quality = Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.")]
@@ -102,10 +120,15 @@ def transfer(
     ] = None,
     strength: Strength = 1.0,
     preserve_color: PreserveColor = False,
+    style_scale: StyleScale = "1",
+    mask: Mask = None,
+    invert_mask: InvertMask = False,
+    feather: Feather = 0.0,
     format: Annotated[
         str | None, typer.Option("--format", help="png, jpg, webp, tif ...; default: the photo's.")
     ] = None,
     quality: Quality = 95,
+    no_recipe: NoRecipe = False,
     tile: Tile = None,
     model: ModelFile = None,
     device: Device = "auto",
@@ -122,6 +145,8 @@ def transfer(
     json: Json = False,
 ) -> None:
     """Stylise photos: stylize transfer photo.jpg --style mine.png"""
+    from dataclasses import replace
+
     from stylize.batch import output_name
     from stylize.images import (
         SUFFIXES,
@@ -134,10 +159,12 @@ def transfer(
         suffix_of,
         write_image,
     )
+    from stylize.painting import Look, paint, read_layers
+    from stylize.recipe import with_recipe
+    from stylize.style_arguments import parse_style, title_of
 
     terminal = Terminal(quiet, verbose, json)
-    if not 0 <= strength <= 1:
-        raise UsageError(f"--strength {strength:g} is not between 0 and 1")
+    look = Look(strength, preserve_color, _style_scale(style_scale), mask, invert_mask, feather)
     options = _image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
     wanted = format_of(Path(f"x.{format}")) if format else None
     to_folder = output is not None and output != "-" and (output.endswith(("/", os.sep)) or Path(output).is_dir())
@@ -149,7 +176,9 @@ def transfer(
         if sys.stdout.isatty():
             raise UsageError("will not write image bytes to a terminal", hint="-o FILE, or redirect")
         output = "-"
-    label = _title_of(style)
+    styles = [parse_style(text) for text in style]
+    _check_masks(styles, look)
+    label = title_of(styles)
 
     def target_of(name: str, content: str) -> Path | None:
         """Where the picture of a photo goes; ``content`` is the format it was read from."""
@@ -168,13 +197,13 @@ def transfer(
         if wanted is None:
             format_of(Path(output))  # an unknown suffix is refused before the work
         check_target(Path(output), overwrite=overwrite)
-        for source in (*style, *(Path(p) for p in photos if p != "-")):
+        for source in (*(s.source for s in styles), *_masks(styles, look), *(Path(p) for p in photos if p != "-")):
             refuse_same_file(source, Path(output))
     elif to_folder:
         assert output is not None
         make_folder(Path(output))
 
-    stylizer, code = None, None
+    stylizer, layers = None, None
     failed = 0
     written: set[Path] = set()
     for name in photos:
@@ -196,22 +225,19 @@ def transfer(
                 check_target(target, overwrite=overwrite)
                 refuse_same_file(Path(name), target)
                 written.add(target)
-            if stylizer is None or code is None:
+            if stylizer is None or layers is None:
                 stylizer = _stylizer(model, device, engine, threads, terminal)
-                code = _read_style(stylizer, style, options, terminal)
-            pixels = stylizer.transfer(
-                picture.pixels,
-                code,
-                strength=strength,
-                preserve_color=preserve_color,
-                tile=tile,
-                alpha=picture.alpha,
-            )
+                layers = read_layers(stylizer, styles, label, options=options, on_warning=terminal.warn)
+            pixels = paint(stylizer, picture, layers, look, photo=name, max_pixels=max_pixels, tile=tile)
+            like = picture
+            if not no_recipe:
+                recipe = _recipe(name, picture, target, wanted, styles, layers, look, model, quality, stylizer)
+                like = replace(picture, xmp=with_recipe(picture.xmp, recipe))
             destination: Any = target if target is not None else sys.stdout.buffer
             notes = write_image(
                 destination,
                 pixels,
-                like=picture,
+                like=like,
                 alpha=picture.alpha,
                 format=wanted,
                 quality=quality,
@@ -232,7 +258,7 @@ def transfer(
         if target is not None:
             terminal.result(
                 str(target), output=str(target), photo=name, width=pixels.shape[1], height=pixels.shape[0],
-                style=code.title, seconds=round(seconds, 3),
+                style=label, seconds=round(seconds, 3),
             )  # fmt: skip
     if failed:
         raise typer.Exit(1)
@@ -240,8 +266,20 @@ def transfer(
 
 @app.command("encode-style")
 def encode_style(
-    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE|FOLDER...", help="Pictures of one style.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The style code to write, NAME.safetensors.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="PICTURE|FOLDER|CODE[:WEIGHT]...", help="Pictures of one style, or styles to mix."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The style code to write, NAME.safetensors.")
+    ] = None,
+    save: Annotated[
+        str | None, typer.Option("--save", metavar="NAME", help="Keep it in your library: --style NAME.")
+    ] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Take a minute to make the style more like its pictures.")
+    ] = False,
+    refine_steps: Annotated[int, typer.Option(min=1, help="Steps of --refine, at most.")] = 200,
     name: Annotated[str | None, typer.Option("--name", help="Title; default: the output's name.")] = None,
     no_thumbnail: Annotated[bool, typer.Option("--no-thumbnail", help="Store no picture of the style.")] = False,
     model: ModelFile = None,
@@ -255,25 +293,62 @@ def encode_style(
     verbose: Verbose = False,
     json: Json = False,
 ) -> None:
-    """Learn a style from pictures and keep it as a small file."""
+    """Learn a style from pictures, or mix styles, and keep it as a small file."""
     from dataclasses import replace
 
-    from stylize.images import check_target, refuse_same_file, shown
+    from stylize import library
+    from stylize.images import check_target, make_folder, refuse_same_file, shown
+    from stylize.style_arguments import parse_style, read_style
 
     terminal = Terminal(quiet, verbose, json)
-    if output.suffix.lower() != ".safetensors":
+    if output is None and save is None:
+        raise UsageError("nowhere to keep the style", hint="--output FILE.safetensors, or --save NAME")
+    if output is not None and output.suffix.lower() != ".safetensors":
         raise OutputError(f"cannot write {shown(output)}: a style code is a .safetensors file")
-    for source in pictures:
-        refuse_same_file(source, output)
-    check_target(output, overwrite=overwrite)
+    targets = [target for target in (output, library.place_of(save) if save is not None else None) if target]
+    styles = [parse_style(text, masks=False) for text in sources]
+    for style in styles:
+        if refine and style.is_code:
+            raise UsageError(f"--refine needs pictures, {shown(style.source)} is a style code")
+    for target in targets:
+        for style in styles:
+            refuse_same_file(style.source, target)
+        if target != output:
+            make_folder(target.parent)
+        check_target(target, overwrite=overwrite)
+    title = name or save or targets[0].stem
     stylizer = _stylizer(model, device, engine, threads, terminal)
-    options = ImageOptions(max_pixels=max_pixels, allow_truncated=allow_truncated)
-    pixels = _read_pictures(pictures, options, terminal)
-    code = stylizer.encode_style(pixels, title=name or output.stem)
+    pictures: list[dict[str, Any]] = []
+
+    def tell(picture: str, member: Member) -> None:
+        distance = None if member.distance is None else round(member.distance, 3)
+        facts = {"distance": distance, "weight": round(member.weight, 3), "outlier": member.outlier}
+        pictures.append({"picture": picture, **facts})
+        if distance is not None and (verbose or (sys.stderr.isatty() and not quiet)):
+            say(f"{picture}: distance to the rest {distance:.2f}, weight {member.weight:.2g}")
+
+    refined: list[dict[str, Any]] = []
+
+    def encode(pictures: Sequence[Pixels], title: str, report: Callable[[Sequence[Member]], None]) -> StyleCode:
+        members: list[Member] = []
+        code = stylizer.encode_style(pictures, title=title, report=members.extend)
+        report(members)
+        return _refined(stylizer, code, pictures, members, refine_steps, refined, terminal) if refine else code
+
+    code = read_style(
+        stylizer, styles, title,
+        options=ImageOptions(max_pixels=max_pixels, allow_truncated=allow_truncated),
+        on_warning=terminal.warn, on_picture=tell, encode=encode,
+    )  # fmt: skip
+    code = replace(code, title=title)
     if no_thumbnail:
         code = replace(code, thumbnail=None)
-    code.save(output, overwrite=overwrite)
-    terminal.result(str(output), output=str(output), title=code.title, images=code.images, model=code.model_hash)
+    for target in targets:
+        code.save(target, overwrite=overwrite)
+        terminal.result(
+            str(target), output=str(target), title=code.title, images=code.images, model=code.model_hash,
+            pictures=pictures, refined=refined,
+        )  # fmt: skip
 
 
 @app.command()
@@ -283,7 +358,12 @@ def batch(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures; the tree is mirrored.")],
     strength: Strength = 1.0,
     preserve_color: PreserveColor = False,
+    style_scale: StyleScale = "1",
+    mask: Mask = None,
+    invert_mask: InvertMask = False,
+    feather: Feather = 0.0,
     quality: Quality = 95,
+    no_recipe: NoRecipe = False,
     tile: Tile = None,
     model: ModelFile = None,
     device: Device = "auto",
@@ -303,24 +383,29 @@ def batch(
     from dataclasses import replace
 
     from stylize.batch import Job, plan_batch, run_batch
-    from stylize.images import Picture, shown
+    from stylize.images import shown
+    from stylize.painting import Look, paint, read_layers
+    from stylize.recipe import with_recipe
+    from stylize.style_arguments import parse_style, title_of
 
     terminal = Terminal(quiet, verbose, json)
     started = time.monotonic()
     if output.exists() and not output.is_dir():
         raise OutputError(f"cannot write into {shown(output)}: not a folder")
-    if not 0 <= strength <= 1:
-        raise UsageError(f"--strength {strength:g} is not between 0 and 1")
+    look = Look(strength, preserve_color, _style_scale(style_scale), mask, invert_mask, feather)
     options = _image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
+    styles = [parse_style(text) for text in style]
+    _check_masks(styles, look)
     plan = plan_batch(inputs, output)
     stylizer = _stylizer(model, device, engine, threads, terminal)
-    code = _read_style(stylizer, style, options, terminal)
+    layers = read_layers(stylizer, styles, title_of(styles), options=options, on_warning=terminal.warn)
 
-    def stylise(picture: Picture) -> Picture:
-        pixels = stylizer.transfer(
-            picture.pixels, code, strength=strength, preserve_color=preserve_color, tile=tile, alpha=picture.alpha
-        )
-        return replace(picture, pixels=pixels)
+    def stylise(picture: Picture, job: Job) -> Picture:
+        pixels = paint(stylizer, picture, layers, look, photo=str(job.photo), max_pixels=max_pixels, tile=tile)
+        if no_recipe:
+            return replace(picture, pixels=pixels)
+        recipe = _recipe(str(job.photo), picture, None, None, styles, layers, look, model, quality, stylizer)
+        return replace(picture, pixels=pixels, xmp=with_recipe(picture.xmp, recipe))
 
     count = 0
     with terminal.progress("stylize", len(plan.jobs)) as advance:
@@ -347,6 +432,114 @@ def batch(
         say(f"done: {counts}, {seconds:.1f} s ({rate})")
     if verdict.failures:
         raise typer.Exit(1)
+
+
+@app.command()
+def inspect(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE|NAME]...", help="Style codes, models, pictures; none: your styles are listed."),
+    ] = None,
+    model: ModelFile = None,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    json: Json = False,
+) -> None:
+    """Say what a file is: a style code, a model, or a stylised picture and the command that made it."""
+    from stylize import library
+    from stylize.images import shown
+    from stylize.inspection import inspect_file
+    from stylize.packaged import default_model
+    from stylize.style_arguments import parse_style
+
+    terminal = Terminal(json=json)
+    if not files:
+        names = library.styles()
+        for name, path in names.items():
+            terminal.result(f"{shown(name)}\t{shown(path)}", style=name, path=str(path))
+        if not names:
+            say("no styles yet: stylize encode-style PICTURE... --save NAME keeps one")
+        return
+    failed = 0
+    for file in files:
+        path = parse_style(file, masks=False).source
+        try:
+            facts = inspect_file(path, max_pixels=max_pixels, model=model or default_model())
+        except (InputError, RefusedError) as error:
+            if len(files) == 1:
+                raise
+            failed += 1
+            _show(error)
+            continue
+        lines = [shown(path), *(f"  {key:<12} {_fact(value)}" for key, value in facts.items())]
+        terminal.result("\n".join(lines), file=str(path), **facts)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def preview(
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO")],
+    style: Annotated[
+        list[str] | None,
+        typer.Option("--style", "-s", metavar="STYLE", help="A style for each row; default: all of your library."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The sheet; default: PHOTO_preview.png beside the photo.")
+    ] = None,
+    strengths: Annotated[str, typer.Option(help="Of the columns.")] = "0.4,0.7,1",
+    size: Annotated[int, typer.Option(min=16, max=4096, help="Long side of each picture in pixels.")] = 384,
+    preserve_color: PreserveColor = False,
+    model: ModelFile = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    json: Json = False,
+) -> None:
+    """Try several styles and strengths on a photo, reduced, on one labelled sheet."""
+    from dataclasses import replace
+
+    from stylize import library
+    from stylize.images import check_target, fill_transparent, format_of, read_image, refuse_same_file, write_image
+    from stylize.painting import Look, paint
+    from stylize.preview import contact_sheet
+    from stylize.style_arguments import parse_style, read_style, title_of
+
+    terminal = Terminal(quiet, verbose, json)
+    try:
+        looks = [Look(float(word), preserve_color) for word in strengths.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--strengths {strengths}: not numbers with commas between", hint="0.4,0.7,1") from error
+    styles = [parse_style(text, masks=False) for text in style or library.styles()]
+    if not styles:
+        raise UsageError("no styles to show", hint="--style STYLE, or keep some by encode-style --save NAME")
+    output = output or photo.with_name(f"{photo.stem}_preview.png")
+    format_of(output)
+    for source in (photo, *(s.source for s in styles)):
+        refuse_same_file(source, output)
+    check_target(output, overwrite=overwrite)
+    options = ImageOptions(max_pixels=max_pixels)
+    picture = read_image(photo, max_pixels=max_pixels)
+    stylizer = _stylizer(model, device, "auto", threads, terminal)
+    rows = [
+        (title_of([s]), read_style(stylizer, [s], title_of([s]), options=options, on_warning=terminal.warn))
+        for s in styles
+    ]
+    by_strength = {look.strength: look for look in looks}
+
+    def paint_small(pixels: Pixels, code: StyleCode, strength: float) -> Pixels:
+        small = replace(picture, pixels=pixels, alpha=None)
+        return paint(stylizer, small, {None: code}, by_strength[strength], photo=str(photo))
+
+    with terminal.progress("preview", len(rows) * len(looks)) as advance:
+        sheet = contact_sheet(
+            fill_transparent(picture.pixels, picture.alpha), rows, [look.strength for look in looks], paint_small,
+            side=size, on_done=advance,
+        )  # fmt: skip
+    write_image(output, sheet, overwrite=overwrite)
+    terminal.result(str(output), output=str(output), styles=[title for title, _ in rows])
 
 
 @app.command()
@@ -589,51 +782,100 @@ def _image_options(
     return ImageOptions(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
 
 
-def _read_style(stylizer: Stylizer, style: Sequence[Path], options: ImageOptions, terminal: Terminal) -> StyleCode:
-    """The style that ``--style`` names: a code file, or pictures that are encoded now."""
-    from stylize.style_code import StyleCode
+def _refined(
+    stylizer: Stylizer,
+    code: StyleCode,
+    pictures: Sequence[Pixels],
+    members: Sequence[Member],
+    steps: int,
+    refined: list[dict[str, Any]],
+    terminal: Terminal,
+) -> StyleCode:
+    """The code, refined; what came of it is said, and noted in ``refined``."""
+    from stylize.refine import Progress, refine
 
-    codes = [path for path in style if path.suffix.lower() in (".safetensors", ".pt", ".pth", ".ckpt", ".bin")]
-    if not codes:
-        return stylizer.encode_style(_read_pictures(style, options, terminal), title=_title_of(style))
-    if len(style) > 1:
-        raise UsageError(
-            "--style takes one style code, or several pictures", hint="encode-style makes one code of many"
+    seen: list[Progress] = []
+    with terminal.progress("refine", steps) as advance:
+
+        def report(progress: Progress) -> None:
+            seen.append(progress)
+            change = progress.style / seen[0].style - 1
+            advance(
+                progress.step, f"style distance {progress.style:.3f} ({change:+.0%}), content {progress.content:.3f}"
+            )
+
+        result = refine(stylizer, code, pictures, weights=[m.weight for m in members], steps=steps, report=report)
+    first, last = seen[0], seen[-1]
+    refined.append({"steps": last.step, "style": [first.style, last.style], "content": [first.content, last.content]})
+    if not terminal.quiet:
+        say(
+            f"refined in {last.step} steps: style distance {first.style:.3f} -> {last.style:.3f}, "
+            f"content {first.content:.3f} -> {last.content:.3f}"
         )
-    code = StyleCode.load(codes[0])
-    stylizer.check(code)
-    return code
+    return result
 
 
-def _read_pictures(paths: Iterable[Path], options: ImageOptions, terminal: Terminal) -> list[Any]:
-    """Pictures named, and those in the folders named. A bad file that was named ends it; in a folder it is left out."""
-    from stylize.batch import plan_batch
-    from stylize.images import fill_transparent, read_image, shown
-
-    def read(path: Path) -> Any:
-        picture = read_image(path, max_pixels=options.max_pixels, allow_truncated=options.allow_truncated)
-        return fill_transparent(picture.pixels, picture.alpha)
-
-    pictures = []
-    for path in paths:
-        if not path.is_dir():
-            pictures.append(read(path))
-            continue
-        found = plan_batch([path], Path(os.devnull)).jobs
-        for job in found:
-            try:
-                pictures.append(read(job.photo))
-            except InputError as error:
-                terminal.warn(f"{error.message}; left out")
-        if not pictures:
-            raise InputError(f"no readable pictures in {shown(path)}")
-    return pictures
+def _style_scale(text: str) -> float | None:
+    """A number, or None for ``auto``."""
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"--style-scale {text}: not a number", hint="0.25 to 4, or auto") from error
 
 
-def _title_of(style: Sequence[Path]) -> str:
-    """A name for a style, fit for a file name: that of its file or folder."""
-    stem = style[0].resolve().stem if len(style) == 1 else "styles"
-    return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "style"
+def _masks(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
+    """The mask files and folders that were named."""
+    return [Path(mask) for mask in (look.mask, *(style.mask for style in styles)) if mask not in (None, "alpha")]
+
+
+def _check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
+    """Refuse before the work what no photo could be painted with."""
+    from stylize.images import shown
+
+    if look.feather and look.mask is None and all(style.mask is None for style in styles):
+        raise UsageError("--feather needs a mask")
+    for path in _masks(styles, look):
+        if not path.exists():
+            raise InputError(f"cannot read the mask {shown(path)}: no such file")
+
+
+def _recipe(
+    photo: str,
+    picture: Picture,
+    target: Path | None,
+    wanted: str | None,
+    styles: Sequence[StyleArgument],
+    layers: Layers,
+    look: Look,
+    model: Path | None,
+    quality: int,
+    stylizer: Stylizer,
+) -> Recipe:
+    """The recipe of one output; ``transfer`` and ``batch`` write the same."""
+    from stylize.images import SUFFIXES, format_of, suffix_of
+    from stylize.recipe import Recipe, command_line
+
+    usual = SUFFIXES[suffix_of(picture.format)]
+    format = wanted or (usual if target is None else format_of(target))
+    command = command_line(
+        os.path.basename(photo),
+        [str(style) for style in styles],
+        look.options(),
+        model=None if model is None else model.name,
+        format=None if format == usual else suffix_of(format).removeprefix("."),
+        quality=quality,
+    )
+    return Recipe(command, __version__, stylizer.engine.hash, tuple(code.content_hash() for code in layers.values()))
+
+
+def _fact(value: Any) -> str:
+    from stylize.images import shown
+
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(shown, value)) if isinstance(value, list) else shown(value)
 
 
 def _stdin() -> bytes:

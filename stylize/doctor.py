@@ -111,7 +111,7 @@ def _smoke(report: Report, model: Path | None, device: str, engine: str) -> None
     import numpy as np
 
     from stylize.images import shown
-    from stylize.model_file import default_model
+    from stylize.packaged import default_model
     from stylize.transfer import Stylizer
 
     stylizer = Stylizer(model, device, engine=engine)

@@ -89,7 +89,11 @@ class StyleEncoder(nn.Module):
         """R(z): (B, Z) -> (B, descriptor_size), the Gram descriptor in standardised form."""
         return self.to_descriptor(code)
 
+    def look_at(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures (B, 3, H, W) in [0, 1] -> their codes (B, Z) and their standardised statistics (B, D)."""
+        known = self.standardise(self.statistics([feature_statistics(f) for f in self.perceptual(images)]))
+        return self.code_of(known), known
+
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The code and the palette of each picture: (B, 3, H, W) in [0, 1] -> (B, Z) and (B, 9)."""
-        features = [feature_statistics(f) for f in self.perceptual(images)]
-        return self.code_of(self.standardise(self.statistics(features))), palette_of(images)
+        return self.look_at(images)[0], palette_of(images)

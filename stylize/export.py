@@ -7,7 +7,7 @@ needs the ``export`` extra.
     mix       code; tensors of G                       -> kernel, scale and shift of every layer
     measure   windows of a photo; kernel, scale, shift -> the painted windows, gain and bias of every layer
     paint     a tile; kernel, gain, bias               -> the painted tile
-    encode    a picture; tensors of E                  -> its code
+    encode    a picture; tensors of E                  -> its code and statistics
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ class Mix(nn.Module):
 
 
 class Encode(nn.Module):
-    """From a picture (H, W, 3) in bytes to its code."""
+    """From a picture (H, W, 3) in bytes to its code and statistics."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.encoder = model.encoder
 
     def forward(self, picture: Tensor) -> list[Tensor]:
-        """(H, W, 3) -> (Z,)"""
-        code, _ = self.encoder(picture.float().permute(2, 0, 1)[None] / 255)
-        return [code[0]]
+        """(H, W, 3) -> (Z,) and (D,)"""
+        code, known = self.encoder.look_at(picture.float().permute(2, 0, 1)[None] / 255)
+        return [code[0], known[0]]
 
 
 class Measure(nn.Module):
@@ -107,7 +107,7 @@ def graphs() -> dict[str, onnx.ModelProto]:
         "mix": _trace(Mix(model), {"code": torch.randn(1, model.sizes.code)}, list(_by_name(mixed)), constant=False),
         "measure": _trace(Measure(), tile, ["painted", "total", *measured], mixed_layers),
         "paint": _trace(Paint(), tile, ["painted", "total"], folded_layers),
-        "encode": _trace(Encode(model), {"picture": picture}, ["code"]),
+        "encode": _trace(Encode(model), {"picture": picture}, ["code", "known"]),
     }
 
 

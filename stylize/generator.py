@@ -24,7 +24,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -42,6 +44,19 @@ class Modulation(NamedTuple):
     mix: Tensor  # a, (S, K)
     scale: Tensor  # γ, (S, C); ones where the layer has no AdaIN
     shift: Tensor  # β, (S, C)
+
+
+def extend(
+    modulations: Mapping[str, Modulation], refinement: Mapping[str, Tensor | NDArray[np.float32]]
+) -> dict[str, Modulation]:
+    """The wishes of a code (S = 1), with a refinement (``stylize.extended_code``) added."""
+    extended = dict(modulations)
+    for name, delta in refinement.items():
+        layer, part = name.rsplit(".", 1)
+        wish = extended[layer]
+        added = torch.as_tensor(delta, device=wish.mix.device, dtype=wish.mix.dtype)
+        extended[layer] = wish._replace(**{part: getattr(wish, part) + added})
+    return extended
 
 
 class Mixed(NamedTuple):

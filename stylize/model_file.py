@@ -3,10 +3,8 @@ of them."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from stylize.options import ModelSizes
 
 FORMAT = "1"
 MAX_MODEL_BYTES = 256 << 20
-MODEL_VARIABLE = "STYLIZE_MODEL"  # environment: default of --model
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,18 +23,6 @@ class ModelFile:
     sizes: ModelSizes
     tensors: tensor_file.Tensors
     hash: str
-
-
-def packaged(name: str, suffix: str = ".safetensors") -> Path:
-    """The path of a file that the package carries: of weights, ``default`` or ``perceptual``, or of an .onnx graph."""
-    installed = Path(str(resources.files("stylize") / "models" / f"{name}{suffix}"))
-    in_checkout = Path(__file__).parent.parent / "models" / f"{name}{suffix}"
-    return installed if installed.exists() else in_checkout
-
-
-def default_model() -> Path:
-    """The model used when none is named: that of the environment variable ``STYLIZE_MODEL``, else the packaged one."""
-    return Path(os.environ.get(MODEL_VARIABLE) or packaged("default"))
 
 
 def read_model(path: Path) -> ModelFile:

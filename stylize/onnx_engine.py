@@ -18,8 +18,10 @@ from stylize.device import free_memory, keep_freed_memory, memory_errors
 from stylize.errors import RefusedError
 from stylize.images import Pixels
 from stylize.layers import Position
-from stylize.model_file import packaged, read_model
+from stylize.model_file import read_model
 from stylize.options import ModelSizes
+from stylize.packaged import packaged_path
+from stylize.style_code import Refinement
 
 Arrays = dict[str, np.ndarray]
 
@@ -37,7 +39,6 @@ class OnnxEngine:
     """
 
     bytes_per_pixel = 120
-    is_deep = False
     on_cpu = True
 
     def __init__(self, model: Path, threads: int | None = None) -> None:
@@ -45,12 +46,12 @@ class OnnxEngine:
         if file.sizes != ModelSizes():
             raise UnfitModelError
         keep_freed_memory()
-        self.hash, self.code_size = file.hash, file.sizes.code
+        self.hash, self.sizes = file.hash, file.sizes
         self.threads = threads
         self._tensors = file.tensors
         self._grain = file.tensors["generator.grain"].astype(np.float32)
         self._encode: Graph | None = None
-        self._style = b""  # the last code, and what it makes of G
+        self._style: tuple[bytes, ...] = ()  # the last style, and what it makes of G
         self._mixed: Arrays = {}
         self._measure: Graph | None = None
 
@@ -61,20 +62,28 @@ class OnnxEngine:
         """Bytes that are left, if that is known."""
         return free_memory()
 
-    def encode(self, picture: Pixels) -> Floats:
-        """The code (Z,) of a picture (H, W, 3)."""
+    def encode(self, picture: Pixels) -> tuple[Floats, Floats]:
+        """The code (Z,) of a picture (H, W, 3), and E's standardised statistics (D,) of it."""
         if self._encode is None:
             self._encode = Graph("encode", self._floats("encoder."), self.threads)
-        return self._encode({"picture": np.ascontiguousarray(picture)})["code"]
+        outputs = self._encode({"picture": np.ascontiguousarray(picture)})
+        return outputs["code"], outputs["known"]
 
     def measure(
-        self, code: Floats, colours: tuple[Floats, Floats], cells: Pixels, origins: Sequence[Position]
+        self,
+        code: Floats,
+        refinement: Refinement,
+        colours: tuple[Floats, Floats],
+        cells: Pixels,
+        origins: Sequence[Position],
     ) -> tuple[Pixels, OnnxPainter]:
         """Paint windows of a photo and freeze its statistics."""
-        if self._measure is None or code.tobytes() != self._style:
-            self._mixed = Graph("mix", {}, self.threads)({"code": code[None]} | self._floats("generator.convs."))
+        key = (code.tobytes(), *(values.tobytes() for values in refinement.values()))
+        if self._measure is None or key != self._style:
+            bank = self._floats("generator.convs.")
+            self._mixed = _refined(Graph("mix", {}, self.threads)({"code": code[None]} | bank), bank, refinement)
             self._measure = Graph("measure", self._mixed, self.threads)
-            self._style = code.tobytes()
+            self._style = key
         outputs = self._measure(_inputs(cells, self._grain, origins, colours))
         return _finite(outputs), OnnxPainter(self._mixed | outputs, self._grain, colours, self.threads)
 
@@ -85,6 +94,18 @@ class OnnxEngine:
             for name, tensor in self._tensors.items()
             if name.startswith(prefix) and not name.startswith("encoder.to_descriptor.")
         }
+
+
+def _refined(mixed: Arrays, bank: Arrays, refinement: Refinement) -> Arrays:
+    """Kernels, scales and shifts with what a refinement adds, as ``stylize.generator.extend``: W + Σₖ δₖ Wₖ."""
+    refined = dict(mixed)
+    for name, delta in refinement.items():
+        layer, part = name.rsplit(".", 1)
+        if part == "mix":
+            refined[f"{layer}.kernel"] += np.tensordot(delta, bank[f"generator.convs.{layer}.weight"], axes=1)
+        else:
+            refined[name] = refined[name] + delta
+    return refined
 
 
 class OnnxPainter:
@@ -114,7 +135,7 @@ class Graph:
             options.intra_op_num_threads = threads
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(t)) for t in weights.values()]
         options.add_external_initializers(list(weights), values)
-        graph = packaged(name, ".onnx").read_bytes()
+        graph = packaged_path(f"{name}.onnx").read_bytes()
         try:
             with memory_errors():
                 self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

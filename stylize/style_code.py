@@ -1,8 +1,9 @@
 """Style codes: a personal style as a small file that outlives the pictures it came from.
 
-A file holds two tensors, ``code`` and ``palette``, and string metadata after the Stability AI model metadata standard
-(modelspec) 1.0.1: title, hash, thumbnail, and which model the code belongs to. It never holds the paths or the EXIF of
-its pictures. Equal pictures give equal bytes. Files come from strangers: every field is checked when one is read.
+A file holds two tensors, ``code`` and ``palette``, those of a refinement if there is one, and string metadata after
+the Stability AI model metadata standard (modelspec) 1.0.1: title, hash, thumbnail, and which model the code belongs
+to. It never holds the paths or the EXIF of its pictures. Equal pictures give equal bytes. Files come from strangers:
+every field is checked when one is read.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,13 @@ FORMAT = "1"
 MAX_CODE_BYTES = 1 << 20
 PALETTE = 9  # numbers of a palette; stylize.palette has the same, but needs torch
 THUMBNAIL_SIDE = 128  # pixels
+REFINED = "refine."  # prefix of the tensors of a refinement
 _MOST_TEXT = 4096  # characters of a metadata field that are kept
+_REFINED_NAME = re.compile(r"[a-z0-9_]{1,40}\.(mix|scale|shift)")
+
+# What a refined style adds to the wishes of its code: "LAYER.mix" (K,), "LAYER.scale" (C,) and "LAYER.shift" (C,) of
+# the generator's layers, float32; see ``stylize.generator.Modulation``. Empty for a plain code.
+Refinement = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +48,8 @@ class StyleCode:
         title: what people call it.
         images: number of pictures it was learnt from.
         thumbnail: a small JPEG of them, or None.
+        refinement: what was learnt on top of the code.
+        merged_from: titles and weights of the styles it was mixed from.
     """
 
     code: np.ndarray
@@ -48,10 +58,21 @@ class StyleCode:
     title: str = "style"
     images: int = 1
     thumbnail: bytes | None = None
+    refinement: Refinement = field(default_factory=dict)
+    merged_from: str = ""
+
+    def tensors(self) -> tensor_file.Tensors:
+        """The numbers of the style, by the names that they have in its file."""
+        refined = {REFINED + name: values for name, values in self.refinement.items()}
+        return {"code": self.code, "palette": self.palette, **refined}
+
+    def content_hash(self) -> str:
+        """SHA-256 of its numbers: the style's identity, whatever its title."""
+        return tensor_file.content_hash(self.tensors())
 
     def to_bytes(self) -> bytes:
         """The file's content; equal codes give equal bytes. The date is written if ``SOURCE_DATE_EPOCH`` gives it."""
-        tensors = {"code": self.code, "palette": self.palette}
+        tensors = self.tensors()
         metadata = {
             "modelspec.sai_model_spec": "1.0.1",
             "modelspec.architecture": "stylize-v1/style-code",
@@ -70,6 +91,8 @@ class StyleCode:
                 metadata["modelspec.date"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(epoch)))
             except (ValueError, OSError, OverflowError) as error:
                 raise UsageError(f"SOURCE_DATE_EPOCH={shown(epoch[:40])} is not a time in seconds") from error
+        if self.merged_from:
+            metadata["modelspec.merged_from"] = self.merged_from.encode("utf-8", "backslashreplace").decode()
         if self.thumbnail:
             metadata["modelspec.thumbnail"] = "data:image/jpeg;base64," + base64.b64encode(self.thumbnail).decode()
         return tensor_file.to_bytes(tensors, metadata)
@@ -96,10 +119,13 @@ class StyleCode:
         if metadata.get("stylize.format") != FORMAT:
             found = shown(metadata.get("stylize.format", "?")[:20])
             raise RefusedError(f"{what} has format {found}, this version reads {FORMAT}", hint="update stylize")
-        if set(tensors) != {"code", "palette"} or any(
-            t.dtype != np.float32 or t.ndim != 1 or not len(t) for t in tensors.values()
+        refinement = {k.removeprefix(REFINED): t for k, t in tensors.items() if k.startswith(REFINED)}
+        if (
+            set(tensors) - {REFINED + name for name in refinement} != {"code", "palette"}
+            or not all(map(_REFINED_NAME.fullmatch, refinement))
+            or any(t.dtype != np.float32 or t.ndim != 1 or not len(t) for t in tensors.values())
         ):
-            raise RefusedError(f"{what} does not hold exactly two vectors of 32-bit numbers, code and palette")
+            raise RefusedError(f"{what} holds other tensors than the vectors of 32-bit numbers of a style code")
         if tensors["palette"].shape != (PALETTE,) or not _is_palette(tensors["palette"]):
             raise RefusedError(f"{what} does not hold a palette")
         if metadata.get("modelspec.hash_sha256") != "0x" + tensor_file.content_hash(tensors):
@@ -115,6 +141,8 @@ class StyleCode:
             title=metadata.get("modelspec.title", path.stem)[:_MOST_TEXT],
             images=int(images) if images.isascii() and images.isdigit() and len(images) < 10 else 1,
             thumbnail=_thumbnail_of(metadata.get("modelspec.thumbnail", "")),
+            refinement=refinement,
+            merged_from=metadata.get("modelspec.merged_from", "")[:_MOST_TEXT],
         )
 
 

@@ -14,9 +14,10 @@ from torch import Tensor
 from stylize.checkpoint import load_model
 from stylize.colour_map import Floats
 from stylize.device import free_memory, keep_freed_memory, memory_errors, pick_device, pick_precision
-from stylize.generator import FoldedGenerator, recolour
+from stylize.generator import FoldedGenerator, extend, recolour
 from stylize.images import Pixels
 from stylize.layers import Position
+from stylize.style_code import Refinement
 
 
 class TorchEngine:
@@ -28,7 +29,6 @@ class TorchEngine:
     """
 
     bytes_per_pixel = 120
-    is_deep = True
 
     def __init__(self, model: Path, device: str = "auto", threads: int | None = None) -> None:
         if threads is not None:
@@ -37,7 +37,7 @@ class TorchEngine:
         self.device = pick_device(device)
         self.precision = pick_precision(self.device)
         self.model = load_model(model, self.device)
-        self.hash, self.code_size = self.model.hash, self.model.sizes.code
+        self.hash, self.sizes = self.model.hash, self.model.sizes
 
     def __str__(self) -> str:
         gpu = f" ({torch.cuda.get_device_name(self.device)})" if self.device.type == "cuda" else ""
@@ -55,22 +55,28 @@ class TorchEngine:
         return free_memory()
 
     @torch.inference_mode()
-    def encode(self, picture: Pixels) -> Floats:
-        """The code (Z,) of a picture (H, W, 3)."""
+    def encode(self, picture: Pixels) -> tuple[Floats, Floats]:
+        """The code (Z,) of a picture (H, W, 3), and E's standardised statistics (D,) of it."""
         with memory_errors():
             images = torch.from_numpy(np.array(picture)).to(self.device).permute(2, 0, 1)[None].float() / 255
-            code, _ = self.model.encoder(images)
-            return code[0].cpu().numpy()
+            code, known = self.model.encoder.look_at(images)
+            return code[0].cpu().numpy(), known[0].cpu().numpy()
 
     @torch.inference_mode()
     def measure(
-        self, code: Floats, colours: tuple[Floats, Floats], cells: Pixels, origins: Sequence[Position]
+        self,
+        code: Floats,
+        refinement: Refinement,
+        colours: tuple[Floats, Floats],
+        cells: Pixels,
+        origins: Sequence[Position],
     ) -> tuple[Pixels, TorchPainter]:
         """Paint windows of a photo and freeze its statistics."""
         generator = self.model.generator
         with memory_errors():
             matrix, offset = (torch.from_numpy(t).to(self.device) for t in colours)
-            mixed = generator.mixed(generator.modulations(torch.from_numpy(code).to(self.device)[None]))
+            wishes = generator.modulations(torch.from_numpy(code).to(self.device)[None])
+            mixed = generator.mixed(extend(wishes, refinement))
             canvas = recolour(torch.from_numpy(cells).to(self.device), matrix, offset)
             folded, painted = generator.fold(canvas, mixed, origins)
             return _to_steps(painted, cells.dtype), TorchPainter(folded, self.precision, (matrix, offset))

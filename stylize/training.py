@@ -32,15 +32,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from stylize import losses, tensor_file
-from stylize.checkpoint import (
-    Model,
-    default_model,
-    load_model,
-    load_perceptual,
-    load_tensors,
-    packaged,
-    save_model,
-)
+from stylize.checkpoint import Model, load_model, load_perceptual, load_tensors, save_model
 from stylize.data import PictureFolders, batches, content_crop, step_random, style_crop, to_tensor
 from stylize.device import channels_last, keep_freed_memory
 from stylize.discriminator import Discriminator
@@ -48,6 +40,7 @@ from stylize.errors import OutputError, TrainingError
 from stylize.images import make_folder, shown, write_atomically
 from stylize.layers import GRAIN_PERIOD, Position
 from stylize.options import TrainingOptions
+from stylize.packaged import default_model, packaged
 from stylize.palette import palette_of
 from stylize.perceptual import PerceptualNetwork, feature_statistics, load_vgg19
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from PIL import Image
@@ -24,10 +25,17 @@ from stylize.colour_map import Floats, colour_map, palette_of
 from stylize.colour_profile import to_8_bit
 from stylize.device import free_memory, has_bf16_instructions, may_have_gpu
 from stylize.errors import DeviceError, RefusedError, StylizeError, UsageError
-from stylize.images import Pixels, fill_transparent, shown
+from stylize.extended_code import fits
+from stylize.images import Pixels, shown
 from stylize.layers import MARGIN, STRIDE, Position
-from stylize.model_file import default_model
-from stylize.style_code import StyleCode, make_thumbnail
+from stylize.mixing import mean, mean_code
+from stylize.options import ModelSizes
+from stylize.packaged import default_model
+from stylize.style_code import Refinement, StyleCode, make_thumbnail
+from stylize.style_set import Member, examine
+
+if TYPE_CHECKING:
+    from stylize.torch_engine import TorchEngine
 
 WHOLE_PROXY = 1_000_000  # pixels: smaller photos are their own proxy
 PROXY_GRID, PROXY_WINDOW = 3, 256  # of larger ones: a grid of 3×3 windows of 256×256 pixels
@@ -38,6 +46,7 @@ STRIP = 64  # rows of a picture that are worked on at a time where no network is
 STYLE_SHORT_SIDE = (256, 512)  # pixels: style pictures are brought between these
 STYLE_LONG_SIDE = 1536
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green, blue: Y of YCbCr
+EVENNESS = 0.6  # of --strength: the power of it by which the pixels are mixed; equal steps then look about equal
 
 ENGINES = ("auto", "torch", "onnx")
 
@@ -60,8 +69,7 @@ class Engine(Protocol):
     """What runs the networks. Both engines give the same pixels, up to the rounding of their precision."""
 
     hash: str  # of the model
-    code_size: int
-    is_deep: bool  # whether it takes and gives 16-bit pixels, too
+    sizes: ModelSizes
     bytes_per_pixel: int  # that a tile needs, margin included
 
     @property
@@ -71,18 +79,25 @@ class Engine(Protocol):
     def free_memory(self) -> int | None:
         """Bytes that are left on the device, if that is known."""
 
-    def encode(self, picture: Pixels) -> Floats:
-        """The code (Z,) of a picture (H, W, 3) uint8."""
+    def encode(self, picture: Pixels) -> tuple[Floats, Floats]:
+        """A picture (H, W, 3) uint8 -> its code (Z,) and E's standardised statistics of it (D,)."""
 
     def measure(
-        self, code: Floats, colours: tuple[Floats, Floats], cells: Pixels, origins: Sequence[Position]
+        self,
+        code: Floats,
+        refinement: Refinement,
+        colours: tuple[Floats, Floats],
+        cells: Pixels,
+        origins: Sequence[Position],
     ) -> tuple[Pixels, Painter]:
         """Freeze the statistics of a photo.
 
         Args:
             code: (Z,).
+            refinement: what is added to the wishes of the code.
             colours: the colour map, M and t.
-            cells: (n, 12, h, w) uint8 or uint16, windows of the photo with a margin, see ``to_cells``.
+            cells: (n, 12, h, w) uint8, windows of the photo with a margin, see ``to_cells``; the torch engine takes
+                uint16, too, and gives back what it takes.
             origins: where the windows' upper left pixels lie in the photo.
 
         Returns:
@@ -123,7 +138,7 @@ class Stylizer:
         self.engine = self._open(engine)
         # Which engine does a photo depends on its size alone, never on the photos before it.
         self.for_large: Engine | None = self.engine
-        self.for_deep: Engine | None = None  # to be opened when a photo of 16 bits comes
+        self._torch: TorchEngine | None = None
         if engine == "auto" and device in ("auto", "cpu") and self.engine.on_cpu and has_bf16_instructions():
             self.for_large = None  # to be opened when one comes
 
@@ -158,20 +173,45 @@ class Stylizer:
                 ) from error
             return None
 
-    def encode_style(self, pictures: Sequence[Pixels], title: str = "style") -> StyleCode:
-        """Learn a style from pictures: the mean of their codes. Their order does not matter.
+    def encode_style(
+        self,
+        pictures: Sequence[Pixels],
+        title: str = "style",
+        *,
+        report: Callable[[Sequence[Member]], None] = lambda members: None,
+    ) -> StyleCode:
+        """Learn a style from pictures: the mean of their codes, near-duplicates together counted as one.
+
+        The order of the pictures does not matter. Each is looked at as a whole: the mean over crops, at one or several
+        scales, was measured to give no closer pictures.
 
         Args:
             pictures: (H, W, 3) uint8 each.
+            report: called with what is to be said of each picture, in their order.
         """
         if not pictures:
             raise UsageError("a style needs at least one picture")
         # Sums of floats depend on their order: a fixed one makes equal sets give equal bytes.
-        ordered = sorted(map(to_8_bit, pictures), key=lambda p: (p.shape, hashlib.sha256(p.tobytes()).digest()))
-        codes, palettes = zip(*[self._encode(p) for p in ordered], strict=True)
+        pictures = [to_8_bit(picture) for picture in pictures]
+        # Sums of floats depend on their order: a fixed one makes equal sets give equal bytes.
+        keys = [(p.shape, hashlib.sha256(p.tobytes()).digest()) for p in pictures]
+        order = sorted(range(len(pictures)), key=lambda index: keys[index])
+        ordered = [pictures[index] for index in order]
+        working = [at_working_size(picture) for picture in ordered]
+        codes, known = zip(*map(self.engine.encode, working), strict=True)
+        members = examine(ordered, np.stack(known))
+        places = {index: place for place, index in enumerate(order)}
+        report(
+            [
+                replace(member, twin=None if member.twin is None else order[member.twin])
+                for member in (members[places[index]] for index in range(len(pictures)))
+            ]
+        )
+        shares = np.array([member.weight for member in members])
+        shares /= shares.sum()
         return StyleCode(
-            code=_mean_code(codes),
-            palette=np.mean(palettes, axis=0),
+            code=mean_code(codes, shares),
+            palette=mean([palette_of(picture) for picture in working], shares),
             model_hash=self.engine.hash,
             title=title,
             images=len(pictures),
@@ -186,7 +226,6 @@ class Stylizer:
         strength: float = 1.0,
         preserve_color: bool = False,
         tile: int | None = None,
-        alpha: Pixels | None = None,
     ) -> Pixels:
         """Stylise a photo of any size.
 
@@ -195,10 +234,10 @@ class Stylizer:
             style: a code of this model.
             strength: 0 (the photo itself) to 1 (the full style); between them, between the photo's own code and the
                 style's.
-            preserve_color: keep the photo's hues, take only the lightness of the stylised picture.
+            preserve_color: keep the photo's colours: it is painted in its own palette (the colour statistics are
+                matched first), and of that only the lightness is taken.
             tile: side of the tiles in pixels, rounded up to a multiple of 16; by default as large as memory and speed
                 allow. The result does not depend on it. Photos of up to a megapixel are done whole.
-            alpha: (H, W) of the photo, or None. What lies under full transparency does not show in the result.
 
         Returns:
             (H, W, 3) of the photo's type.
@@ -215,57 +254,75 @@ class Stylizer:
         self.check(style)
         if strength == 0:
             return photo.copy()
-        photo = fill_transparent(photo, alpha)
         try:
-            output = self._paint(photo, style, strength, tile)
+            output = self._paint(photo, style, strength, preserve_color, tile)
         except FloatingPointError as error:
             raise StylizeError("the network's output is not finite", hint="encode the style again") from error
         except MemoryError as error:
             size = f"{photo.shape[1]}x{photo.shape[0]}"
             raise DeviceError(f"out of memory while stylising {size} pixels", hint="--tile 128 needs least") from error
         if strength < 1:
-            # Even with its own code the generator does not return the photo exactly; near 0, mix the pixels as well.
-            _in_strips(lambda a, b: _mix(a, b, min(1.0, 2 * strength)), photo, output)
+            # Even with its own code the generator does not return the photo exactly. So the pixels are mixed as well,
+            # all the way: the picture then moves away from the photo with every step, without a jump or a kink.
+            _in_strips(lambda a, b: _mix(a, b, strength**EVENNESS), photo, output)
         if preserve_color:
             _in_strips(keep_color, photo, output)
         return output
 
     def check(self, style: StyleCode) -> None:
         """Refuse a code that another model made: its numbers mean nothing here."""
-        if style.model_hash != self.engine.hash or style.code.shape != (self.engine.code_size,):
+        if style.model_hash != self.engine.hash or style.code.shape != (self.engine.sizes.code,):
             raise RefusedError(
                 f"style {shown(style.title)} was made for model {style.model_hash[:8]}, this is {self.engine.hash[:8]}",
                 hint="encode it again, or name its model by --model",
             )
+        if not fits(style.refinement, self.engine.sizes):
+            raise RefusedError(f"style {shown(style.title)} refines layers that its model does not have")
 
     def _encode(self, pixels: Pixels) -> tuple[Floats, Floats]:
         """The code and the palette of one picture: (H, W, 3) uint8 -> (Z,) and (9,)"""
-        picture = _at_working_size(pixels)
-        return self.engine.encode(picture), palette_of(picture)
+        picture = at_working_size(pixels)
+        return self.engine.encode(picture)[0], palette_of(picture)
 
-    def _paint(self, photo: Pixels, style: StyleCode, strength: float, tile: int | None) -> Pixels:
+    def _paint(
+        self, photo: Pixels, style: StyleCode, strength: float, preserve_color: bool, tile: int | None
+    ) -> Pixels:
         """The generator over the whole photo; on the processor if the device has too little memory."""
-        code, palette = style.code, style.palette
         if strength < 1:
             own_code, own_palette = self._encode(photo)
-            code = own_code + np.float32(strength) * (code - own_code)
-            palette = own_palette + np.float32(strength) * (palette - own_palette)
+            style = replace(
+                style,
+                code=own_code + np.float32(strength) * (style.code - own_code),
+                palette=own_palette + np.float32(strength) * (style.palette - own_palette),
+                refinement={name: np.float32(strength) * values for name, values in style.refinement.items()},
+            )
+        if preserve_color:
+            # With the photo's own palette its tones stay, too: lightness alone would take the style's darkness.
+            style = replace(style, palette=palette_of(at_working_size(photo)))
         try:
-            return self._paint_with(self._engine_for(photo), photo, code, palette, tile)
+            return self._paint_with(self._engine_for(photo), photo, style, tile)
         except MemoryError:
             if self.engine.on_cpu:
                 raise
         self.on_warning(f"out of memory on {self.engine}: goes on with the processor")
         self.device, self.largest_tile = "cpu", LARGEST_TILE
         self.engine = self.for_large = self._open("auto")
-        self.for_deep = None
-        return self._paint_with(self.engine, photo, code, palette, tile)
+        self._torch = None
+        return self._paint_with(self._engine_for(photo), photo, style, tile)
+
+    def torch_engine(self) -> TorchEngine:
+        """The engine that takes 16-bit pixels and has gradients; opened when first asked for."""
+        from stylize.torch_engine import TorchEngine
+
+        if self._torch is None:
+            opened = self.engine if isinstance(self.engine, TorchEngine) else self._open("torch")
+            assert isinstance(opened, TorchEngine)
+            self._torch = opened
+        return self._torch
 
     def _engine_for(self, photo: Pixels) -> Engine:
         if photo.dtype == np.uint16:
-            if self.for_deep is None:
-                self.for_deep = self.engine if self.engine.is_deep else self._open("torch")
-            return self.for_deep
+            return self.torch_engine()
         if photo.shape[0] * photo.shape[1] < LARGE_PHOTO:
             return self.engine
         if self.for_large is None:
@@ -274,13 +331,13 @@ class Stylizer:
             self.for_large = self._open(wanted)
         return self.for_large
 
-    def _paint_with(self, engine: Engine, photo: Pixels, code: Floats, palette: Floats, tile: int | None) -> Pixels:
+    def _paint_with(self, engine: Engine, photo: Pixels, style: StyleCode, tile: int | None) -> Pixels:
         height, width = photo.shape[:2]
         corners, shape = _proxy(height, width)
         windows = np.stack([_window(photo, *corner, *shape) for corner in corners])
-        colours = colour_map(palette_of(windows[:, MARGIN:-MARGIN, MARGIN:-MARGIN]), palette)
+        colours = colour_map(palette_of(windows[:, MARGIN:-MARGIN, MARGIN:-MARGIN]), style.palette)
         origins = [(top - MARGIN, left - MARGIN) for top, left in corners]
-        painted, paint = engine.measure(code, colours, to_cells(windows), origins)
+        painted, paint = engine.measure(style.code, style.refinement, colours, to_cells(windows), origins)
         if height * width <= WHOLE_PROXY:
             return to_pixels(painted)[0, :height, :width]
         del windows, painted
@@ -357,14 +414,6 @@ def _in_strips(work: Callable[[Pixels, Pixels], Pixels], photo: Pixels, output: 
         output[rows] = work(np.ascontiguousarray(photo[rows]), output[rows])
 
 
-def _mean_code(codes: Sequence[Floats]) -> Floats:
-    """The mean, brought back to the length that a single picture's code has: root mean square 1."""
-    if len(codes) == 1:
-        return codes[0]
-    mean = np.mean(codes, axis=0)
-    return mean / np.sqrt(np.square(mean).mean() + np.float32(1e-6))
-
-
 def _proxy(height: int, width: int) -> tuple[list[Position], tuple[int, int]]:
     """What the statistics of a photo are measured on: the corners of windows, and their height and width."""
     if height * width <= WHOLE_PROXY:
@@ -375,7 +424,7 @@ def _proxy(height: int, width: int) -> tuple[list[Position], tuple[int, int]]:
     return [(int(top), int(left)) for top in tops for left in lefts], (PROXY_WINDOW, PROXY_WINDOW)
 
 
-def _at_working_size(pixels: Pixels) -> Pixels:
+def at_working_size(pixels: Pixels) -> Pixels:
     """A picture at the size at which styles are learnt: strokes come out as wide as in its 512-pixel version."""
     pixels = to_8_bit(pixels)
     height, width = pixels.shape[:2]

@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from stylize.checkpoint import Model, load_model, packaged, save_model
+from stylize import library
+from stylize.checkpoint import Model, load_model, save_model
 from stylize.options import ModelSizes
+from stylize.packaged import packaged
 from stylize.perceptual import feature_statistics
 from stylize.style_code import StyleCode
 from stylize.transfer import Stylizer
@@ -22,10 +24,12 @@ WritePicture = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables that change what stylize does are unset, whatever the caller's shell holds."""
+def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The variables that change what stylize does are unset, whatever the caller's shell holds; an empty library."""
     for name in ("STYLIZE_MODEL", "SOURCE_DATE_EPOCH"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STYLIZE_STYLES", str(tmp_path / "library"))
+    monkeypatch.setattr(library, "built_in", lambda: tmp_path / "built-in")
 
 
 def _make_picture(height: int = 96, width: int = 128, seed: int = 0) -> np.ndarray:

@@ -41,7 +41,7 @@ def planned(plan: Plan, output: Path) -> list[tuple[str, str]]:
     return [(job.photo.name, job.output.relative_to(output).as_posix()) for job in plan.jobs]
 
 
-def invert(picture: Picture) -> Picture:
+def invert(picture: Picture, job: Job) -> Picture:
     return replace(picture, pixels=255 - picture.pixels)
 
 
@@ -337,7 +337,7 @@ def test_a_name_taken_by_something_else(tree: Path, tmp_path: Path) -> None:
 
 
 def test_a_bug_is_no_failure_of_a_photo(tree: Path, tmp_path: Path) -> None:
-    def broken(picture: Picture) -> Picture:
+    def broken(picture: Picture, job: Job) -> Picture:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -360,7 +360,7 @@ def test_a_full_disk_stops_the_batch(tree: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(batch, "write_image", full_after_one)
     seen: list[str] = []
 
-    def stylise(picture: Picture) -> Picture:
+    def stylise(picture: Picture, job: Job) -> Picture:
         seen.append(str(picture.pixels.shape))
         return picture
 

@@ -13,18 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylize import tensor_file
-from stylize.checkpoint import (
-    MODEL_VARIABLE,
-    Model,
-    default_model,
-    load_model,
-    load_perceptual,
-    packaged,
-    save_model,
-    save_perceptual,
-)
+from stylize.checkpoint import Model, load_model, load_perceptual, save_model, save_perceptual
 from stylize.errors import InputError, RefusedError
 from stylize.options import LIGHT_WIDTHS, ModelSizes
+from stylize.packaged import MODEL_VARIABLE, default_model, packaged
 from stylize.perceptual import PerceptualNetwork
 
 

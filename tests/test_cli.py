@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from PIL import Image
 from profiles import DISPLAY_P3
 
 from stylize import cli, errors
-from stylize.checkpoint import packaged
+from stylize.packaged import packaged
 from stylize.style_code import StyleCode
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
@@ -216,12 +217,12 @@ def test_no_arguments_shows_the_help(run: Run) -> None:
 # transfer: what it writes
 
 
-def test_picture_and_code_give_the_same_bytes(run: Run, photo: Path, style: Path) -> None:
+def test_picture_and_code_give_the_same_pixels(run: Run, photo: Path, style: Path) -> None:
     assert run("encode-style", style, "-o", "code.safetensors").code == 0
     assert run("transfer", photo, "-s", style, "-o", "by-picture.png").code == 0
     style.unlink()
     assert run("transfer", photo, "-s", "code.safetensors", "-o", "by-code.png").code == 0
-    assert Path("by-code.png").read_bytes() == Path("by-picture.png").read_bytes()
+    assert (pixels(Path("by-code.png")) == pixels(Path("by-picture.png"))).all()
     assert (pixels(Path("by-code.png")) != pixels(photo)).any()
 
 
@@ -276,6 +277,15 @@ def test_strength_and_colour_reach_the_network(run: Run, photo: Path, style: Pat
     full, zero, half, hues = (pixels(Path(f"{name}.png")) for name in ("full", "zero", "half", "hues"))
     assert (zero == pixels(photo)).all()
     assert len({image.tobytes() for image in (full, zero, half, hues)}) == 4
+
+
+def test_the_width_of_strokes(run: Run, photo: Path, style: Path) -> None:
+    for name, *options in [("one", "--style-scale", 1), ("auto", "--style-scale", "auto"), ("two", "--style-scale", 2)]:
+        assert run("transfer", photo, "-s", style, "-o", f"{name}.png", *options).code == 0
+    one, auto, two = (pixels(Path(f"{name}.png")) for name in ("one", "auto", "two"))
+    assert (one == auto).all() and (one != two).any()
+    for value in ("0.2", "5", "nan", "wide"):
+        assert_refused(run("transfer", photo, "-s", style, "--style-scale", value), 2, f"--style-scale {value}")
 
 
 def test_tiles_do_not_show(run: Run, photo: Path, style: Path) -> None:
@@ -480,11 +490,113 @@ def test_the_model(
     assert_refused(run("transfer", photo, "-s", "tiny.safetensors", "-f"), 3, "was made for model")
 
 
-def test_several_styles(run: Run, photo: Path, style: Path, code_file: Path) -> None:
-    assert_refused(run("transfer", photo, "-s", code_file, "-s", style), 2, "one style code, or several pictures")
+def test_several_pictures_are_one_style(run: Run, photo: Path, style: Path) -> None:
     assert run("transfer", photo, "-s", style, "-s", photo, "-o", "one.png").code == 0
     assert run("transfer", photo, "-s", photo, "-s", style, "-o", "other.png").code == 0
-    assert Path("one.png").read_bytes() == Path("other.png").read_bytes()
+    assert run("encode-style", photo, style, "-o", "both.safetensors").code == 0
+    assert run("transfer", photo, "-s", "both.safetensors", "-o", "both.png").code == 0
+    assert (pixels(Path("one.png")) == pixels(Path("other.png"))).all()
+    assert (pixels(Path("one.png")) == pixels(Path("both.png"))).all()
+
+
+def test_a_mixture_is_the_same_at_once_and_kept(run: Run, photo: Path, code_file: Path) -> None:
+    assert run("encode-style", f"{code_file}:0.7", f"{photo}:0.3", "-o", "mixed.safetensors").code == 0
+    assert run("transfer", photo, "-s", "mixed.safetensors", "-o", "kept.png").code == 0
+    for name, *styles in [
+        ("once", f"{code_file}:0.7", f"{photo}:0.3"),
+        ("swapped", f"{photo}:3", f"{code_file}:7"),
+        ("alone", code_file),
+        ("all", f"{code_file}:1", f"{photo}:0"),
+        ("equal", code_file, photo),
+    ]:
+        options = [word for text in styles for word in ("-s", text)]
+        assert run("transfer", photo, *options, "-o", f"{name}.png").code == 0
+    kept, once, swapped, alone, everything, equal = (
+        pixels(Path(f"{name}.png")) for name in ("kept", "once", "swapped", "alone", "all", "equal")
+    )
+    assert (kept == once).all() and (kept == swapped).all()
+    assert (alone == everything).all()
+    assert len({picture.tobytes() for picture in (kept, alone, equal)}) == 3
+    assert StyleCode.load(Path("mixed.safetensors")).merged_from in ("waves:0.7, photo:0.3", "photo:0.3, waves:0.7")
+
+
+def test_styles_that_cannot_be_mixed(run: Run, photo: Path, style: Path, code_file: Path) -> None:
+    assert_refused(run("transfer", photo, "-s", f"{style}:-1", "-s", code_file), 2, "weight", "-1")
+    assert_refused(run("transfer", photo, "-s", f"{style}:nan", "-s", code_file), 2, "weight", "nan")
+    assert_refused(run("transfer", photo, "-s", f"{style}:0", "-s", f"{code_file}:0.0"), 2, "all zero")
+
+
+# masks
+
+
+def test_masks_keep_the_photos_bytes(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    mask = np.zeros((45, 60), np.uint8)
+    mask[:, 30:] = 255
+    Image.fromarray(mask).save(tmp_path / "sky.png")
+    assert run("transfer", photo, "-s", style, "-o", "whole.png").code == 0
+    assert run("transfer", photo, "-s", style, "-o", "sky-only.png", "--mask", "sky.png").code == 0
+    assert run("transfer", photo, "-s", f"{style}@sky.png", "-o", "layer.png").code == 0
+    assert run("transfer", photo, "-s", style, "-o", "rest.png", "--mask", "sky.png", "--invert-mask").code == 0
+    whole, sky, layer, rest, plain = (
+        pixels(Path(f"{name}.png")) for name in ("whole", "sky-only", "layer", "rest", "photo")
+    )
+    assert (sky == np.where(mask[..., None] == 0, plain, whole)).all()
+    assert (layer == sky).all()
+    assert (rest == np.where(mask[..., None] == 0, whole, plain)).all()
+    assert run("batch", photo, "-s", style, "-o", "many", "--mask", tmp_path, "--feather", 2).code == 0
+    facts = json.loads(run("inspect", "many/photo.png", "--json").stdout)
+    assert facts["recipe"].endswith(f"--mask {tmp_path.name} --feather 2.0")
+
+
+def test_the_alpha_as_mask(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    image = Image.open(photo)
+    image.putalpha(Image.fromarray(np.tile(np.arange(60, dtype=np.uint8) // 30 * 255, (45, 1))))
+    image.save(tmp_path / "cut.png")
+    assert run("transfer", "cut.png", "-s", style, "--mask", "alpha").code == 0
+    before, after = pixels(tmp_path / "cut.png"), pixels(tmp_path / "cut_style.png")
+    assert (before[:, :30] == after[:, :30]).all() and (before[:, 30:] != after[:, 30:]).any()
+
+
+def test_masks_that_cannot_be_used(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    Image.new("L", (10, 10)).save(tmp_path / "square.png")
+    before = content(tmp_path)
+    for options, code, words in [
+        (["--mask", "gone.png"], 1, "cannot read the mask gone.png"),
+        (["--mask", "square.png"], 1, "10x10 pixels, the photo 60x45"),
+        (["--invert-mask"], 2, "--invert-mask needs a --mask"),
+        (["--feather", 3], 2, "--feather needs a mask"),
+        (["--mask", "square.png", "--feather", -1], 2, "--feather -1"),
+    ]:
+        assert_refused(run("transfer", photo, "-s", style, "-o", "out.png", *options), code, words)
+    assert_refused(run("transfer", photo, "-s", f"{style}@gone.png"), 1, "cannot read the mask gone.png")
+    assert_refused(
+        run("transfer", photo, "-s", style, "--mask", "square.png", "-o", "square.png", "-f"), 4, "output is the input"
+    )
+    assert content(tmp_path) == before
+
+
+# the library
+
+
+def test_styles_of_the_library(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    result = run("encode-style", style, "--save", "my ink")
+    assert (result.code, result.lines) == (0, [str(tmp_path / "library/my ink.safetensors")])
+    assert run("transfer", photo, "-s", "my ink").lines == [str(photo.with_name("photo_my-ink.png"))]
+    assert run("transfer", photo, "-s", style, "-o", "direct.png").code == 0
+    assert (pixels(Path("direct.png")) == pixels(Path("photo_my-ink.png"))).all()
+    assert run("batch", photo, "-s", "my ink:2", "-o", "out").code == 0
+    assert_refused(run("transfer", photo, "-s", "my imk"), 2, 'no style "my imk"', 'did you mean "my ink"?')
+    assert_refused(run("transfer", photo, "-s", "mime:0.5"), 2, 'no style "mime"', "stylize inspect")
+    assert_refused(run("encode-style", style, "--save", "my ink"), 4, "exists", "--overwrite")
+    assert run("encode-style", style, "--save", "my ink", "-o", "copy.safetensors", "-f").code == 0
+    assert Path("copy.safetensors").read_bytes() == (tmp_path / "library/my ink.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a:1", "a@b", ".hidden", "nul", "x" * 120, "trailing "])
+def test_names_that_no_style_can_have(run: Run, tmp_path: Path, style: Path, name: str) -> None:
+    before = content(tmp_path)
+    assert_refused(run("encode-style", style, f"--save={name}"), 2, "cannot be the name of a style")
+    assert content(tmp_path) == before
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -548,7 +660,7 @@ def test_several_photos_into_a_folder(run: Run, tmp_path: Path, photo: Path, sty
     result = run("transfer", photo, "second.jpg", "-s", style, "-o", "new/")
     assert (result.code, result.lines) == (0, ["new/photo.png", "new/second.png"])
     assert run("transfer", photo, "-s", style, "-o", "new", "-f").lines == ["new/photo.png"]
-    assert (tmp_path / "new/photo.png").read_bytes() == (tmp_path / "new/second.png").read_bytes()
+    assert (pixels(tmp_path / "new/photo.png") == pixels(tmp_path / "new/second.png")).all()
 
 
 def test_a_bad_photo_among_several(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
@@ -581,14 +693,15 @@ def test_stdin_to_stdout(photo: Path, style: Path, environment: dict[str, str]) 
 
 
 def test_streams_give_what_files_give(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    """Without recipes: they name the photo."""
     raw = photo.read_bytes()
-    assert run("transfer", photo, "-s", style, "-o", "file.png").code == 0
+    assert run("transfer", photo, "-s", style, "-o", "file.png", "--no-recipe").code == 0
     expected = (tmp_path / "file.png").read_bytes()
-    assert run("transfer", "-", "-s", style, stdin=raw) == Result(0, expected, "")
-    assert run("transfer", photo, "-s", style, "-o", "-") == Result(0, expected, "")
-    assert run("transfer", photo, "-s", style, "-o", "-", "--json") == Result(0, expected, "")
-    assert run("transfer", "-", "-s", style, "-o", "out.png", stdin=raw).lines == ["out.png"]
-    assert run("transfer", "-", "-s", style, "-o", "out/", stdin=raw).lines == ["out/stdin.png"]
+    assert run("transfer", "-", "-s", style, "--no-recipe", stdin=raw) == Result(0, expected, "")
+    assert run("transfer", photo, "-s", style, "-o", "-", "--no-recipe") == Result(0, expected, "")
+    assert run("transfer", photo, "-s", style, "-o", "-", "--json", "--no-recipe") == Result(0, expected, "")
+    assert run("transfer", "-", "-s", style, "-o", "out.png", "--no-recipe", stdin=raw).lines == ["out.png"]
+    assert run("transfer", "-", "-s", style, "-o", "out/", "--no-recipe", stdin=raw).lines == ["out/stdin.png"]
     assert (tmp_path / "out.png").read_bytes() == (tmp_path / "out/stdin.png").read_bytes() == expected
 
 
@@ -627,7 +740,7 @@ NAMES = [
 def test_strange_names(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
     for name in NAMES:
         (tmp_path / name).write_bytes(photo.read_bytes())
-    result = run("transfer", "-s", style, "-o", "out/", "--json", "--", *NAMES)
+    result = run("transfer", "-s", style, "-o", "out/", "--json", "--no-recipe", "--", *NAMES)
     assert result.code == 0, result.stderr
     outputs = [name if "suffix" not in name else "no-suffix.png" for name in NAMES]
     assert [json.loads(line)["output"] for line in result.lines] == [f"out/{name}" for name in outputs]
@@ -717,7 +830,7 @@ def test_json_lines(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
 def test_quiet_and_verbose(run: Run, photo: Path, style: Path) -> None:
     assert run("transfer", photo, "-s", style).stderr == ""
     result = run("transfer", photo, "-s", style, "-f", "--verbose")
-    assert "device cpu" in result.stderr
+    assert "torch on cpu" in result.stderr
     assert "60x45 pixels" in result.stderr
     assert len(result.lines) == 1
     assert run("batch", photo, "-s", style, "-o", "out", "--quiet").stderr == ""
@@ -730,7 +843,12 @@ def test_the_doctor(run: Run, tiny_model: Path) -> None:
     assert result.lines[-1] == "all is well"
     assert f"model: {tiny_model}" in result.lines
     (record,) = (json.loads(line) for line in run("doctor", "--json").lines)
-    assert (record["schema"], record["problems"], record["device"].split()[0]) == (1, [], record["device"])
+    assert (record["schema"], record["problems"]) == (1, [])
+    assert [name.split(",")[0] for name in record["engines"]] == ["torch on cpu"]
+        1,
+        [],
+        ["torch on cpu"],
+    )
     result = run("doctor", "--model", "gone.safetensors")
     assert result.code == 1
     assert result.lines[-1] == "problem: cannot read gone.safetensors: no such file"
@@ -857,6 +975,20 @@ def test_pictures_and_folders_in_any_order(run: Run, style: Path, drawings: Path
     assert (code.title, code.images) == ("Mine", 3)
 
 
+def test_every_picture_is_told_of(run: Run, tmp_path: Path, style: Path, write_picture: WritePicture) -> None:
+    write_picture(tmp_path / "small.png", np.zeros((20, 30, 3), np.uint8))
+    write_picture(tmp_path / "again.jpg", pixels(style))
+    sources = ["style.png", "small.png", "again.jpg"]
+    result = run("encode-style", *sources, "-o", "one.safetensors", "--json")
+    facts = json.loads(result.stdout)["pictures"]
+    assert [(fact["picture"], fact["weight"]) for fact in facts] == [*zip(sources, (0.5, 1, 0.5), strict=True)]
+    assert all(fact["distance"] > 0 and not fact["outlier"] for fact in facts)
+    assert "warning: small.png: has only 30x20 pixels" in result.stderr
+    assert "nearly the same as style.png" in result.stderr or "nearly the same as again.jpg" in result.stderr
+    told = run("encode-style", *sources, "-o", "one.safetensors", "-f", "--verbose").stderr
+    assert "style.png: distance to the rest" in told
+
+
 def test_titles_and_thumbnails(run: Run, style: Path) -> None:
     assert run("encode-style", style, "-o", "mine.safetensors").code == 0
     assert run("encode-style", style, "-o", "bare.safetensors", "--name", "Ölbild\n2", "--no-thumbnail").code == 0
@@ -865,6 +997,23 @@ def test_titles_and_thumbnails(run: Run, style: Path) -> None:
     assert mine.thumbnail is not None
     assert bare.thumbnail is None
     assert (mine.code == bare.code).all()
+
+
+def test_refine(run: Run, photo: Path, style: Path, code_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in [("CROP", 64), ("ZOOM", 64), ("WINDOWS", 1), ("BATCH", 1), ("CHECK_EVERY", 2)]:
+        monkeypatch.setattr(f"stylize.refine.{name}", value)
+    arguments = ["encode-style", style, "--refine", "--refine-steps", 4, "-o", "mine.safetensors"]
+    result = run(*arguments, "--json")
+    (facts,) = json.loads(result.stdout)["refined"]
+    assert 0 <= facts["steps"] <= 4 and len(facts["style"]) == len(facts["content"]) == 2
+    assert re.fullmatch(r"refined in \d steps: style distance [\d.]+ -> [\d.]+, content [^\n]+\n", result.stderr)
+    first = Path("mine.safetensors").read_bytes()
+    assert run(*arguments, "--overwrite").code == 0
+    assert Path("mine.safetensors").read_bytes() == first
+    assert json.loads(run("inspect", "mine.safetensors", "--json").stdout)["refined"]
+    assert run("transfer", photo, "-s", "mine.safetensors:0.5", "-s", code_file, "-o", "out.png").code == 0
+    refused = run("encode-style", style, code_file, "--refine", "-o", "no.safetensors")
+    assert_refused(refused, 2, "--refine needs pictures")
 
 
 def test_a_code_says_nothing_about_where_it_comes_from(run: Run, tmp_path: Path, photo: Path) -> None:
@@ -902,6 +1051,85 @@ def test_codes_are_not_overwritten(run: Run, tmp_path: Path, style: Path) -> Non
     assert content(tmp_path) == before
     assert run("encode-style", style, "-o", "old.safetensors", "--overwrite").code == 0
     assert StyleCode.load(Path("old.safetensors")).images == 1
+
+
+# recipes, inspect
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "avif"])
+def test_the_recipe_makes_the_same_pixels_again(run: Run, photo: Path, style: Path, suffix: str) -> None:
+    options = ["--strength", 0.7, "--preserve-color", "--quality", 80, "--style-scale", 1.5]
+    assert run("transfer", photo, "-s", f"{style}:2", "-s", photo, *options, "-o", f"out.{suffix}").code == 0
+    (found,) = (json.loads(line) for line in run("inspect", f"out.{suffix}", "--json").lines)
+    assert found["kind"] == "stylised picture"
+    words = shlex.split(found["recipe"])
+    assert words[:2] == ["stylize", "transfer"]
+    assert run(*words[1:], "-o", f"again.{suffix}").code == 0
+    assert Path(f"again.{suffix}").read_bytes() == Path(f"out.{suffix}").read_bytes()
+
+
+def test_a_recipe_tells_base_names_only(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    assert run("transfer", photo, "-s", style, "-o", "out.png").code == 0
+    assert run("transfer", photo, "-s", style, "-o", "bare.png", "--no-recipe").code == 0
+    assert run("batch", photo, "-s", style, "-o", "many", "--no-recipe").code == 0
+    assert b"stylize" in Path("out.png").read_bytes()
+    assert tmp_path.name.encode() not in Path("out.png").read_bytes()
+    for name in ("bare.png", "many/photo.png"):
+        assert b"stylize" not in Path(name).read_bytes()
+        assert (pixels(Path(name)) == pixels(Path("out.png"))).all()
+
+
+def test_inspect_a_style(run: Run, style: Path, tiny_model: Path, code_file: Path) -> None:
+    assert run("encode-style", f"{code_file}:1", f"{style}:1", "--save", "both").code == 0
+    facts = json.loads(run("inspect", "both", "--json").stdout)
+    assert (facts["kind"], facts["title"], facts["images"], facts["fits"]) == ("style code", "both", 2, True)
+    assert "waves:0.5" in facts["merged_from"]
+    assert not json.loads(run("inspect", "both", "--json", "--model", packaged("default")).stdout)["fits"]
+    assert json.loads(run("inspect", tiny_model, "--json").stdout)["sha256"] == facts["model"]
+    text = run("inspect", "both").stdout.decode()
+    assert "title        both" in text
+    assert run("inspect").lines == [f"both\t{Path('library/both.safetensors').absolute()}"]
+
+
+def test_inspect_what_is_nothing(run: Run, photo: Path, code_file: Path) -> None:
+    Path("text.safetensors").write_text("dear diary")
+    assert_refused(run("inspect", "gone.png"), 1, "cannot read gone.png")
+    assert_refused(run("inspect", "gone.safetensors"), 1, "cannot read gone.safetensors")
+    assert_refused(run("inspect", "text.safetensors"), 3, "not a safetensors file")
+    assert_refused(run("inspect", "gone"), 2, 'no style "gone"')
+    result = run("inspect", "gone.png", photo, code_file, "--json")
+    assert (result.code, [json.loads(line)["kind"] for line in result.lines]) == (1, ["picture", "style code"])
+
+
+def test_inspect_and_an_empty_library(run: Run) -> None:
+    result = run("inspect")
+    assert (result.code, result.stdout) == (0, b"")
+    assert "--save" in result.stderr
+
+
+# preview
+
+
+def test_a_preview(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    before = content(tmp_path)
+    result = run("preview", photo, "-s", style, "-s", photo, "--strengths", "0,0.5,1", "--size", 48)
+    assert (result.code, result.lines) == (0, [str(photo.with_name("photo_preview.png"))])
+    sheet = pixels(tmp_path / "photo_preview.png")
+    assert sheet.shape == (2 * (36 + 22 + 8) + 8, 5 * (48 + 8) + 8, 3)
+    cells = [sheet[8:44, 8 + k * 56 : 56 + k * 56] for k in range(5)]
+    assert (cells[1] == cells[2]).all()
+    assert (cells[2] != cells[3]).any() and (cells[3] != cells[4]).any()
+    assert {name: digest for name, digest in content(tmp_path).items() if name in before} == before
+
+
+def test_a_preview_of_the_library(run: Run, photo: Path, style: Path) -> None:
+    assert_refused(run("preview", photo), 2, "no styles to show", "--save")
+    assert run("encode-style", style, "--save", "ink").code == 0
+    assert json.loads(run("preview", photo, "--size", 32, "-o", "sheet.jpg", "--json").stdout)["styles"] == ["ink"]
+    assert_refused(run("preview", photo, "-o", "sheet.jpg"), 4, "exists")
+    assert_refused(run("preview", photo, "-o", photo, "-f"), 4, "output is the input")
+    assert_refused(run("preview", photo, "--strengths", "1;2", "-o", "x.png"), 2, "--strengths")
+    assert_refused(run("preview", photo, "--strengths", "1,2", "-o", "x.png"), 2, "--strength 2")
 
 
 # batch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import pytest
 import torch
 
 from stylize import onnx_engine, tensor_file, transfer
-from stylize.checkpoint import load_model, packaged, save_model
+from stylize.checkpoint import load_model, save_model
 from stylize.errors import RefusedError, UsageError
+from stylize.extended_code import refinement_sizes
 from stylize.onnx_engine import OnnxEngine
+from stylize.packaged import packaged
 from stylize.style_code import StyleCode
 from stylize.transfer import Stylizer
 
@@ -60,6 +63,18 @@ def test_both_engines_give_the_same_picture(
     assert difference(ours, theirs).max() <= 2
 
 
+def test_both_engines_take_a_refined_style(
+    onnx: Stylizer, by_torch: Stylizer, style: StyleCode, make_picture: MakePicture
+) -> None:
+    random = np.random.default_rng(0)
+    lengths = refinement_sizes(onnx.engine.sizes)
+    added = {name: random.normal(0, 0.1, size).astype(np.float32) for name, size in lengths.items()}
+    refined, photo = replace(style, refinement=added), make_picture(96, 128, seed=2)
+    ours, theirs = (s.transfer(photo, refined, strength=0.8) for s in (onnx, by_torch))
+    assert difference(ours, theirs).max() <= 2
+    assert difference(ours, onnx.transfer(photo, style, strength=0.8)).mean() > 1
+
+
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_both_engines_give_the_same_tiles(
     onnx: Stylizer,
@@ -93,8 +108,8 @@ def test_the_graphs_are_those_of_the_modules(
         engine = OnnxEngine(packaged("default"))
         colours = np.eye(3, dtype=np.float32), np.zeros(3, np.float32)
         cells = transfer.to_cells(make_picture(320, 288, seed=3)[None])
-        painted, paint = engine.measure(style.code, colours, cells, [(0, 0)])
-        return painted, paint(cells, (16, 32)), engine.encode(make_picture(seed=4))
+        painted, paint = engine.measure(style.code, {}, colours, cells, [(0, 0)])
+        return painted, paint(cells, (16, 32)), *engine.encode(make_picture(seed=4))
 
     shipped = run()
     for name, graph in graphs().items():

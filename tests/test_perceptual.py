@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stylize.checkpoint import load_perceptual, packaged
+from stylize.checkpoint import load_perceptual
 from stylize.errors import UsageError
+from stylize.packaged import packaged
 from stylize.perceptual import (
     CAFFE_MEAN_BGR,
     VGG19_WIDTHS,

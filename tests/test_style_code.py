@@ -71,6 +71,34 @@ def test_round_trip(path: Path) -> None:
     assert loaded.to_bytes() == path.read_bytes()
 
 
+def test_a_refined_code_comes_back(path: Path) -> None:
+    added = {"stem.mix": np.ones(4, np.float32), "block16_0.shift": np.arange(3, dtype=np.float32)}
+    refined = dataclasses.replace(CODE, refinement=added, merged_from="a:0.5, b:0.5")
+    refined.save(path)
+    loaded = StyleCode.load(path)
+    assert set(loaded.refinement) == set(added)
+    for name, values in added.items():
+        np.testing.assert_array_equal(loaded.refinement[name], values)
+    assert loaded.merged_from == "a:0.5, b:0.5"
+    assert loaded.to_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("refine.stem", np.ones(4, np.float32)),
+        ("refine.stem.bias", np.ones(4, np.float32)),
+        ("refine.../x.mix", np.ones(4, np.float32)),
+        ("refined.stem.mix", np.ones(4, np.float32)),
+        ("refine.stem.mix", np.ones((2, 2), np.float32)),
+        ("refine.stem.mix", np.ones(4, np.float64)),
+        ("refine.stem.mix", np.ones(0, np.float32)),
+    ],
+)
+def test_other_refinements_are_refused(path: Path, name: str, values: np.ndarray) -> None:
+    refusal(path, made({**BOTH, name: values}))
+
+
 @pytest.mark.parametrize("title", ["", "Sørensen's ink \N{ARTIST PALETTE}", "two\nlines", "a" * 4096])
 def test_titles_come_back(path: Path, title: str) -> None:
     dataclasses.replace(CODE, title=title).save(path)

@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 
 from stylize import losses, tensor_file, training
-from stylize.checkpoint import load_model, packaged
+from stylize.checkpoint import load_model
 from stylize.errors import OutputError, RefusedError, TrainingError
 from stylize.options import LossWeights, ModelSizes, TrainingOptions
+from stylize.packaged import packaged
 from stylize.perceptual import load_vgg19
 from stylize.training import KEPT_CHECKPOINTS, Progress, TrainingState, train
 from stylize.transfer import Stylizer

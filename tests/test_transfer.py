@@ -21,9 +21,11 @@ from stylize.checkpoint import Model, load_model, save_model
 from stylize.device import free_memory
 from stylize.errors import RefusedError, StylizeError, UsageError
 from stylize.generator import FoldedGenerator
+from stylize.images import read_image
 from stylize.style_code import StyleCode
 from stylize.transfer import Stylizer, keep_color
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
 MakePicture = Callable[..., np.ndarray]
 
 
@@ -112,7 +114,7 @@ def test_whole_and_in_tiles_a_photo_is_the_same(
     inner = windows[:, transfer.MARGIN : -transfer.MARGIN, transfer.MARGIN : -transfer.MARGIN]
     colours = transfer.colour_map(transfer.palette_of(inner), style_code.palette)
     origins = [(-transfer.MARGIN, -transfer.MARGIN)]
-    painted, paint = stylizer.engine.measure(style_code.code, colours, transfer.to_cells(windows), origins)
+    painted, paint = stylizer.engine.measure(style_code.code, {}, colours, transfer.to_cells(windows), origins)
     off = difference(transfer._paint_tiles(paint, photo, 48), transfer.to_pixels(painted)[0])
     assert np.quantile(off, 0.999) <= 2
 
@@ -148,6 +150,21 @@ def test_strength_leads_from_the_photo_to_the_style(shipped_stylizer: Stylizer, 
     assert max(steps) < 0.8 * sum(steps)  # no jump
 
 
+@pytest.mark.parametrize("preserve_color", [False, True])
+@pytest.mark.parametrize("name", ["swirls", "ink", "watercolour"])
+def test_more_strength_is_farther_from_the_photo(shipped_stylizer: Stylizer, name: str, preserve_color: bool) -> None:
+    style = shipped_stylizer.encode_style([read_image(EXAMPLES / f"styles/{name}.jpg").pixels])
+    photo = read_image(EXAMPLES / "photos/astronaut.jpg").pixels[60:252, 120:312]
+    distances = [
+        difference(
+            shipped_stylizer.transfer(photo, style, strength=step / 10, preserve_color=preserve_color), photo
+        ).mean()
+        for step in range(11)
+    ]
+    assert distances[0] == 0
+    assert all(later > earlier for earlier, later in pairwise(distances)), distances
+
+
 @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
 def test_other_strengths_are_refused(
     stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture, strength: float
@@ -170,6 +187,14 @@ def test_the_photos_colours_can_be_kept(stylizer: Stylizer, style_code: StyleCod
     changed = stylizer.transfer(photo, style_code)
     assert difference(chroma(kept), chroma(photo)).mean() < 2 < 5 < difference(chroma(changed), chroma(photo)).mean()
     assert difference(kept, photo).mean() > 2  # its lightness did change
+
+
+def test_a_dark_style_leaves_a_photo_that_keeps_its_colours_light(
+    shipped_stylizer: Stylizer, make_picture: MakePicture
+) -> None:
+    photo, dark = make_picture(96, 96, seed=5), shipped_stylizer.encode_style([make_picture(seed=1) // 4])
+    kept, changed = (shipped_stylizer.transfer(photo, dark, preserve_color=keep) for keep in (True, False))
+    assert abs(kept.mean() - photo.mean()) < 20 < photo.mean() - changed.mean()
 
 
 def test_keeping_the_colours_takes_only_the_lightness(make_picture: MakePicture) -> None:
@@ -294,7 +319,7 @@ class Meagre:
 
     def __init__(self, engine: transfer.Engine, *, most: int, on_cpu: bool = True) -> None:
         self.engine, self.most, self.on_cpu = engine, most, on_cpu
-        self.hash, self.code_size, self.bytes_per_pixel = engine.hash, engine.code_size, engine.bytes_per_pixel
+        self.hash, self.sizes, self.bytes_per_pixel = engine.hash, engine.sizes, engine.bytes_per_pixel
 
     def free_memory(self) -> None:
         return None

@@ -1,0 +1,76 @@
+"""Mixing: several style codes with weights -> one style code.
+
+Codes mix by their weighted mean, brought back to the mean length of its parts: a mean of unlike codes is shorter than
+each of them, and to the generator a short code is a faint style. Palettes mix by their weighted mean. Refinements
+(``stylize.extended_code``) add up by their weights. A style with all of the weight comes out unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stylize.errors import RefusedError, UsageError
+from stylize.style_code import Refinement, StyleCode
+
+Floats = NDArray[np.float32]
+
+
+def mix(parts: Sequence[tuple[StyleCode, float]], title: str) -> StyleCode:
+    """The mixture of some styles of one model.
+
+    Args:
+        parts: styles and their weights, not negative; only the weights' ratios count. The order does not.
+
+    Raises:
+        UsageError: there is no style, or no weight above zero.
+        RefusedError: the styles belong to different models.
+    """
+    weighty = [(style, weight) for style, weight in parts if weight > 0]
+    if not weighty:
+        raise UsageError("the weights of the styles are all zero")
+    if len(weighty) == 1:
+        return replace(weighty[0][0], title=title)
+    styles, weights = zip(*sorted(weighty, key=lambda part: (part[0].content_hash(), part[1])), strict=True)
+    if len({style.model_hash for style in styles}) > 1:
+        raise RefusedError("styles of different models cannot be mixed", hint="encode them again with one model")
+    shares = np.asarray(weights, np.float64) / sum(weights)
+    return StyleCode(
+        code=mean_code([style.code for style in styles], shares),
+        palette=mean([style.palette for style in styles], shares),
+        model_hash=styles[0].model_hash,
+        title=title,
+        images=sum(style.images for style in styles),
+        thumbnail=styles[int(np.argmax(shares))].thumbnail,
+        refinement=_sum_of([style.refinement for style in styles], shares),
+        merged_from=", ".join(f"{style.title}:{share:.3g}" for style, share in zip(styles, shares, strict=True)),
+    )
+
+
+def mean(vectors: Sequence[Floats], shares: NDArray[np.float64]) -> Floats:
+    """The weighted mean of N vectors (D,); the N shares sum to 1."""
+    return np.asarray(shares @ np.stack(vectors).astype(np.float64), np.float32)
+
+
+def mean_code(codes: Sequence[Floats], shares: NDArray[np.float64]) -> Floats:
+    """The weighted mean of N codes (Z,), brought to the weighted mean of their lengths."""
+    stacked = np.stack(codes).astype(np.float64)
+    if len(stacked) == 1:
+        return codes[0]
+    middle = shares @ stacked
+    length = float(np.linalg.norm(middle))
+    if length < 1e-3 * np.linalg.norm(stacked, axis=1).min():  # opposite codes: no direction is left to lengthen
+        return np.asarray(middle, np.float32)
+    return np.asarray(middle * (shares @ np.linalg.norm(stacked, axis=1) / length), np.float32)
+
+
+def _sum_of(refinements: Sequence[Refinement], shares: NDArray[np.float64]) -> Refinement:
+    """The weighted sum; a style that is not refined adds nothing."""
+    total: dict[str, NDArray[np.float64]] = {}
+    for refinement, share in zip(refinements, shares, strict=True):
+        for name, values in refinement.items():
+            total[name] = total.get(name, np.zeros(len(values))) + share * values
+    return {name: values.astype(np.float32) for name, values in total.items()}

@@ -1,0 +1,137 @@
+"""Painting: a photo, in the styles and the way that the options ask for -> pixels.
+
+``Stylizer.transfer`` paints one photo in one style. Here is what people ask for on top of it; ``stylize transfer``,
+``batch`` and ``preview`` all go through ``paint``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from stylize.errors import UsageError
+from stylize.images import Picture, Pixels, fill_transparent
+from stylize.masks import composite, feathered, read_mask
+from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
+from stylize.stroke_scale import LEAST, MOST, at_stroke_scale, auto_scale
+from stylize.style_arguments import StyleArgument, by_mask, read_style
+
+if TYPE_CHECKING:
+    from stylize.style_code import StyleCode
+    from stylize.transfer import Stylizer
+
+Layers = Mapping[str | None, "StyleCode"]  # mask -> the style painted there; None: everywhere
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a photo is painted, whatever the styles.
+
+    Attributes:
+        strength: 0 (the photo itself) to 1 (the full style).
+        preserve_color: keep the photo's colours.
+        style_scale: width of the strokes, 0.25 to 4; None: chosen by the photo's size, see ``stylize.stroke_scale``.
+        mask: where to paint: a picture, a folder of them, or ``alpha``; see ``stylize.masks``.
+        invert_mask: paint where the mask is black instead.
+        feather: pixels over which the edges of all masks rise.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+
+    strength: float = 1.0
+    preserve_color: bool = False
+    style_scale: float | None = 1.0
+    mask: str | None = None
+    invert_mask: bool = False
+    feather: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise UsageError(f"--strength {self.strength:g} is not between 0 and 1")
+        if self.style_scale is not None and not LEAST <= self.style_scale <= MOST:
+            raise UsageError(
+                f"--style-scale {self.style_scale:g} is not between {LEAST:g} and {MOST:g}", hint="or auto"
+            )
+        if not 0 <= self.feather <= 10_000:
+            raise UsageError(f"--feather {self.feather:g} is not between 0 and 10000 pixels")
+        if self.invert_mask and self.mask is None:
+            raise UsageError("--invert-mask needs a --mask")
+
+    def options(self) -> list[str]:
+        """The words of a command line that ask for this look; files by their base names."""
+        words = []
+        if self.strength != 1:
+            words += ["--strength", f"{self.strength!r}"]
+        if self.preserve_color:
+            words.append("--preserve-color")
+        if self.style_scale != 1:
+            words += ["--style-scale", "auto" if self.style_scale is None else f"{self.style_scale!r}"]
+        if self.mask is not None:
+            words += ["--mask", os.path.basename(os.path.normpath(self.mask))]
+        if self.invert_mask:
+            words.append("--invert-mask")
+        if self.feather:
+            words += ["--feather", f"{self.feather!r}"]
+        return words
+
+
+def read_layers(
+    stylizer: Stylizer,
+    arguments: Sequence[StyleArgument],
+    title: str,
+    *,
+    options: ImageOptions,
+    on_warning: Callable[[str], None],
+) -> Layers:
+    """The styles that the arguments ask for, one for each mask. Raises as ``read_style``."""
+    return {
+        mask: read_style(stylizer, group, title, options=options, on_warning=on_warning)
+        for mask, group in by_mask(arguments).items()
+    }
+
+
+def paint(
+    stylizer: Stylizer,
+    picture: Picture,
+    layers: Layers,
+    look: Look,
+    *,
+    photo: str,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    tile: int | None = None,
+) -> Pixels:
+    """The painted photo, (H, W, 3) of the photo's type.
+
+    The style without a mask is painted first, those with one over it in their order; ``look.mask`` bounds them all.
+
+    Args:
+        photo: the path of the photo, to find its mask in a folder.
+
+    Raises:
+        InputError: a mask cannot be used.
+        RefusedError, DeviceError: as ``Stylizer.transfer``.
+    """
+
+    def mask_of(source: str) -> Pixels:
+        return read_mask(source, picture, photo, max_pixels=max_pixels)
+
+    masks = {source: feathered(mask_of(source), look.feather) for source in layers if source is not None}
+    bound = None if look.mask is None else mask_of(look.mask)
+    if bound is not None:
+        bound = feathered(255 - bound if look.invert_mask else bound, look.feather)
+    scale = auto_scale(picture.pixels) if look.style_scale is None else look.style_scale
+    visible = fill_transparent(picture.pixels, picture.alpha)  # what lies under transparency must not bleed out
+    output = picture.pixels
+    if look.strength == 0:
+        return output
+    for source, style in layers.items():
+        transfer = partial(
+            stylizer.transfer, style=style, strength=look.strength, preserve_color=look.preserve_color, tile=tile
+        )
+        painted = at_stroke_scale(visible, scale, transfer)
+        output = painted if source is None else composite(output, painted, masks[source])
+    return output if bound is None else composite(picture.pixels, output, bound)

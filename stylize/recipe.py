@@ -1,0 +1,102 @@
+"""Recipes: every picture that is written says, in its XMP metadata, by which command it can be made again.
+
+XMP is the one place that JPEG, PNG, WebP, TIFF and AVIF all have. A recipe names files by their base names only, the
+model and the styles also by their hashes, and holds no date: equal runs write equal bytes. What is read back comes from
+strangers: it is data, shown quoted for a shell, and never run.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+MAX_PACKET = 60_000  # bytes of XMP; a JPEG segment holds 65,502
+_MOST_WORDS = 1000
+_START, _END = (
+    b'<rdf:Description rdf:about="" xmlns:stylize="urn:stylize:1#"><stylize:recipe>',
+    (b"</stylize:recipe></rdf:Description>"),
+)
+_OURS = re.compile(re.escape(_START) + rb"([^<]*)" + re.escape(_END))
+_PACKET = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+).encode()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a picture was made.
+
+    Attributes:
+        command: the words of the command line that makes it again.
+        version: of stylize.
+        model: SHA-256 of the model.
+        styles: SHA-256 of the numbers of each style code, in the order of their masks.
+    """
+
+    command: tuple[str, ...]
+    version: str
+    model: str
+    styles: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return shlex.join(self.command)
+
+
+def command_line(
+    photo: str, styles: Sequence[str], options: Sequence[str], *, model: str | None, format: str | None, quality: int
+) -> tuple[str, ...]:
+    """The words of ``stylize transfer``, only those options that differ from their defaults.
+
+    Args:
+        photo, styles, model: base names.
+        options: those of the look.
+        format: suffix of the output's format, if it is not the photo's.
+    """
+    words = ["stylize", "transfer", *([photo] if not photo.startswith("-") or photo == "-" else [f"./{photo}"])]
+    for style in styles:
+        words += ["--style", style]
+    words += options
+    if model is not None:
+        words += ["--model", model]
+    if format is not None:
+        words += ["--format", format]
+    if quality != 95:
+        words += ["--quality", str(quality)]
+    return tuple(words)
+
+
+def with_recipe(xmp: bytes | None, recipe: Recipe) -> bytes | None:
+    """An XMP packet with the recipe in it, in the place of an older one.
+
+    What stands in the packet otherwise is kept. A packet that cannot take it, foreign or too long, stays as it is.
+    """
+    packet = _OURS.sub(b"", xmp) if xmp else _PACKET
+    head, close, tail = packet.rpartition(b"</rdf:RDF>")
+    text = json.dumps(asdict(recipe), sort_keys=True)  # ASCII, also from names that are no text
+    added = head + _START + html.escape(text, quote=False).encode() + _END + close + tail
+    return added if close and len(added) <= MAX_PACKET else xmp
+
+
+def recipe_of(xmp: bytes | None) -> Recipe | None:
+    """The recipe in an XMP packet, or None if there is none that makes sense."""
+    found = _OURS.search(xmp or b"")
+    if found is None:
+        return None
+    try:
+        fields = json.loads(html.unescape(found[1].decode()))
+        version, model = _texts([fields["version"], fields["model"]])
+        recipe = Recipe(tuple(_texts(fields["command"])), version, model, tuple(_texts(fields["styles"])))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return recipe if recipe.command[:2] == ("stylize", "transfer") else None
+
+
+def _texts(values: object) -> list[str]:
+    if not isinstance(values, list) or len(values) > _MOST_WORDS or not all(isinstance(v, str) for v in values):
+        raise TypeError("not a list of texts")
+    return values

@@ -1,0 +1,208 @@
+"""What ``--style`` can say: ``STYLE[:WEIGHT][@MASK]``, where STYLE is a code, a picture, a folder, or a library's name.
+
+Several unweighted pictures and folders are pictures of one style. As soon as a weight or a code is among them, each
+argument is a style of its own, and they are mixed. Styles with a mask are painted where the mask is, over the styles
+without one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stylize import library
+from stylize.errors import InputError, UsageError
+from stylize.images import READ_ONLY_SUFFIXES, SUFFIXES, fill_transparent, read_image, shown
+from stylize.options import ImageOptions
+
+if TYPE_CHECKING:
+    from stylize.images import Pixels
+    from stylize.style_code import StyleCode
+    from stylize.style_set import Member
+    from stylize.transfer import Stylizer
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_CODE_SUFFIXES = {".safetensors", ".pt", ".pth", ".ckpt", ".bin"}  # all but the first are refused when read
+
+
+@dataclass(frozen=True)
+class StyleArgument:
+    """One style that was asked for.
+
+    Attributes:
+        source: a style code, a picture, or a folder of pictures.
+        name: what it was called, without folders.
+        weight: its part in a mixture, or None.
+        mask: where it is painted: a picture, ``alpha``, or None for everywhere.
+    """
+
+    source: Path
+    name: str
+    weight: float | None = None
+    mask: str | None = None
+
+    @property
+    def is_code(self) -> bool:
+        """Whether it is a file of numbers, not pictures."""
+        return self.source.suffix.lower() in _CODE_SUFFIXES
+
+    def __str__(self) -> str:
+        """The argument as it could be written again, base names only."""
+        weight = "" if self.weight is None else f":{self.weight!r}".removesuffix(".0")
+        return self.name + weight + ("" if self.mask is None else f"@{os.path.basename(self.mask)}")
+
+
+def parse_style(text: str, *, masks: bool = True) -> StyleArgument:
+    """Read one argument. An existing path or a library's name is taken as a whole, whatever stands in it.
+
+    Raises:
+        UsageError: no such style in the library, or a weight below zero.
+    """
+    rest, mask, weight = text, None, None
+    if masks and _resolve(rest) is None and "@" in rest:
+        head, _, tail = rest.rpartition("@")
+        if tail and head:
+            rest, mask = head, tail
+    if _resolve(rest) is None and ":" in rest:
+        head, _, tail = rest.rpartition(":")
+        if head and (_NUMBER.fullmatch(tail) or tail.lower().lstrip("+-") in ("nan", "inf", "infinity")):
+            rest, weight = head, float(tail)
+    if weight is not None and not (weight >= 0 and math.isfinite(weight)):
+        raise UsageError(f"the weight of a style cannot be {weight:g}: {shown(text)}", hint="a number from 0 upwards")
+    source = _resolve(rest)
+    if source is None:
+        if not _looks_like_a_path(rest):
+            raise library.unknown(rest)
+        source = Path(rest)  # whoever reads it will say that it is missing
+    return StyleArgument(source, os.path.basename(os.path.normpath(rest)), weight, mask)
+
+
+def title_of(arguments: Sequence[StyleArgument]) -> str:
+    """A name for the styles together, fit for a file name: that of the only one, else ``styles``."""
+    stem = arguments[0].source.resolve().stem if len(arguments) == 1 else "styles"
+    return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "style"
+
+
+def by_mask(arguments: Sequence[StyleArgument]) -> dict[str | None, list[StyleArgument]]:
+    """The arguments that are mixed with each other: those with the same mask. Those without one come first."""
+    groups: dict[str | None, list[StyleArgument]] = {}
+    for argument in sorted(arguments, key=lambda argument: argument.mask is not None):  # stable
+        groups.setdefault(argument.mask, []).append(argument)
+    return groups
+
+
+def read_style(
+    stylizer: Stylizer,
+    arguments: Sequence[StyleArgument],
+    title: str,
+    *,
+    options: ImageOptions,
+    on_warning: Callable[[str], None],
+    on_picture: Callable[[str, Member], None] = lambda name, member: None,
+    encode: Callable[..., StyleCode] | None = None,
+) -> StyleCode:
+    """The style that the arguments ask for together, whatever their masks.
+
+    Args:
+        on_warning: called with what people should know of a picture.
+        on_picture: called with the name of every picture that is encoded, and what is to be said of it.
+        encode: in place of ``stylizer.encode_style``.
+
+    Raises:
+        InputError: a picture cannot be read.
+        RefusedError: a style code is malformed, or of another model.
+    """
+    from stylize.mixing import mix
+    from stylize.style_code import StyleCode
+
+    if not any(argument.is_code or argument.weight is not None for argument in arguments):
+        names, pictures = read_pictures([a.source for a in arguments], options, on_warning)
+
+        def report(members: Sequence[Member]) -> None:
+            for name, member in zip(names, members, strict=True):
+                for remark in _remarks(member, names):
+                    on_warning(f"{name}: {remark}")
+                on_picture(name, member)
+
+        return (encode or stylizer.encode_style)(pictures, title=title, report=report)
+    parts = []
+    for argument in arguments:
+        if argument.is_code:
+            code = StyleCode.load(argument.source)
+            stylizer.check(code)
+        else:
+            alone = replace(argument, weight=None)
+            code = read_style(
+                stylizer,
+                [alone],
+                title_of([alone]),
+                options=options,
+                on_warning=on_warning,
+                on_picture=on_picture,
+            )
+        parts.append((code, 1.0 if argument.weight is None else argument.weight))
+    if len(parts) == 1 and arguments[0].weight is None:
+        return parts[0][0]
+    return mix(parts, title)
+
+
+def read_pictures(
+    paths: Iterable[Path], options: ImageOptions, on_warning: Callable[[str], None]
+) -> tuple[list[str], list[Pixels]]:
+    """Pictures named, and those in the folders named: what to call each, and its pixels.
+
+    A bad file that was named ends it; in a folder it is left out.
+    """
+    from stylize.batch import plan_batch
+
+    def read(path: Path) -> Pixels:
+        picture = read_image(path, max_pixels=options.max_pixels, allow_truncated=options.allow_truncated)
+        return fill_transparent(picture.pixels, picture.alpha)
+
+    names, pictures = [], []
+    for path in paths:
+        if not path.is_dir():
+            pictures.append(read(path))
+            names.append(shown(path))
+            continue
+        found = plan_batch([path], Path(os.devnull)).jobs
+        before = len(pictures)
+        for job in found:
+            try:
+                pictures.append(read(job.photo))
+                names.append(shown(job.photo))
+            except InputError as error:
+                on_warning(f"{error.message}; left out")
+        if len(pictures) == before:
+            raise InputError(f"no readable pictures in {shown(path)}")
+    return names, pictures
+
+
+def _remarks(member: Member, names: Sequence[str]) -> list[str]:
+    remarks = []
+    if member.outlier:
+        remarks.append(f"unlike the other pictures (distance {member.distance:.2f}): leave it out unless you mean it")
+    if member.twin is not None:
+        remarks.append(f"nearly the same as {names[member.twin]}: together they count as one")
+    if member.small is not None:
+        width, height = member.small
+        remarks.append(f"has only {width}x{height} pixels: its strokes can only be guessed")
+    return remarks
+
+
+def _resolve(text: str) -> Path | None:
+    """An existing path, else a style of the library, else None."""
+    if text and os.path.lexists(text):
+        return Path(text)
+    return library.find(text)
+
+
+def _looks_like_a_path(text: str) -> bool:
+    suffix = os.path.splitext(text)[1].lower()
+    separated = os.sep in text or (os.altsep is not None and os.altsep in text)
+    return separated or suffix in SUFFIXES or suffix in READ_ONLY_SUFFIXES or suffix in _CODE_SUFFIXES

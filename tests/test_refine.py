@@ -1,0 +1,153 @@
+"""Refining: nearer to the pictures on unseen photos of the same kind, content fenced, the same every time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stylize import refine as module
+from stylize.errors import RefusedError, UsageError
+from stylize.extended_code import refinement_sizes
+from stylize.generator import extend
+from stylize.mixing import mix
+from stylize.refine import Progress, packaged_photos, photo_windows, refine
+from stylize.style_code import StyleCode
+from stylize.transfer import Stylizer
+
+MakePicture = Callable[..., np.ndarray]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in [("CROP", 64), ("ZOOM", 64), ("WINDOWS", 2), ("BATCH", 2), ("CHECK_EVERY", 5)]:
+        monkeypatch.setattr(module, name, value)
+
+
+@pytest.fixture(scope="module")
+def picture(make_picture: MakePicture) -> np.ndarray:
+    return make_picture(seed=100)
+
+
+@pytest.fixture
+def photos(make_picture: MakePicture) -> list[np.ndarray]:
+    return [make_picture(seed=1), make_picture(seed=2)]
+
+
+@pytest.fixture
+def refined(
+    stylizer: Stylizer, style_code: StyleCode, picture: np.ndarray, photos: list[np.ndarray]
+) -> tuple[StyleCode, list[Progress]]:
+    seen: list[Progress] = []
+    return refine(stylizer, style_code, [picture], steps=20, photos=photos, report=seen.append), seen
+
+
+def test_the_style_comes_nearer_and_the_content_stays(
+    style_code: StyleCode, refined: tuple[StyleCode, list[Progress]]
+) -> None:
+    before = style_code.code.copy()
+    style, seen = refined
+    first, last = seen[0], seen[-1]
+    assert (first.step, last.step) == (0, min(seen[1:], key=lambda p: p.style).step)
+    assert last.style < 0.97 * first.style
+    assert last.content < 1.1 * first.content
+    assert (style_code.code == before).all() and not style_code.refinement  # the plain code is another
+    assert (style.palette == style_code.palette).all()
+
+
+def test_the_same_every_time_whatever_the_order(
+    stylizer: Stylizer, photos: list[np.ndarray], make_picture: MakePicture
+) -> None:
+    pictures = [make_picture(seed=seed) for seed in (3, 4)]
+    plain = stylizer.encode_style(pictures)
+    one = refine(stylizer, plain, pictures, weights=[1, 0.5], steps=3, photos=photos)
+    other = refine(stylizer, plain, pictures[::-1], weights=[0.5, 1], steps=3, photos=photos)
+    assert one.to_bytes() == other.to_bytes() != plain.to_bytes()
+
+
+def test_a_refined_style_works_wherever_a_plain_one_does(
+    stylizer: Stylizer,
+    style_code: StyleCode,
+    refined: tuple[StyleCode, list[Progress]],
+    make_picture: MakePicture,
+    tmp_path: Path,
+) -> None:
+    style, photo = refined[0], make_picture(70, 90, seed=9)
+    style.save(tmp_path / "refined.safetensors")
+    assert (tmp_path / "refined.safetensors").stat().st_size < 256 << 10
+    loaded = StyleCode.load(tmp_path / "refined.safetensors")
+    output = stylizer.transfer(photo, style)
+    assert (stylizer.transfer(photo, loaded) == output).all()
+    assert (output != stylizer.transfer(photo, style_code)).any()
+    tiled = stylizer.transfer(photo, style, tile=32)
+    assert np.abs(tiled.astype(int) - output).max() <= 1
+    steps = [np.abs(stylizer.transfer(photo, style, strength=s).astype(int) - photo).mean() for s in (0, 0.5, 1)]
+    assert steps[0] == 0 < steps[1] < steps[2]
+    both = mix([(style, 1), (style_code, 1)], "both")
+    name = next(iter(style.refinement))
+    np.testing.assert_allclose(both.refinement[name], style.refinement[name] / 2, rtol=1e-5)
+
+
+def test_it_ends_when_nothing_is_gained(
+    stylizer: Stylizer,
+    style_code: StyleCode,
+    picture: np.ndarray,
+    photos: list[np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LEAST_GAIN", 0.9)
+    monkeypatch.setattr(module, "CHECK_EVERY", 1)
+    seen: list[Progress] = []
+    refine(stylizer, style_code, [picture], steps=50, photos=photos, report=seen.append)
+    assert seen[-2].step == module.PATIENCE
+
+
+def test_without_a_gain_the_plain_style_comes_back(
+    stylizer: Stylizer,
+    style_code: StyleCode,
+    picture: np.ndarray,
+    photos: list[np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "RATE", 30.0)  # wrecks it
+    assert refine(stylizer, style_code, [picture], steps=2, photos=photos) is style_code
+
+
+def test_wishes_add_up(stylizer: Stylizer, style_code: StyleCode) -> None:
+    engine = stylizer.torch_engine()
+    generator = engine.model.generator
+    with torch.no_grad():
+        wishes = generator.modulations(torch.from_numpy(style_code.code)[None])
+        added = {name: np.full(size, 0.5, np.float32) for name, size in refinement_sizes(engine.sizes).items()}
+        extended = extend(wishes, added)
+    for name, wish in wishes.items():
+        for part, before, after in zip(wish._fields, wish, extended[name], strict=True):
+            expected = before + (0.5 if f"{name}.{part}" in added else 0.0)
+            assert torch.allclose(after, expected)
+    assert "out.scale" not in added
+
+
+@pytest.mark.parametrize(("name", "size"), [("stem.mix", 3), ("nowhere.mix", 2), ("out.scale", 12), ("stem.shift", 99)])
+def test_a_refinement_of_other_layers_is_refused(
+    stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture, name: str, size: int
+) -> None:
+    style = replace(style_code, refinement={name: np.zeros(size, np.float32)})
+    with pytest.raises(RefusedError, match="refines layers"):
+        stylizer.transfer(make_picture(16, 16), style)
+
+
+def test_what_makes_no_sense(stylizer: Stylizer, style_code: StyleCode, picture: np.ndarray) -> None:
+    for pictures, steps in [([], 5), ([picture], 0)]:
+        with pytest.raises(UsageError):
+            refine(stylizer, style_code, pictures, steps=steps)
+    with pytest.raises(RefusedError):
+        refine(stylizer, replace(style_code, model_hash="0" * 64), [picture])
+
+
+def test_windows_have_one_size_whatever_the_photo(make_picture: MakePicture) -> None:
+    for photo in (*packaged_photos(), make_picture(20, 300), make_picture(1, 1)):
+        assert {window.shape for window in photo_windows(photo)} == {(64, 64, 3)}
