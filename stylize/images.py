@@ -185,7 +185,7 @@ def read_image(
                 if (bits := image.info.get("bit_depth", 8)) != 8:  # as pillow-heif calls it
                     notes.append(f"{bits}-bit colour read as 8-bit")
                 picture = _decode(image, deep, values, notes)
-            except (MemoryError, ValueError) as error:  # ValueError: a mode that Pillow cannot convert
+            except (MemoryError, OSError, ValueError) as error:  # no space for a copy; a mode Pillow cannot convert
                 raise _unreadable(name, error) from error
     return to_16_bit(picture) if bit_depth == "16" else picture
 

@@ -31,6 +31,7 @@ from profiles import (
 
 from stylize import colour_profile
 from stylize.colour_profile import to_8_bit, to_srgb_16
+from stylize.errors import InputError
 from stylize.images import Picture, encode_image, read_image
 
 RNG = np.random.default_rng(0)
@@ -191,7 +192,9 @@ def test_transparent_wide_gamut() -> None:
 # Sixteen bits
 
 
-def deep_png(values: np.ndarray, profile: bytes | None = None, key: tuple[int, ...] = ()) -> bytes:
+def deep_png(
+    values: np.ndarray, profile: bytes | None = None, key: tuple[int, ...] = (), orientation: int = 1
+) -> bytes:
     """A 16-bit PNG of 1 to 4 channels, written by hand."""
     height, width, channels = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
@@ -201,6 +204,10 @@ def deep_png(values: np.ndarray, profile: bytes | None = None, key: tuple[int, .
         parts.append((b"iCCP", b"p\0\0" + zlib.compress(profile)))
     if key:
         parts.append((b"tRNS", struct.pack(f">{len(key)}H", *key)))
+    if orientation > 1:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        parts.append((b"eXIf", exif.tobytes()[6:]))
     parts += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     body = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts)
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
@@ -335,6 +342,26 @@ def test_16_bit_tiffs_of_every_orientation() -> None:
         assert deep.pixels.dtype == np.uint16
         assert deep.pixels.shape == plain.pixels.shape
         assert np.abs(to_8_bit(deep.pixels).astype(int) - plain.pixels).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_16_bit_pngs_of_every_orientation(orientation: int) -> None:
+    pytest.importorskip("OpenImageIO")
+    data = deep_png(DEEP, orientation=orientation)
+    deep, plain = (read_image(data, bit_depth=depth) for depth in ("auto", "8"))
+    assert deep.pixels.dtype == np.uint16
+    assert np.abs(to_8_bit(deep.pixels).astype(int) - plain.pixels).max() <= 1
+
+
+def test_no_space_for_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("OpenImageIO")
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("stylize.images.shutil.copyfileobj", full)
+    with pytest.raises(InputError, match="cannot read <stdin>: no space left on device"):
+        read_image(deep_png(DEEP), bit_depth="auto")
 
 
 def test_a_transparent_colour_of_16_bits() -> None:
