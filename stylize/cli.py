@@ -761,7 +761,7 @@ def _stylizer(model: Path | None, device: str, engine: str, threads: int | None,
     except (ImportError, OSError) as error:  # a torch that is broken, or not for this machine
         reason = " ".join(str(error).split())[:200]
         raise DeviceError(f"cannot load the network: {reason}", hint="stylize doctor tells more") from error
-    terminal.note(f"{stylizer.engine}, model {stylizer.engine.hash[:8]}")
+    terminal.note(f"device {stylizer.engine}, model {stylizer.engine.hash[:8]}")
     return stylizer
 
 

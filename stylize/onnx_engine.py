@@ -23,6 +23,8 @@ from stylize.options import ModelSizes
 from stylize.packaged import packaged_path
 from stylize.style_code import Refinement
 
+onnxruntime.disable_telemetry_events()  # which its builds for Windows have
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -38,7 +40,9 @@ class OnnxEngine:
         InputError, RefusedError: the model is missing or no model.
     """
 
-    bytes_per_pixel = 120
+    name = "onnx"
+    bytes_per_pixel = 120  # measured
+    best_tile = 1024
     on_cpu = True
 
     def __init__(self, model: Path, threads: int | None = None) -> None:
@@ -56,7 +60,7 @@ class OnnxEngine:
         self._measure: Graph | None = None
 
     def __str__(self) -> str:
-        return "onnx on cpu, float32"
+        return "cpu, onnx, float32"
 
     def free_memory(self) -> int | None:
         """Bytes that are left, if that is known."""

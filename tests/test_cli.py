@@ -830,7 +830,7 @@ def test_json_lines(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
 def test_quiet_and_verbose(run: Run, photo: Path, style: Path) -> None:
     assert run("transfer", photo, "-s", style).stderr == ""
     result = run("transfer", photo, "-s", style, "-f", "--verbose")
-    assert "torch on cpu" in result.stderr
+    assert "device cpu, torch" in result.stderr
     assert "60x45 pixels" in result.stderr
     assert len(result.lines) == 1
     assert run("batch", photo, "-s", style, "-o", "out", "--quiet").stderr == ""
@@ -844,7 +844,7 @@ def test_the_doctor(run: Run, tiny_model: Path) -> None:
     assert f"model: {tiny_model}" in result.lines
     (record,) = (json.loads(line) for line in run("doctor", "--json").lines)
     assert (record["schema"], record["problems"]) == (1, [])
-    assert [name.split(",")[0] for name in record["engines"]] == ["torch on cpu"]
+    assert [name.rpartition(",")[0] for name in record["engines"]] == ["cpu, torch"]
     result = run("doctor", "--model", "gone.safetensors")
     assert result.code == 1
     assert result.lines[-1] == "problem: cannot read gone.safetensors: no such file"

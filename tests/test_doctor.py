@@ -21,7 +21,7 @@ def test_a_healthy_machine(tiny_model: Path, stylizer: Stylizer) -> None:
     report = doctor.examine(tiny_model, "cpu")
     assert report["problems"] == []
     assert report["model_hash"] == stylizer.engine.hash
-    assert any(engine.startswith("torch on cpu") for engine in report["engines"])
+    assert any(engine.startswith("cpu, torch") for engine in report["engines"])
     assert set(FORMATS) < set(report["formats"])
     assert torch.__version__.startswith(report["packages"]["torch"])
     assert json.loads(json.dumps(report)) == report
