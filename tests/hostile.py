@@ -211,7 +211,7 @@ def broken_files(random: np.random.Generator) -> Iterator[tuple[str, bytes]]:
     yield "packed.png", gzip.compress(encoded(colours, "PNG"), mtime=0)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("a.png", encoded(colours, "PNG"))
+        file.writestr(zipfile.ZipInfo("a.png"), encoded(colours, "PNG"))  # of no date
     yield "archive.png", archive.getvalue()
     for format in ("EPS", "ICO", "TGA", "DDS", "PCX", "SGI"):
         yield f"format.{format.lower()}", encoded(colours, format)
