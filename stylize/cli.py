@@ -754,9 +754,9 @@ def _report_bug(error: Exception) -> NoReturn:
 
 
 def _stylizer(model: Path | None, device: str, engine: str, threads: int | None, terminal: Terminal) -> Stylizer:
-    from stylize.transfer import Stylizer
-
     try:
+        from stylize.transfer import Stylizer
+
         stylizer = Stylizer(model, device, engine=engine, threads=threads, on_warning=terminal.warn)
     except (ImportError, OSError) as error:  # a torch that is broken, or not for this machine
         reason = " ".join(str(error).split())[:200]

@@ -56,7 +56,6 @@ def transfer(
     def small(self: Stylizer, photo: np.ndarray, style: StyleCode, **options: Any) -> np.ndarray:
         """The 64-pixel path: the network sees a corner, the result has the photo's size."""
         result = photo.copy()
-        options["alpha"] = None
         result[:SIDE, :SIDE] = real(self, photo[:SIDE, :SIDE], style, **options)
         return result
 
