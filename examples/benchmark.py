@@ -128,7 +128,7 @@ def _measured(
         return stylizer.engine.measure(style.code, colours, transfer.to_cells(windows), origins)[1]
 
     painter = measure()
-    return measure, lambda pixels: transfer._paint_tiles(painter, pixels, transfer.LARGEST_TILE)
+    return measure, lambda pixels: transfer._paint_tiles(painter, pixels, stylizer.engine.best_tile)
 
 
 def _print_process(photos: dict[str, Path], code: Path, floors: dict[str, float], threads: int, repeat: int) -> None:

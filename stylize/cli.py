@@ -518,7 +518,7 @@ def _stylizer(model: Path | None, device: str, engine: str, threads: int | None,
     from stylize.transfer import Stylizer
 
     stylizer = Stylizer(model, device, engine=engine, threads=threads, on_warning=terminal.warn)
-    terminal.note(f"{stylizer.engine}, model {stylizer.engine.hash[:8]}")
+    terminal.note(f"device {stylizer.engine}, model {stylizer.engine.hash[:8]}")
     return stylizer
 
 

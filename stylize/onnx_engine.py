@@ -21,6 +21,8 @@ from stylize.layers import Position
 from stylize.model_file import packaged, read_model
 from stylize.options import ModelSizes
 
+onnxruntime.disable_telemetry_events()  # which its builds for Windows have
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -36,7 +38,9 @@ class OnnxEngine:
         InputError, RefusedError: the model is missing or no model.
     """
 
-    bytes_per_pixel = 120
+    name = "onnx"
+    bytes_per_pixel = 120  # measured
+    best_tile = 1024
     on_cpu = True
 
     def __init__(self, model: Path, threads: int | None = None) -> None:
@@ -54,7 +58,7 @@ class OnnxEngine:
         self._measure: Graph | None = None
 
     def __str__(self) -> str:
-        return "onnx on cpu, float32"
+        return "cpu, onnx, float32"
 
     def free_memory(self) -> int | None:
         """Bytes that are left, if that is known."""

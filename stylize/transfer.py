@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -32,7 +33,7 @@ WHOLE_PROXY = 1_000_000  # pixels: smaller photos are their own proxy
 PROXY_GRID, PROXY_WINDOW = 3, 256  # of larger ones: a grid of 3×3 windows of 256×256 pixels
 LARGE_PHOTO = 12_000_000  # pixels: from here on torch's bf16 gains more than torch takes to start
 TORCH_BYTES = 4 << 30  # of memory, below which torch is not worth a try
-LARGEST_TILE, LEAST_TILE = 1024, 128  # pixels
+LEAST_TILE = 128  # pixels: with smaller tiles most of the work would go into margins
 STRIP = 256  # rows of a picture that are worked on at a time where no network is involved
 STYLE_SHORT_SIDE = (256, 512)  # pixels: style pictures are brought between these
 STYLE_LONG_SIDE = 1536
@@ -57,9 +58,11 @@ class Painter(Protocol):
 class Engine(Protocol):
     """What runs the networks. Both engines give the same pixels, up to the rounding of their precision."""
 
+    name: str
     hash: str  # of the model
     code_size: int
     bytes_per_pixel: int  # that a tile needs, margin included
+    best_tile: int  # side of the fastest tiles
 
     @property
     def on_cpu(self) -> bool:
@@ -116,11 +119,11 @@ class Stylizer:
         if engine not in ENGINES:
             raise UsageError(f"--engine {engine}: no such engine", hint=", ".join(ENGINES))
         self.path, self.device, self.threads, self.on_warning = model or default_model(), device, threads, on_warning
-        self.largest_tile = LARGEST_TILE
+        self.tile_limit = sys.maxsize  # pixels, once memory has run out
         self.engine = self._open(engine)
-        # Which engine does a photo depends on its size alone, never on the photos before it.
+        # Which engine paints a photo depends on its size alone, never on the photos before it.
         self.for_large: Engine | None = self.engine
-        if engine == "auto" and device in ("auto", "cpu") and self.engine.on_cpu and has_bf16_instructions():
+        if engine == "auto" and self.engine.name == "onnx" and has_bf16_instructions():
             self.for_large = None  # to be opened when one comes
 
     def _open(self, engine: str) -> Engine:
@@ -249,7 +252,7 @@ class Stylizer:
             if self.engine.on_cpu:
                 raise
         self.on_warning(f"out of memory on {self.engine}: goes on with the processor")
-        self.device, self.largest_tile = "cpu", LARGEST_TILE
+        self.device, self.tile_limit = "cpu", sys.maxsize
         self.engine = self.for_large = self._open("auto")
         return self._paint_with(self.engine, photo, code, palette, tile)
 
@@ -258,8 +261,7 @@ class Stylizer:
             return self.engine
         if self.for_large is None:
             memory = free_memory()
-            wanted = "torch" if memory is None or memory > TORCH_BYTES else "auto"
-            self.for_large = self._open(wanted)
+            self.for_large = self._open("torch") if memory is None or memory > TORCH_BYTES else self.engine
         return self.for_large
 
     def _paint_with(self, engine: Engine, photo: Pixels, code: Floats, palette: Floats, tile: int | None) -> Pixels:
@@ -270,26 +272,26 @@ class Stylizer:
         origins = [(top - MARGIN, left - MARGIN) for top, left in corners]
         painted, paint = engine.measure(code, colours, to_cells(windows), origins)
         if height * width <= WHOLE_PROXY:
-            return to_pixels(painted)[0, :height, :width]
+            return np.ascontiguousarray(to_pixels(painted)[0, :height, :width])
         del windows, painted
         while True:
-            side = tile or self._planned_tile(engine)
-            side = min(side, self.largest_tile)
+            side = min(tile or _planned_tile(engine), self.tile_limit)
             try:
                 return _paint_tiles(paint, photo, side)
             except MemoryError:
                 if side <= LEAST_TILE:
                     raise
-            self.largest_tile = max(side // 2, LEAST_TILE)
-            self.on_warning(f"out of memory: goes on with tiles of {self.largest_tile} pixels")
+            self.tile_limit = max(side // 2, LEAST_TILE)
+            self.on_warning(f"out of memory: goes on with tiles of {self.tile_limit} pixels")
 
-    def _planned_tile(self, engine: Engine) -> int:
-        """The side of the largest tile that takes at most half of the memory that is free."""
-        memory = engine.free_memory()
-        if memory is None:
-            return LARGEST_TILE
-        side = math.isqrt(memory // 2 // engine.bytes_per_pixel) - 2 * MARGIN
-        return max(min(side // STRIDE * STRIDE, LARGEST_TILE), LEAST_TILE)
+
+def _planned_tile(engine: Engine) -> int:
+    """The side of the fastest tile that takes at most half of the memory that is free."""
+    memory = engine.free_memory()
+    if memory is None:
+        return engine.best_tile
+    side = math.isqrt(memory // 2 // engine.bytes_per_pixel) - 2 * MARGIN
+    return max(min(side // STRIDE * STRIDE, engine.best_tile), LEAST_TILE)
 
 
 def _paint_tiles(paint: Painter, photo: Pixels, side: int) -> Pixels:

@@ -290,9 +290,11 @@ def test_a_code_that_overflows_is_an_error_not_a_black_picture(
 class Meagre:
     """An engine that has memory for small tiles only, or, on a device, for nothing."""
 
+    name = "meagre"
+
     def __init__(self, engine: transfer.Engine, *, most: int, on_cpu: bool = True) -> None:
         self.engine, self.most, self.on_cpu = engine, most, on_cpu
-        self.hash, self.code_size, self.bytes_per_pixel = engine.hash, engine.code_size, engine.bytes_per_pixel
+        self.hash, self.code_size, self.best_tile = engine.hash, engine.code_size, 1024
 
     def free_memory(self) -> None:
         return None
@@ -373,9 +375,9 @@ def test_the_tile_follows_the_free_memory(stylizer: Stylizer, monkeypatch: pytes
     sides = []
     for memory in (0, 1 << 27, 1 << 28, 1 << 40, None):
         monkeypatch.setattr(stylizer.engine, "free_memory", lambda memory=memory: memory)
-        sides.append(stylizer._planned_tile(stylizer.engine))
+        sides.append(transfer._planned_tile(stylizer.engine))
     assert sides == sorted(sides) and len(set(sides)) > 2
-    assert sides[0] == transfer.LEAST_TILE and sides[-2:] == [transfer.LARGEST_TILE] * 2
+    assert sides[0] == transfer.LEAST_TILE and sides[-2:] == [stylizer.engine.best_tile] * 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is read from /proc")
