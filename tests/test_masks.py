@@ -29,6 +29,7 @@ def picture(pixels: np.ndarray, alpha: np.ndarray | None = None) -> Picture:
     return Picture(pixels, alpha, "PNG")
 
 
+@settings(deadline=None)
 @given(*[arrays.arrays(np.uint8, (5, 4, 3))] * 2, arrays.arrays(np.uint8, (5, 4)))
 def test_a_composite_lies_between_and_is_exact_at_both_ends(
     below: np.ndarray, above: np.ndarray, mask: np.ndarray
@@ -46,7 +47,7 @@ def test_a_composite_of_many_rows(make_picture: MakePicture) -> None:
     assert np.abs(composite(below, above, mask) - exact).max() <= 0.5
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(arrays.arrays(np.uint8, (24, 24), elements=st.sampled_from([0, 128, 255])), st.floats(0, 30))
 def test_feathering_takes_only_away(mask: np.ndarray, radius: float) -> None:
     assert (feathered(mask, radius) <= mask).all()

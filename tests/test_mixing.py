@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylize.errors import RefusedError, UsageError
@@ -27,6 +27,7 @@ A, B, C = style(1), style(2), style(3)
 weights = st.floats(1e-3, 1e3)
 
 
+@settings(deadline=None)
 @given(weights, weights, weights)
 def test_order_and_scale_of_the_weights_do_not_matter(a: float, b: float, c: float) -> None:
     mixed = mix([(A, a), (B, b), (C, c)], "x")

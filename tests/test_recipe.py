@@ -6,7 +6,7 @@ import shlex
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylize.recipe import MAX_PACKET, Recipe, command_line, recipe_of, with_recipe
@@ -20,6 +20,7 @@ PHOTOS = (
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=20), max_size=8))
 def test_any_words_come_back(words: list[str]) -> None:
     recipe = Recipe(("stylize", "transfer", *words), "0.1.0", "", ())
