@@ -36,6 +36,7 @@ from stylize.transfer import Stylizer
 CASES = cases()
 CORPUS = os.environ.get("STYLIZE_CORPUS", "")
 SIDE = 64  # pixels of what the network gets to see; the rest of the way is that of every photo
+MAX_PIXELS = 50_000_000  # what a file within the limit takes is no fault of its own: some decoders start by a canvas
 SECONDS, BYTES = 20, 1 << 30  # that a file may take
 LINE = re.compile(r"(error|hint|warning): \S.*")
 
@@ -69,7 +70,8 @@ def transfer(
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def transfer(photo: Path, output: Path) -> tuple[int, str]:
-        arguments = ["stylize", "transfer", "-s", str(tmp_path / "style.safetensors"), "-o", f"{output}/", "--", photo]
+        style, limit = tmp_path / "style.safetensors", ("--max-pixels", MAX_PIXELS)
+        arguments = ["stylize", "transfer", "-s", style, "-o", f"{output}/", *limit, "--", photo]
         monkeypatch.setattr(sys, "argv", [str(argument) for argument in arguments])
         with pytest.raises(SystemExit) as end:
             cli.main()
@@ -148,13 +150,15 @@ def transfer_in_a_child(transfer: Transfer, photos: list[Path], output: Path) ->
             resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30),) * 2)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             with os.fdopen(writing, "w") as pipe:
+                most = BYTES
                 for number, photo in enumerate(photos):
                     signal.alarm(SECONDS)
                     code, stderr = transfer(photo, output / str(number))
                     signal.alarm(0)
                     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-                    if peak > BYTES:
+                    if peak > most:
                         stderr += f"used {peak >> 20} MB"
+                        most = peak
                     print(json.dumps([code, stderr]), file=pipe, flush=True)
         finally:
             os._exit(0)
