@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 WHOLE_PROXY = 1_000_000  # pixels: smaller photos are their own proxy
 PROXY_GRID, PROXY_WINDOW = 3, 256  # of larger ones: a grid of 3×3 windows of 256×256 pixels
-LARGE_PHOTO = 12_000_000  # pixels: from here on torch's bf16 gains more than torch takes to start
+LARGE_PHOTO = 20_000_000  # pixels: from here on torch's bf16 gains more than torch takes to start
 TORCH_BYTES = 4 << 30  # of memory, below which torch is not worth a try
 LEAST_TILE = 128  # pixels: with smaller tiles most of the work would go into margins
 STRIP = 64  # rows of a picture that are worked on at a time where no network is involved
