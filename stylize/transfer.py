@@ -330,7 +330,7 @@ class Stylizer:
             return self.engine
         if self.for_large is None:
             memory = free_memory()
-            self.for_large = self._open("torch") if memory is None or memory > TORCH_BYTES else self.engine
+            self.for_large = self.torch_engine() if memory is None or memory > TORCH_BYTES else self.engine
         return self.for_large
 
     def _paint_with(self, engine: Engine, photo: Pixels, style: StyleCode, tile: int | None) -> Pixels:
