@@ -31,6 +31,7 @@ from PIL import Image
 from profiles import DISPLAY_P3
 
 from stylize import cli, errors
+from stylize.cli import process
 from stylize.packaged import packaged
 from stylize.style_code import StyleCode
 
@@ -64,7 +65,7 @@ def run(
     """``run("transfer", "photo.png", ..., stdin=b"")``: a command in this process, in an empty folder, tiny model."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STYLIZE_MODEL", str(tiny_model))
-    monkeypatch.setenv(cli.DEBUG_VARIABLE, "")
+    monkeypatch.setenv(process.DEBUG_VARIABLE, "")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # crash logs
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     threads = torch.get_num_threads()
@@ -857,7 +858,7 @@ def test_threads_do_not_change_the_picture(run: Run, tmp_path: Path, photo: Path
 
 
 def test_stdin_has_a_limit(run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "MAX_STDIN_BYTES", 2 << 20)
+    monkeypatch.setattr("stylize.cli.transfer.MAX_STDIN_BYTES", 2 << 20)
     endless = photo.read_bytes() + bytes(3 << 20)
     assert_refused(run("transfer", "-", "-s", style, stdin=endless), 1, "cannot read <stdin>: more than 2 MB")
 
@@ -895,7 +896,7 @@ def test_debugging_shows_tracebacks(
 ) -> None:
     monkeypatch.setattr("stylize.transfer.Stylizer.transfer", broken)
     if way == "variable":
-        monkeypatch.setenv(cli.DEBUG_VARIABLE, "1")
+        monkeypatch.setenv(process.DEBUG_VARIABLE, "1")
     result = run(*(["--debug"] if way == "option" else []), "transfer", photo, "-s", style)
     assert result.code == 70
     assert "Traceback" in result.stderr

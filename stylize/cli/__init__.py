@@ -1,0 +1,48 @@
+"""The command line: parse, call one pipeline function, print. One file per command.
+
+Nothing heavy is imported before a command runs. ``arguments`` holds the options that commands share, ``process`` what
+every run of a program needs: signals, errors and exit codes.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from stylize import __version__
+from stylize.cli import batch, doctor, encode_style, inspect, preview, process, train, transfer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Learn a personal style from pictures and apply it to any photo. Works offline; sends nothing anywhere.",
+)
+app.command()(transfer.transfer)
+app.command("encode-style")(encode_style.encode_style)
+app.command()(batch.batch)
+app.command()(inspect.inspect)
+app.command()(preview.preview)
+app.command()(train.train)
+app.command()(train.distill)
+app.command()(doctor.doctor)
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; also STYLIZE_DEBUG=1.")] = False,
+) -> None:
+    """Options of every command."""
+    if version:
+        print(f"stylize {__version__}")
+        raise typer.Exit
+    if debug:
+        os.environ[process.DEBUG_VARIABLE] = "1"
+
+
+def main() -> None:
+    """The entry point: run a command and turn whatever happens into a line and an exit code."""
+    process.run(app)

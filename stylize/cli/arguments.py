@@ -1,0 +1,174 @@
+"""What commands share: their options, and what these mean."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from stylize import __version__
+from stylize.errors import DeviceError, InputError, UsageError
+from stylize.options import ImageOptions
+from stylize.terminal import Terminal
+
+if TYPE_CHECKING:
+    from stylize.images import Picture
+    from stylize.painting import Layers, Look
+    from stylize.recipe import Recipe
+    from stylize.style_arguments import StyleArgument
+    from stylize.transfer import Stylizer
+
+Style = Annotated[
+    list[str],
+    typer.Option(
+        "--style",
+        "-s",
+        metavar="STYLE[:WEIGHT][@MASK]",
+        help="A style code (.safetensors), a picture, a folder of pictures, or a name of your library; repeatable.",
+    ),
+]
+ModelFile = Annotated[
+    Path | None, typer.Option("--model", help="Model file; default: STYLIZE_MODEL, else the packaged one.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Engine = Annotated[
+    str, typer.Option(help="auto, torch or onnx; auto: onnx, which starts at once, unless torch is faster.")
+]
+Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Processor threads; default: all cores.")]
+Strength = Annotated[float, typer.Option(help="0: the photo itself; 1: the full style.")]
+StyleScale = Annotated[str, typer.Option(help="Width of the strokes, 0.25 to 4; auto: as on a copy of one megapixel.")]
+Mask = Annotated[
+    str | None,
+    typer.Option(metavar="FILE|FOLDER|alpha", help="Paint where this picture is white; alpha: the photo's own."),
+]
+InvertMask = Annotated[bool, typer.Option("--invert-mask", help="Paint where the mask is black.")]
+Feather = Annotated[float, typer.Option(metavar="PIXELS", help="Soften the edges of masks, inwards.")]
+NoRecipe = Annotated[bool, typer.Option("--no-recipe", help="Do not store in the picture how it was made.")]
+PreserveColor = Annotated[bool, typer.Option("--preserve-color", help="Keep the photo's colours.")]
+Tile = Annotated[int | None, typer.Option(min=1, help="Side of the tiles in pixels: less needs less memory.")]
+Quality = Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.")]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger pictures.")]
+AllowTruncated = Annotated[
+    bool, typer.Option("--allow-truncated", help="Read files that end too early as far as they go.")
+]
+BitDepth = Annotated[
+    Literal["auto", "8", "16"], typer.Option(help="Bits a channel, in PNG and TIFF; auto: as the photo.")
+]
+Metadata = Annotated[
+    Literal["keep", "no-gps", "strip"],
+    typer.Option(help="EXIF, XMP and resolution of the photo: all, all but its place, or nothing but colour profiles."),
+]
+Background = Annotated[
+    str | None,
+    typer.Option(help="Colour under transparent pixels in formats without transparency; default: white, with a word."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", "-f", help="Replace existing files.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is chosen and how long it takes.")]
+Json = Annotated[bool, typer.Option("--json", help="Results as JSON lines.")]
+ContentFolders = Annotated[list[Path], typer.Option("--content", help="Folder of photos; repeatable.")]
+StyleFolders = Annotated[
+    list[Path], typer.Option("--style", "-s", help="Folder of style pictures; repeatable, drawn from equally often.")
+]
+MaxTime = Annotated[str | None, typer.Option(help="Stop after 90s, 45m or 6h, with everything saved.")]
+
+
+def open_stylizer(model: Path | None, device: str, engine: str, threads: int | None, terminal: Terminal) -> Stylizer:
+    """The networks, loaded. Raises DeviceError for a torch that is broken, else as ``Stylizer``."""
+    try:
+        from stylize.transfer import Stylizer
+
+        stylizer = Stylizer(model, device, engine=engine, threads=threads, on_warning=terminal.warn)
+    except (ImportError, OSError) as error:  # a torch that is broken, or not for this machine
+        reason = " ".join(str(error).split())[:200]
+        raise DeviceError(f"cannot load the network: {reason}", hint="stylize doctor tells more") from error
+    terminal.note(f"device {stylizer.engine}, model {stylizer.engine.hash[:8]}")
+    return stylizer
+
+
+def set_threads(threads: int | None) -> None:
+    """Let torch use so many threads; by default all cores."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def image_options(
+    max_pixels: int, allow_truncated: bool, bit_depth: str, quality: int, metadata: str, background: str | None
+) -> ImageOptions:
+    """The options of pictures. Raises UsageError for what is no colour."""
+    from stylize.images import parse_colour
+
+    if background is not None:
+        parse_colour(background)  # a wrong one is refused before the work
+    return ImageOptions(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
+
+
+def parse_style_scale(text: str) -> float | None:
+    """A number, or None for ``auto``."""
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"--style-scale {text}: not a number", hint="0.25 to 4, or auto") from error
+
+
+def masks_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
+    """The mask files and folders that were named."""
+    return [Path(mask) for mask in (look.mask, *(style.mask for style in styles)) if mask not in (None, "alpha")]
+
+
+def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
+    """Refuse before the work what no photo could be painted with."""
+    from stylize.images import shown
+
+    if look.feather and look.mask is None and all(style.mask is None for style in styles):
+        raise UsageError("--feather needs a mask")
+    for path in masks_of(styles, look):
+        if not path.exists():
+            raise InputError(f"cannot read the mask {shown(path)}: no such file")
+
+
+def recipe_of(
+    photo: str,
+    picture: Picture,
+    target: Path | None,
+    wanted: str | None,
+    styles: Sequence[StyleArgument],
+    layers: Layers,
+    look: Look,
+    model: Path | None,
+    quality: int,
+    stylizer: Stylizer,
+) -> Recipe:
+    """The recipe of one output; ``transfer`` and ``batch`` write the same."""
+    from stylize.images import SUFFIXES, format_of, suffix_of
+    from stylize.recipe import Recipe, command_line
+
+    usual = SUFFIXES[suffix_of(picture.format)]
+    format = wanted or (usual if target is None else format_of(target))
+    command = command_line(
+        os.path.basename(photo),
+        [str(style) for style in styles],
+        look.options(),
+        model=None if model is None else model.name,
+        format=None if format == usual else suffix_of(format).removeprefix("."),
+        quality=quality,
+    )
+    return Recipe(command, __version__, stylizer.engine.hash, tuple(code.content_hash() for code in layers.values()))
+
+
+def parse_seconds(text: str | None) -> float | None:
+    """``90s``, ``45m``, ``6h`` or plain seconds."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if match is None:
+        raise UsageError(f"--max-time {text}: not a time", hint="90s, 45m or 6h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

@@ -1,0 +1,152 @@
+"""``stylize encode-style``"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stylize.cli.arguments import (
+    AllowTruncated,
+    Device,
+    Engine,
+    Json,
+    MaxPixels,
+    ModelFile,
+    Overwrite,
+    Quiet,
+    Threads,
+    Verbose,
+    open_stylizer,
+)
+from stylize.errors import OutputError, UsageError
+from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
+from stylize.terminal import Terminal, say
+
+if TYPE_CHECKING:
+    from stylize.images import Pixels
+    from stylize.style_code import StyleCode
+    from stylize.style_set import Member
+    from stylize.transfer import Stylizer
+
+
+def encode_style(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="PICTURE|FOLDER|CODE[:WEIGHT]...", help="Pictures of one style, or styles to mix."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The style code to write, NAME.safetensors.")
+    ] = None,
+    save: Annotated[
+        str | None, typer.Option("--save", metavar="NAME", help="Keep it in your library: --style NAME.")
+    ] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Take a minute to make the style more like its pictures.")
+    ] = False,
+    refine_steps: Annotated[int, typer.Option(min=1, help="Steps of --refine, at most.")] = 200,
+    name: Annotated[str | None, typer.Option("--name", help="Title; default: the output's name.")] = None,
+    no_thumbnail: Annotated[bool, typer.Option("--no-thumbnail", help="Store no picture of the style.")] = False,
+    model: ModelFile = None,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    threads: Threads = None,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    allow_truncated: AllowTruncated = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    json: Json = False,
+) -> None:
+    """Learn a style from pictures, or mix styles, and keep it as a small file."""
+    from dataclasses import replace
+
+    from stylize import library
+    from stylize.images import check_target, make_folder, refuse_same_file, shown
+    from stylize.style_arguments import parse_style, read_style
+
+    terminal = Terminal(quiet, verbose, json)
+    if output is None and save is None:
+        raise UsageError("nowhere to keep the style", hint="--output FILE.safetensors, or --save NAME")
+    if output is not None and output.suffix.lower() != ".safetensors":
+        raise OutputError(f"cannot write {shown(output)}: a style code is a .safetensors file")
+    targets = [target for target in (output, library.place_of(save) if save is not None else None) if target]
+    styles = [parse_style(text, masks=False) for text in sources]
+    for style in styles:
+        if refine and style.is_code:
+            raise UsageError(f"--refine needs pictures, {shown(style.source)} is a style code")
+    for target in targets:
+        for style in styles:
+            refuse_same_file(style.source, target)
+        if target != output:
+            make_folder(target.parent)
+        check_target(target, overwrite=overwrite)
+    title = name or save or targets[0].stem
+    stylizer = open_stylizer(model, device, engine, threads, terminal)
+    pictures: list[dict[str, Any]] = []
+
+    def tell(picture: str, member: Member) -> None:
+        distance = None if member.distance is None else round(member.distance, 3)
+        facts = {"distance": distance, "weight": round(member.weight, 3), "outlier": member.outlier}
+        pictures.append({"picture": picture, **facts})
+        if distance is not None and (verbose or (sys.stderr.isatty() and not quiet)):
+            say(f"{picture}: distance to the rest {distance:.2f}, weight {member.weight:.2g}")
+
+    refined: list[dict[str, Any]] = []
+
+    def encode(pictures: Sequence[Pixels], title: str, report: Callable[[Sequence[Member]], None]) -> StyleCode:
+        members: list[Member] = []
+        code = stylizer.encode_style(pictures, title=title, report=members.extend)
+        report(members)
+        return _refined(stylizer, code, pictures, members, refine_steps, refined, terminal) if refine else code
+
+    code = read_style(
+        stylizer, styles, title,
+        options=ImageOptions(max_pixels=max_pixels, allow_truncated=allow_truncated),
+        on_warning=terminal.warn, on_picture=tell, encode=encode,
+    )  # fmt: skip
+    code = replace(code, title=title)
+    if no_thumbnail:
+        code = replace(code, thumbnail=None)
+    for target in targets:
+        code.save(target, overwrite=overwrite)
+        terminal.result(
+            str(target), output=str(target), title=code.title, images=code.images, model=code.model_hash,
+            pictures=pictures, refined=refined,
+        )  # fmt: skip
+
+
+def _refined(
+    stylizer: Stylizer,
+    code: StyleCode,
+    pictures: Sequence[Pixels],
+    members: Sequence[Member],
+    steps: int,
+    refined: list[dict[str, Any]],
+    terminal: Terminal,
+) -> StyleCode:
+    """The code, refined; what came of it is said, and noted in ``refined``."""
+    from stylize.refine import Progress, refine
+
+    seen: list[Progress] = []
+    with terminal.progress("refine", steps) as advance:
+
+        def report(progress: Progress) -> None:
+            seen.append(progress)
+            change = progress.style / seen[0].style - 1
+            advance(
+                progress.step, f"style distance {progress.style:.3f} ({change:+.0%}), content {progress.content:.3f}"
+            )
+
+        result = refine(stylizer, code, pictures, weights=[m.weight for m in members], steps=steps, report=report)
+    first, last = seen[0], seen[-1]
+    refined.append({"steps": last.step, "style": [first.style, last.style], "content": [first.content, last.content]})
+    if not terminal.quiet:
+        say(
+            f"refined in {last.step} steps: style distance {first.style:.3f} -> {last.style:.3f}, "
+            f"content {first.content:.3f} -> {last.content:.3f}"
+        )
+    return result

@@ -1,0 +1,62 @@
+"""``stylize inspect``"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from stylize.cli.arguments import Json, MaxPixels, ModelFile
+from stylize.cli.process import show
+from stylize.errors import InputError, RefusedError
+from stylize.options import DEFAULT_MAX_PIXELS
+from stylize.terminal import Terminal, say
+
+
+def inspect(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE|NAME]...", help="Style codes, models, pictures; none: your styles are listed."),
+    ] = None,
+    model: ModelFile = None,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    json: Json = False,
+) -> None:
+    """Say what a file is: a style code, a model, or a stylised picture and the command that made it."""
+    from stylize import library
+    from stylize.images import shown
+    from stylize.inspection import inspect_file
+    from stylize.packaged import default_model
+    from stylize.style_arguments import parse_style
+
+    terminal = Terminal(json=json)
+    if not files:
+        names = library.styles()
+        for name, path in names.items():
+            terminal.result(f"{shown(name)}\t{shown(path)}", style=name, path=str(path))
+        if not names:
+            say("no styles yet: stylize encode-style PICTURE... --save NAME keeps one")
+        return
+    failed = 0
+    for file in files:
+        path = parse_style(file, masks=False).source
+        try:
+            facts = inspect_file(path, max_pixels=max_pixels, model=model or default_model())
+        except (InputError, RefusedError) as error:
+            if len(files) == 1:
+                raise
+            failed += 1
+            show(error)
+            continue
+        lines = [shown(path), *(f"  {key:<12} {_fact(value)}" for key, value in facts.items())]
+        terminal.result("\n".join(lines), file=str(path), **facts)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _fact(value: Any) -> str:
+    from stylize.images import shown
+
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(shown, value)) if isinstance(value, list) else shown(value)

@@ -1,0 +1,93 @@
+"""``stylize preview``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stylize.cli.arguments import (
+    Device,
+    Json,
+    MaxPixels,
+    ModelFile,
+    Overwrite,
+    PreserveColor,
+    Quiet,
+    Threads,
+    Verbose,
+    open_stylizer,
+)
+from stylize.errors import UsageError
+from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
+from stylize.terminal import Terminal
+
+if TYPE_CHECKING:
+    from stylize.images import Pixels
+    from stylize.style_code import StyleCode
+
+
+def preview(
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO")],
+    style: Annotated[
+        list[str] | None,
+        typer.Option("--style", "-s", metavar="STYLE", help="A style for each row; default: all of your library."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The sheet; default: PHOTO_preview.png beside the photo.")
+    ] = None,
+    strengths: Annotated[str, typer.Option(help="Of the columns.")] = "0.4,0.7,1",
+    size: Annotated[int, typer.Option(min=16, max=4096, help="Long side of each picture in pixels.")] = 384,
+    preserve_color: PreserveColor = False,
+    model: ModelFile = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    json: Json = False,
+) -> None:
+    """Try several styles and strengths on a photo, reduced, on one labelled sheet."""
+    from dataclasses import replace
+
+    from stylize import library
+    from stylize.images import check_target, fill_transparent, format_of, read_image, refuse_same_file, write_image
+    from stylize.painting import Look, paint
+    from stylize.preview import contact_sheet
+    from stylize.style_arguments import parse_style, read_style, title_of
+
+    terminal = Terminal(quiet, verbose, json)
+    try:
+        looks = [Look(float(word), preserve_color) for word in strengths.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--strengths {strengths}: not numbers with commas between", hint="0.4,0.7,1") from error
+    styles = [parse_style(text, masks=False) for text in style or library.styles()]
+    if not styles:
+        raise UsageError("no styles to show", hint="--style STYLE, or keep some by encode-style --save NAME")
+    output = output or photo.with_name(f"{photo.stem}_preview.png")
+    format_of(output)
+    for source in (photo, *(s.source for s in styles)):
+        refuse_same_file(source, output)
+    check_target(output, overwrite=overwrite)
+    options = ImageOptions(max_pixels=max_pixels)
+    picture = read_image(photo, max_pixels=max_pixels)
+    stylizer = open_stylizer(model, device, "auto", threads, terminal)
+    rows = [
+        (title_of([s]), read_style(stylizer, [s], title_of([s]), options=options, on_warning=terminal.warn))
+        for s in styles
+    ]
+    by_strength = {look.strength: look for look in looks}
+
+    def paint_small(pixels: Pixels, code: StyleCode, strength: float) -> Pixels:
+        small = replace(picture, pixels=pixels, alpha=None)
+        return paint(stylizer, small, {None: code}, by_strength[strength], photo=str(photo))
+
+    with terminal.progress("preview", len(rows) * len(looks)) as advance:
+        sheet = contact_sheet(
+            fill_transparent(picture.pixels, picture.alpha), rows, [look.strength for look in looks], paint_small,
+            side=size, on_done=advance,
+        )  # fmt: skip
+    write_image(output, sheet, overwrite=overwrite)
+    terminal.result(str(output), output=str(output), styles=[title for title, _ in rows])

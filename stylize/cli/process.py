@@ -1,0 +1,98 @@
+"""A run of the program: its signals, its errors and its exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from stylize import __version__
+from stylize.errors import OutputError, StylizeError
+from stylize.terminal import say
+
+DEBUG_VARIABLE = "STYLIZE_DEBUG"
+
+
+def run(app: typer.Typer) -> None:
+    """Run a command and turn whatever happens into a line and an exit code."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as shells do for jobs in the background
+            signal.signal(number, _raise_stopped)
+    try:
+        app(prog_name="stylize")
+    except StylizeError as error:
+        _debug_traceback()
+        show(error)
+        sys.exit(error.exit_code)
+    except Stopped as stop:
+        sys.exit(128 + stop.signal)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        _debug_traceback()
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            show(OutputError("no space left to write to"))
+            sys.exit(OutputError.exit_code)
+        _report_bug(error)
+
+
+class Stopped(BaseException):
+    """SIGINT or SIGTERM: unwinds like KeyboardInterrupt, but knows which."""
+
+    def __init__(self, signal: int) -> None:
+        self.signal = signal
+
+
+def _raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
+    raise Stopped(number)
+
+
+def stop_gently() -> list[int]:
+    """From now on the first SIGINT or SIGTERM is only noted, in the list returned; the second one ends at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise Stopped(number)
+        received.append(number)
+        say("stopping after this step; once more ends at once")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return received
+
+
+def show(error: StylizeError) -> None:
+    """Say what went wrong, and what to do about it."""
+    say(f"error: {error.message}")
+    if error.hint:
+        say(f"hint: {error.hint}")
+
+
+def _debug_traceback() -> None:
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exc()
+
+
+def _report_bug(error: Exception) -> NoReturn:
+    where = "run again with STYLIZE_DEBUG=1 for the details"
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="stylize-crash-", suffix=".log", delete=False) as file:
+            file.write(f"stylize {__version__}, Python {sys.version}\n{traceback.format_exc()}")
+        where = f"details in {file.name}"
+    except OSError:
+        pass
+    say(f"error: a bug in stylize: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    say(f"hint: please report it; {where}")
+    sys.exit(70)

@@ -1,0 +1,160 @@
+"""``stylize train`` and ``stylize distill``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stylize.cli.arguments import (
+    ContentFolders,
+    Device,
+    Json,
+    MaxTime,
+    Overwrite,
+    Quiet,
+    StyleFolders,
+    Threads,
+    Verbose,
+    parse_seconds,
+    set_threads,
+)
+from stylize.cli.process import stop_gently
+from stylize.errors import UsageError
+from stylize.options import LossWeights, TrainingOptions
+from stylize.terminal import Terminal, say
+
+_OPTIONS, _LOSSES = TrainingOptions(), LossWeights()
+
+
+def train(
+    content: ContentFolders,
+    style: StyleFolders,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the whole run.")] = _OPTIONS.steps,
+    max_time: MaxTime = None,
+    init: Annotated[str, typer.Option(help="Start from: scratch, packaged, or a model file.")] = _OPTIONS.init,
+    styles_per_step: Annotated[int, typer.Option(min=1, help="Style pictures per step.")] = _OPTIONS.styles,
+    photos_per_style: Annotated[int, typer.Option(min=1, help="Photos per style picture.")] = _OPTIONS.contents,
+    crop: Annotated[int, typer.Option(min=64, help="Side of the photo crops, a multiple of 16.")] = _OPTIONS.crop,
+    style_crop: Annotated[int, typer.Option(min=64, help="Side of the style crops.")] = _OPTIONS.style_crop,
+    rate: Annotated[float, typer.Option(help="Learning rate of encoder and generator.")] = _OPTIONS.rate,
+    discriminator_rate: Annotated[
+        float, typer.Option(help="Learning rate of the discriminator.")
+    ] = _OPTIONS.discriminator_rate,
+    decay: Annotated[float, typer.Option(help="Last part of the steps, with falling rates.")] = _OPTIONS.decay,
+    perceptual: Annotated[str, typer.Option(help="Network of the losses: light or vgg19.")] = _OPTIONS.perceptual,
+    layers: Annotated[int, typer.Option(min=1, max=5, help="Its layers for the style losses.")] = _OPTIONS.layers,
+    content_layers: Annotated[str, typer.Option(help="Its layers for the content loss.")] = ",".join(
+        map(str, _OPTIONS.content_layers)
+    ),
+    adversarial_start: Annotated[
+        float, typer.Option(help="Part of the steps after which the discriminator joins in.")
+    ] = _OPTIONS.adversarial_start,
+    lambda_adv: Annotated[float, typer.Option(help="Weight of the adversarial loss.")] = _LOSSES.adversarial,
+    lambda_content: Annotated[float, typer.Option(help="Weight of the content loss.")] = _LOSSES.content,
+    lambda_style: Annotated[float, typer.Option(help="Weight of the Gram matrices.")] = _LOSSES.style,
+    lambda_moments: Annotated[float, typer.Option(help="Weight of means and deviations.")] = _LOSSES.moments,
+    lambda_palette: Annotated[float, typer.Option(help="Weight of the colours.")] = _LOSSES.palette,
+    lambda_tv: Annotated[float, typer.Option(help="Weight of total variation.")] = _LOSSES.tv,
+    lambda_grid: Annotated[float, typer.Option(help="Weight of patterns from upsampling.")] = _LOSSES.grid,
+    lambda_code: Annotated[float, typer.Option(help="Weight of the code's reconstruction.")] = _LOSSES.code,
+    lambda_identity: Annotated[
+        float, typer.Option(help="Weight of returning a photo from its own code.")
+    ] = _LOSSES.identity,
+    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _OPTIONS.seed,
+    log_every: Annotated[int, typer.Option(min=1, help="Steps between lines of metrics.csv.")] = _OPTIONS.log_every,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = _OPTIONS.save_every,
+    sample_every: Annotated[int, typer.Option(min=1, help="Steps between sample sheets.")] = _OPTIONS.sample_every,
+    device: Device = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    json: Json = False,
+) -> None:
+    """Train a model of your own on folders of photos and style pictures."""
+    terminal = Terminal(quiet, verbose, json)
+    if crop % 16:
+        raise UsageError(f"--crop {crop} is not a multiple of 16")
+    for option, value in (("--rate", rate), ("--discriminator-rate", discriminator_rate)):
+        if not 0 < value < 1:
+            raise UsageError(f"{option} {value:g} is not between 0 and 1")
+    if perceptual not in ("light", "vgg19"):
+        raise UsageError(f"--perceptual {perceptual}: no such network", hint="light or vgg19")
+    options = TrainingOptions(
+        steps=steps, max_seconds=parse_seconds(max_time), styles=styles_per_step, contents=photos_per_style, crop=crop,
+        style_crop=style_crop, rate=rate, discriminator_rate=discriminator_rate, decay=decay, perceptual=perceptual,
+        layers=layers, content_layers=_layers(content_layers), adversarial_start=adversarial_start,
+        seed=seed, log_every=log_every, save_every=save_every, sample_every=sample_every, init=init,
+        weights=LossWeights(
+            adversarial=lambda_adv, content=lambda_content, style=lambda_style, moments=lambda_moments,
+            palette=lambda_palette, tv=lambda_tv, grid=lambda_grid, code=lambda_code, identity=lambda_identity,
+        ),
+    )  # fmt: skip
+    stopped_by = stop_gently()
+
+    from stylize.device import pick_device
+    from stylize.training import Progress
+    from stylize.training import train as run
+
+    set_threads(threads)
+    with terminal.progress("train", steps) as advance:
+
+        def report(now: Progress) -> None:
+            terms = " ".join(f"{name} {value:.3f}" for name, value in now.losses.items())
+            advance(now.step, f"{now.images_per_second:.1f} images/s, {terms}")
+            if json:
+                terminal.result("", step=now.step, seconds=round(now.seconds, 1), **now.losses)
+
+        model = run(
+            content, style, output, options, device=pick_device(device), resume=resume, report=report,
+            should_stop=lambda: bool(stopped_by), on_warning=terminal.warn,
+        )  # fmt: skip
+    if stopped_by:
+        say(f"stopped: everything is saved in {output}; --resume goes on")
+        raise typer.Exit(128 + stopped_by[0])
+    terminal.result(str(model), model=str(model))
+
+
+def distill(
+    content: ContentFolders,
+    style: StyleFolders,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The network to write, NAME.safetensors.")],
+    steps: Annotated[int, typer.Option(min=1, help="Steps.")] = 3000,
+    max_time: MaxTime = None,
+    crop: Annotated[int, typer.Option(min=64, help="Side of the crops.")] = 112,
+    batch_size: Annotated[int, typer.Option(min=2, help="Crops per step.")] = 8,
+    rate: Annotated[float, typer.Option(help="Learning rate.")] = 2e-3,
+    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Distil the light perceptual network from VGG19, for training your own models."""
+    from stylize.images import check_target
+
+    check_target(output, overwrite=overwrite)
+
+    from stylize.device import pick_device
+    from stylize.distillation import distil
+
+    set_threads(threads)
+    terminal = Terminal(quiet)
+    with terminal.progress("distill", steps) as advance:
+        distil(
+            content, style, output, steps=steps, batch=batch_size, crop=crop, rate=rate, seed=seed,
+            device=pick_device(device), max_seconds=parse_seconds(max_time),
+            report=lambda step, errors: advance(step, " ".join(f"{k} {v:.3f}" for k, v in errors.items())),
+        )  # fmt: skip
+    terminal.result(str(output))
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    """``3,4`` -> (3, 4)"""
+    layers = tuple(int(word) for word in text.split(",") if word.strip() in ("1", "2", "3", "4", "5"))
+    if len(layers) != len(text.split(",")):
+        raise UsageError(f"--content-layers {text}: not layers of the perceptual network", hint="1 to 5, as in 3,4")
+    return layers

@@ -1,0 +1,211 @@
+"""``stylize transfer``"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stylize.cli.arguments import (
+    AllowTruncated,
+    Background,
+    BitDepth,
+    Device,
+    Engine,
+    Feather,
+    InvertMask,
+    Json,
+    Mask,
+    MaxPixels,
+    Metadata,
+    ModelFile,
+    NoRecipe,
+    Overwrite,
+    PreserveColor,
+    Quality,
+    Quiet,
+    Strength,
+    Style,
+    StyleScale,
+    Threads,
+    Tile,
+    Verbose,
+    check_masks,
+    image_options,
+    masks_of,
+    open_stylizer,
+    parse_style_scale,
+    recipe_of,
+)
+from stylize.cli.process import show
+from stylize.errors import InputError, OutputError, UsageError
+from stylize.options import DEFAULT_MAX_PIXELS
+from stylize.terminal import Terminal
+
+MAX_STDIN_BYTES = 1 << 30
+
+
+def transfer(
+    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos; - reads one from stdin.")],
+    style: Style,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="File, folder, or - for stdout; default: PHOTO_STYLE beside the photo."),
+    ] = None,
+    strength: Strength = 1.0,
+    preserve_color: PreserveColor = False,
+    style_scale: StyleScale = "1",
+    mask: Mask = None,
+    invert_mask: InvertMask = False,
+    feather: Feather = 0.0,
+    format: Annotated[
+        str | None, typer.Option("--format", help="png, jpg, webp, tif ...; default: the photo's.")
+    ] = None,
+    quality: Quality = 95,
+    no_recipe: NoRecipe = False,
+    tile: Tile = None,
+    model: ModelFile = None,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    threads: Threads = None,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    allow_truncated: AllowTruncated = False,
+    bit_depth: BitDepth = "auto",
+    metadata: Metadata = "keep",
+    background: Background = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    json: Json = False,
+) -> None:
+    """Stylise photos: stylize transfer photo.jpg --style mine.png"""
+    from dataclasses import replace
+
+    from stylize.batch import output_name
+    from stylize.images import (
+        SUFFIXES,
+        check_target,
+        format_of,
+        make_folder,
+        read_image,
+        refuse_same_file,
+        shown,
+        suffix_of,
+        write_image,
+    )
+    from stylize.painting import Look, paint, read_layers
+    from stylize.recipe import with_recipe
+    from stylize.style_arguments import parse_style, title_of
+
+    terminal = Terminal(quiet, verbose, json)
+    look = Look(strength, preserve_color, parse_style_scale(style_scale), mask, invert_mask, feather)
+    options = image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
+    wanted = format_of(Path(f"x.{format}")) if format else None
+    to_folder = output is not None and output != "-" and (output.endswith(("/", os.sep)) or Path(output).is_dir())
+    if len(photos) > 1 and output is not None and not to_folder:
+        raise UsageError(f"{len(photos)} photos need a folder to go to", hint="--output FOLDER/")
+    if photos.count("-") > 1:
+        raise UsageError("stdin holds one photo only")
+    if output == "-" or (output is None and "-" in photos):
+        if sys.stdout.isatty():
+            raise UsageError("will not write image bytes to a terminal", hint="-o FILE, or redirect")
+        output = "-"
+    styles = [parse_style(text) for text in style]
+    check_masks(styles, look)
+    label = title_of(styles)
+
+    def target_of(name: str, content: str) -> Path | None:
+        """Where the picture of a photo goes; ``content`` is the format it was read from."""
+        if output == "-":
+            return None
+        photo = Path("stdin" if name == "-" else name)
+        if output is not None and not to_folder:
+            return Path(output)
+        plain = output_name(photo, content) if wanted is None else photo.stem + suffix_of(wanted)
+        if output is not None:
+            return Path(output) / plain
+        return photo.with_name(f"{Path(plain).stem}_{label}{Path(plain).suffix}")
+
+    if output not in (None, "-") and not to_folder:
+        assert output is not None
+        if wanted is None:
+            format_of(Path(output))  # an unknown suffix is refused before the work
+        check_target(Path(output), overwrite=overwrite)
+        for source in (*(s.source for s in styles), *masks_of(styles, look), *(Path(p) for p in photos if p != "-")):
+            refuse_same_file(source, Path(output))
+    elif to_folder:
+        assert output is not None
+        make_folder(Path(output))
+
+    stylizer, layers = None, None
+    failed = 0
+    written: set[Path] = set()
+    for name in photos:
+        started = time.monotonic()
+        try:
+            picture = read_image(
+                _stdin() if name == "-" else Path(name),
+                max_pixels=max_pixels,
+                bit_depth=bit_depth,
+                allow_truncated=allow_truncated,
+            )
+            target = target_of(name, SUFFIXES[suffix_of(picture.format)])
+            if target is not None:
+                if target in written:
+                    raise OutputError(
+                        f"{shown(target)} was just written from another photo",
+                        hint="stylize batch keeps such names apart",
+                    )
+                check_target(target, overwrite=overwrite)
+                refuse_same_file(Path(name), target)
+                written.add(target)
+            if stylizer is None or layers is None:
+                stylizer = open_stylizer(model, device, engine, threads, terminal)
+                layers = read_layers(stylizer, styles, label, options=options, on_warning=terminal.warn)
+            pixels = paint(stylizer, picture, layers, look, photo=name, max_pixels=max_pixels, tile=tile)
+            like = picture
+            if not no_recipe:
+                recipe = recipe_of(name, picture, target, wanted, styles, layers, look, model, quality, stylizer)
+                like = replace(picture, xmp=with_recipe(picture.xmp, recipe))
+            destination: Any = target if target is not None else sys.stdout.buffer
+            notes = write_image(
+                destination,
+                pixels,
+                like=like,
+                alpha=picture.alpha,
+                format=wanted,
+                quality=quality,
+                metadata=metadata,
+                background=background,
+                overwrite=overwrite,
+            )
+        except InputError as error:
+            if len(photos) == 1:
+                raise
+            failed += 1
+            show(error)
+            continue
+        for note in (*picture.warnings, *notes):
+            terminal.warn(f"{shown(name)}: {note}")
+        seconds = time.monotonic() - started
+        terminal.note(f"{shown(name)}: {pixels.shape[1]}x{pixels.shape[0]} pixels in {seconds:.2f} s")
+        if target is not None:
+            terminal.result(
+                str(target), output=str(target), photo=name, width=pixels.shape[1], height=pixels.shape[0],
+                style=label, seconds=round(seconds, 3),
+            )  # fmt: skip
+    if failed:
+        raise typer.Exit(1)
+
+
+def _stdin() -> bytes:
+    raw = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
+    if not raw:
+        raise InputError("cannot read <stdin>: it is empty")
+    if len(raw) > MAX_STDIN_BYTES:
+        raise InputError(f"cannot read <stdin>: more than {MAX_STDIN_BYTES >> 20} MB")
+    return raw
