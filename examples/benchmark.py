@@ -28,7 +28,7 @@ from stylize import transfer
 from stylize.colour_map import colour_map, palette_of
 from stylize.device import has_bf16_instructions
 from stylize.images import Pixels, encode_image, read_image
-from stylize.layers import MARGIN, layers_of
+from stylize.layers import BORDER, Margins, layers_of
 from stylize.options import ModelSizes
 from stylize.style_code import StyleCode
 from stylize.transfer import Painter, Stylizer
@@ -120,9 +120,10 @@ def _measured(
 ) -> tuple[Callable[[], object], Callable[[Pixels], Pixels]]:
     """The two steps of a transfer: to measure the statistics, and to paint in tiles."""
     corners, shape = transfer._proxy(*photo.shape[:2])
-    windows = np.stack([transfer._window(photo, *corner, *shape) for corner in corners])
-    colours = colour_map(palette_of(windows[:, MARGIN:-MARGIN, MARGIN:-MARGIN]), style.palette)
-    origins = [(top - MARGIN, left - MARGIN) for top, left in corners]
+    around = Margins(BORDER, BORDER, BORDER, BORDER)
+    windows = np.stack([transfer._window(photo, *corner, *shape, around) for corner in corners])
+    colours = colour_map(palette_of(windows[:, BORDER:-BORDER, BORDER:-BORDER]), style.palette)
+    origins = [(top - BORDER, left - BORDER) for top, left in corners]
 
     def measure() -> Painter:
         return stylizer.engine.measure(style.code, style.refinement, colours, transfer.to_cells(windows), origins)[1]

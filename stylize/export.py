@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from stylize.checkpoint import Model
 from stylize.generator import Mixed, fold, measure, paint, recolour
-from stylize.layers import MARGIN, PLAN, STRIDE
+from stylize.layers import BORDER, PLAN, STRIDE
 from stylize.options import ModelSizes
 
 OPSET = 17
-CELLS = MARGIN + 2 * STRIDE  # height and width of the windows that are traced; other sizes are as good
+CELLS = BORDER + 2 * STRIDE  # height and width of the windows that are traced; other sizes are as good
 EXTERNAL = "model"  # where ONNX is told the weights are; never read, they are handed over in memory
 
 Example = dict[str, Tensor]  # inputs by name
@@ -72,10 +72,12 @@ class Measure(nn.Module):
 class Paint(nn.Module):
     """``stylize.generator.paint`` from bytes to bytes, the folding included."""
 
-    def forward(self, cells: Tensor, grain: Tensor, matrix: Tensor, offset: Tensor, *layers: Tensor) -> list[Tensor]:
-        """(n, 12, h, w), (n, 4, h, w), M, t, and kernel, gain and bias of each layer."""
+    def forward(
+        self, cells: Tensor, grain: Tensor, matrix: Tensor, offset: Tensor, margins: Tensor, *layers: Tensor
+    ) -> list[Tensor]:
+        """(n, 12, h, w), (n, 4, h, w), M, t, (4,), and kernel, gain and bias of each layer."""
         kernels, gains, biases = (dict(zip(PLAN, layers[part::3], strict=True)) for part in range(3))
-        painted = paint(fold(kernels, gains, biases), recolour(cells, matrix, offset), grain)
+        painted = paint(fold(kernels, gains, biases), recolour(cells, matrix, offset), grain, margins)
         return [_bytes(painted), painted.sum()]
 
 
@@ -106,7 +108,7 @@ def graphs() -> dict[str, onnx.ModelProto]:
     return {
         "mix": _trace(Mix(model), {"code": torch.randn(1, model.sizes.code)}, list(_by_name(mixed)), constant=False),
         "measure": _trace(Measure(), tile, ["painted", "total", *measured], mixed_layers),
-        "paint": _trace(Paint(), tile, ["painted", "total"], folded_layers),
+        "paint": _trace(Paint(), tile | {"margins": torch.full((4,), BORDER)}, ["painted", "total"], folded_layers),
         "encode": _trace(Encode(model), {"picture": picture}, ["code", "known"]),
     }
 

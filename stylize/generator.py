@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stylize.layers import GRAIN_BLUR, GRAIN_PERIOD, MARGIN, PLAN, Layer, Position, layers_of
+from stylize.layers import BORDER, GRAIN_BLUR, GRAIN_PERIOD, PLAN, Layer, Position, layers_of
 from stylize.palette import apply_colour_map, colour_map, palette_of
 
 ROUNDING = 1e-4  # relative; smaller deviations of a single-precision convolution mean nothing
@@ -67,7 +67,7 @@ class Mixed(NamedTuple):
     shift: Tensor  # β, (C_out,)
 
 
-def flow(conv: Callable[[str, Tensor], Tensor], canvas: Tensor, grain: Tensor, *, surrounded: bool = False) -> Tensor:
+def flow(conv: Callable[[str, Tensor], Tensor], canvas: Tensor, grain: Tensor, margins: Tensor | None = None) -> Tensor:
     """The wiring of G, whatever a convolution is: ``conv(name, x)`` applies the layer of that name.
 
     Pictures are in *cells*: the 2×2 pixels of a cell lie in 12 channels, as ``pixel_unshuffle`` puts them.
@@ -75,9 +75,10 @@ def flow(conv: Callable[[str, Tensor], Tensor], canvas: Tensor, grain: Tensor, *
     Args:
         canvas: the photo in the style's colours, (B, 12, H/2, W/2) in [0, 1], H and W multiples of ``STRIDE``.
         grain: (B, 4, H/2, W/2), see ``grain_at``.
-        surrounded: the outer ``MARGIN`` pixels are the picture's surroundings. The later a layer, the fewer of them
-            can matter; the others are cut away on the way, and all are gone at the end. The layers ``up`` and ``out``
-            are then to convolve without padding, which takes one position from each side.
+        margins: (4,) integers, how many pixels at the top, bottom, left and right are the picture's surroundings;
+            multiples of ``STRIDE``, not 0. The later a layer, the fewer of them can matter; the others are cut away on
+            the way, and all are gone at the end. The layers ``up`` and ``out`` are then to convolve without padding,
+            which takes one position from each side.
 
     Returns:
         (B, 12, H/2, W/2) in [0, 1], without the surroundings.
@@ -86,23 +87,30 @@ def flow(conv: Callable[[str, Tensor], Tensor], canvas: Tensor, grain: Tensor, *
     def block(name: str, x: Tensor) -> Tensor:
         return x + conv(f"{name}_1", conv(f"{name}_0", x))
 
-    def cut(x: Tensor, spacing: int, have: int, want: int) -> Tensor:
-        """Cut a margin of ``have`` pixels to ``want``."""
-        size = (have - want) // spacing
-        return x[..., size:-size, size:-size] if surrounded else x
+    def cut(x: Tensor, spacing: int, have: Tensor, want: Tensor | int) -> Tensor:
+        """Cut margins of ``have`` pixels to at most ``want``."""
+        if margins is None:
+            return x
+        top, bottom, left, right = (have - have.clamp(max=want)) // spacing
+        return x[..., top : x.shape[2] - bottom, left : x.shape[3] - right]
+
+    around = torch.zeros(4, dtype=torch.int64) if margins is None else margins
+    around8 = around.clamp(max=64) - 8  # what an enlargement leaves of that
+    around4 = around8.clamp(max=16) - 4
+    around2 = around4.clamp(max=4) - 2
 
     half = conv("stem", torch.cat([(canvas * 2 - 1).to(grain.dtype), grain], dim=1))  # (B, ·, H/2, W/2)
     quarter = conv("down4", half)  # (B, ·, H/4, W/4)
     eighth = conv("down8", quarter)  # (B, ·, H/8, W/8)
     x = block("block16", conv("down16", eighth))  # (B, ·, H/16, W/16)
-    x = conv("up8", cut(x, 16, MARGIN, 64)) + cut(eighth, 8, MARGIN, 56)
+    x = conv("up8", cut(x, 16, around, 64)) + cut(eighth, 8, around, around8)
     x = block("block8a", x)
-    x = block("block8b", cut(x, 8, 56, 32))
-    x = conv("up4", cut(x, 8, 32, 16)) + cut(quarter, 4, MARGIN, 12)
+    x = block("block8b", cut(x, 8, around8, 32))
+    x = conv("up4", cut(x, 8, around8.clamp(max=32), 16)) + cut(quarter, 4, around, around4)
     x = block("block4", x)
-    x = conv("up2", cut(x, 4, 12, 4)) + cut(half, 2, MARGIN, 2)
+    x = conv("up2", cut(x, 4, around4, 4)) + cut(half, 2, around, around2)
     paint = conv("out", x).float()  # (B, 12, H/2, W/2)
-    canvas = cut(canvas, 2, MARGIN, 0).clamp(CANVAS_EPSILON, 1 - CANVAS_EPSILON)
+    canvas = cut(canvas, 2, around, 0).clamp(CANVAS_EPSILON, 1 - CANVAS_EPSILON)
     return torch.sigmoid(torch.logit(canvas) + paint)
 
 
@@ -303,20 +311,24 @@ class Generator(nn.Module):
 
     @torch.inference_mode()
     def fold(
-        self, canvas: Tensor, mixed: Mapping[str, Mixed], origins: Sequence[Position] | None = None
+        self,
+        canvas: Tensor,
+        mixed: Mapping[str, Mixed],
+        origins: Sequence[Position] | None = None,
+        margin: int = BORDER,
     ) -> tuple[FoldedGenerator, Tensor]:
         """Freeze the statistics of one photo, and fold style and statistics into plain convolutions.
 
         Args:
             canvas: (n, 12, h, w) in [0, 1], n windows of one photo in the style's colours, in cells. The outer
-                ``MARGIN`` pixels of each are its surroundings: they are seen, but not counted.
+                ``margin`` pixels of each are its surroundings: they are seen, but not counted.
             mixed: the layers of one style.
             origins: where each window's upper left pixel lies on the grain, by default at 0, 0.
 
         Returns:
-            the folded generator, and what it makes of these windows: (n, 12, h − ``MARGIN``, w − ``MARGIN``).
+            the folded generator, and what it makes of these windows: (n, 12, h − ``margin``, w − ``margin``).
         """
-        painted, gains, biases = measure(mixed, canvas, grain_under(self.grain, canvas, origins))
+        painted, gains, biases = measure(mixed, canvas, grain_under(self.grain, canvas, origins), margin)
         kernels = {name: layer.kernel for name, layer in mixed.items()}
         return FoldedGenerator(fold(kernels, gains, biases), self.grain), painted
 
@@ -327,7 +339,7 @@ def grain_under(grain: Tensor, cells: Tensor, origins: Sequence[Position] | None
 
 
 def measure(
-    mixed: Mapping[str, Mixed], canvas: Tensor, grain: Tensor
+    mixed: Mapping[str, Mixed], canvas: Tensor, grain: Tensor, margin: int = BORDER
 ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     """Run G over windows of one photo, each layer normalised by its statistics over all of them.
 
@@ -335,7 +347,7 @@ def measure(
 
     Args:
         mixed: the layers of one style.
-        canvas, grain: see ``flow``; surrounded by a margin.
+        canvas, grain: see ``flow``; surrounded by ``margin`` pixels on every side.
 
     Returns:
         the painted windows without the margin; by layer the gain γ/σ and the bias β − μ γ/σ that AdaIN comes down to.
@@ -349,7 +361,7 @@ def measure(
         y = convolve(layer, x, fitted(layer, kernel))
         gain, bias = torch.ones_like(shift), shift
         if layer.adain:
-            mean, var = _inner_statistics(y, layer.margin // (layer.spacing * layer.stride))
+            mean, var = _inner_statistics(y, layer.margin_within(margin) // (layer.spacing * layer.stride))
             gain = scale * (var + EPSILON).rsqrt()
             # A plain photo has no deviation: what is measured is rounding, and must not be amplified.
             gain = torch.where(var.sqrt() > ROUNDING * (1 + mean.abs()), gain, torch.zeros_like(gain))
@@ -358,7 +370,7 @@ def measure(
         y = torch.addcmul(bias[:, None, None], y, gain[:, None, None])
         return functional.relu(y) if layer.relu else y
 
-    return flow(conv, canvas, grain, surrounded=True), gains, biases
+    return flow(conv, canvas, grain, torch.full((4,), margin)), gains, biases
 
 
 def _inner_statistics(y: Tensor, margin: int) -> tuple[Tensor, Tensor]:
@@ -379,15 +391,15 @@ def fold(
     return folded
 
 
-def paint(folded: Mapping[str, tuple[Tensor, Tensor]], canvas: Tensor, grain: Tensor) -> Tensor:
-    """The folded network: convolutions, biases and ReLUs, nothing else. See ``flow``; surrounded by a margin."""
+def paint(folded: Mapping[str, tuple[Tensor, Tensor]], canvas: Tensor, grain: Tensor, margins: Tensor) -> Tensor:
+    """The folded network: convolutions, biases and ReLUs, nothing else. See ``flow``."""
 
     def conv(name: str, x: Tensor) -> Tensor:
         kernel, bias = folded[name]
         y = convolve(PLAN[name], x.to(kernel.dtype), kernel, bias)
         return functional.relu_(y) if PLAN[name].relu else y
 
-    return flow(conv, canvas, grain, surrounded=True)
+    return flow(conv, canvas, grain, margins)
 
 
 class FoldedGenerator:
@@ -412,9 +424,17 @@ class FoldedGenerator:
         return FoldedGenerator(folded, self.grain.to(dtype))
 
     @torch.inference_mode()
-    def __call__(self, canvas: Tensor, origins: Sequence[Position] | None = None) -> Tensor:
-        """(B, 12, h, w) in [0, 1], in cells, surrounded by ``MARGIN`` pixels -> the same without the surroundings.
+    def __call__(
+        self,
+        canvas: Tensor,
+        origins: Sequence[Position] | None = None,
+        margins: Sequence[int] = (BORDER, BORDER, BORDER, BORDER),
+    ) -> Tensor:
+        """(B, 12, h, w) in [0, 1], in cells -> the same without the surroundings.
 
-        ``origins`` say where each window's upper left pixel lies on the grain, by default at 0, 0.
+        Args:
+            origins: where each window's upper left pixel lies on the grain, by default at 0, 0.
+            margins: how many pixels at the top, bottom, left and right are surroundings: ``MARGIN`` where the picture
+                goes on, ``BORDER`` beyond its border.
         """
-        return paint(self.folded, canvas, grain_under(self.grain, canvas, origins))
+        return paint(self.folded, canvas, grain_under(self.grain, canvas, origins), torch.tensor(margins))

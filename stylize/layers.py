@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 MARGIN = 112  # pixels that a tile needs around it: the receptive field's radius, rounded up to the stride
+BORDER = 32  # pixels of its mirror image that a picture gets around it; what lies further out hardly matters
 STRIDE = 16  # pixels per position of the coarsest layer: heights and widths must be multiples of it
 GRAIN_PERIOD = 512  # pixels after which the grain repeats
 GRAIN_BLUR = (0.0, 1.0, 2.5, 6.0)  # deviation of the Gaussian that smooths each of its patterns, in steps of 2 pixels
 
 Position = tuple[int, int]  # row and column of a pixel, for placing pictures on the grain
+
+
+class Margins(NamedTuple):
+    """Pixels of surroundings that a tile has on each side: multiples of ``STRIDE``, at least ``BORDER``."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
 
 
 @dataclass(frozen=True)
@@ -18,7 +29,8 @@ class Layer:
 
     ``spacing`` is the distance, in pixels of the picture, between neighbouring positions of what it convolves.
     ``enlarge``: that is its input, twice as high and wide by repetition.
-    ``margin``: pixels of surroundings in its output, see ``stylize.generator.flow``.
+    ``margin``: pixels of surroundings in its output that can matter; ``lost``: those that enlargements up to it took
+    from its picture; see ``stylize.generator.flow``.
     """
 
     channels_in: int
@@ -29,6 +41,11 @@ class Layer:
     adain: bool = True
     enlarge: bool = False
     margin: int = MARGIN
+    lost: int = 0
+
+    def margin_within(self, margin: int) -> int:
+        """Pixels of surroundings in its output, in a picture with ``margin`` pixels around it."""
+        return min(self.margin, margin - self.lost)
 
 
 def layers_of(widths: tuple[int, ...]) -> dict[str, Layer]:
@@ -45,16 +62,16 @@ def layers_of(widths: tuple[int, ...]) -> dict[str, Layer]:
         "down16": Layer(eighth, sixteenth, 8, stride=2),
         "block16_0": Layer(sixteenth, sixteenth, 16),
         "block16_1": Layer(sixteenth, sixteenth, 16, relu=False),
-        "up8": Layer(sixteenth, eighth, 8, enlarge=True, margin=56),
-        "block8a_0": Layer(eighth, eighth, 8, margin=56),
-        "block8a_1": Layer(eighth, eighth, 8, relu=False, margin=56),
-        "block8b_0": Layer(eighth, eighth, 8, margin=32),
-        "block8b_1": Layer(eighth, eighth, 8, relu=False, margin=32),
-        "up4": Layer(eighth, quarter, 4, enlarge=True, margin=12),
-        "block4_0": Layer(quarter, quarter, 4, margin=12),
-        "block4_1": Layer(quarter, quarter, 4, relu=False, margin=12),
-        "up2": Layer(quarter, half, 2, enlarge=True, margin=2),
-        "out": Layer(half, 12, 2, relu=False, adain=False, margin=0),
+        "up8": Layer(sixteenth, eighth, 8, enlarge=True, margin=56, lost=8),
+        "block8a_0": Layer(eighth, eighth, 8, margin=56, lost=8),
+        "block8a_1": Layer(eighth, eighth, 8, relu=False, margin=56, lost=8),
+        "block8b_0": Layer(eighth, eighth, 8, margin=32, lost=8),
+        "block8b_1": Layer(eighth, eighth, 8, relu=False, margin=32, lost=8),
+        "up4": Layer(eighth, quarter, 4, enlarge=True, margin=12, lost=12),
+        "block4_0": Layer(quarter, quarter, 4, margin=12, lost=12),
+        "block4_1": Layer(quarter, quarter, 4, relu=False, margin=12, lost=12),
+        "up2": Layer(quarter, half, 2, enlarge=True, margin=2, lost=14),
+        "out": Layer(half, 12, 2, relu=False, adain=False, margin=0, lost=16),
     }
 
 

@@ -17,7 +17,7 @@ from stylize.colour_map import Floats
 from stylize.device import free_memory, keep_freed_memory, memory_errors
 from stylize.errors import RefusedError
 from stylize.images import Pixels
-from stylize.layers import Position
+from stylize.layers import Margins, Position
 from stylize.model_file import read_model
 from stylize.options import ModelSizes
 from stylize.packaged import packaged_path
@@ -120,11 +120,12 @@ class OnnxPainter:
         self.grain, self.colours, self.threads = grain, colours, threads
         self.graph: Graph | None = None
 
-    def __call__(self, cells: Pixels, origin: Position) -> Pixels:
+    def __call__(self, cells: Pixels, origin: Position, margins: Margins) -> Pixels:
         """Paint one tile."""
         if self.graph is None:
             self.graph = Graph("paint", self.weights, self.threads)
-        return _finite(self.graph(_inputs(cells, self.grain, [origin], self.colours)))
+        inputs = _inputs(cells, self.grain, [origin], self.colours) | {"margins": np.array(margins, np.int64)}
+        return _finite(self.graph(inputs))
 
 
 class Graph:

@@ -16,7 +16,7 @@ from stylize.colour_map import Floats
 from stylize.device import free_memory, keep_freed_memory, memory_errors, pick_device, pick_precision
 from stylize.generator import FoldedGenerator, extend, recolour
 from stylize.images import Pixels
-from stylize.layers import Position
+from stylize.layers import Margins, Position
 from stylize.style_code import Refinement
 
 
@@ -91,14 +91,14 @@ class TorchPainter:
         self.exact, self.fast, self.colours = folded, folded.to(precision), colours
 
     @torch.inference_mode()
-    def __call__(self, cells: Pixels, origin: Position) -> Pixels:
+    def __call__(self, cells: Pixels, origin: Position, margins: Margins) -> Pixels:
         """Paint one tile."""
         with memory_errors():
             canvas = recolour(torch.from_numpy(cells).to(self.colours[0].device), *self.colours)
             if cells.dtype == np.uint8:  # the steps of half precision are wider than those of 16-bit pixels
                 with suppress(FloatingPointError):  # half precision overflowed
-                    return _to_steps(self.fast(canvas, [origin]), cells.dtype)
-            return _to_steps(self.exact(canvas, [origin]), cells.dtype)
+                    return _to_steps(self.fast(canvas, [origin], margins), cells.dtype)
+            return _to_steps(self.exact(canvas, [origin], margins), cells.dtype)
 
 
 def _to_steps(painted: Tensor, dtype: np.dtype[Any]) -> Pixels:

@@ -28,7 +28,7 @@ from stylize.device import free_memory, has_bf16_instructions, may_have_gpu
 from stylize.errors import DeviceError, RefusedError, StylizeError, UsageError
 from stylize.extended_code import fits
 from stylize.images import Pixels, shown
-from stylize.layers import MARGIN, STRIDE, Position
+from stylize.layers import BORDER, MARGIN, STRIDE, Margins, Position
 from stylize.mixing import mean, mean_code
 from stylize.options import ModelSizes
 from stylize.packaged import default_model
@@ -38,7 +38,7 @@ from stylize.style_set import Member, examine
 if TYPE_CHECKING:
     from stylize.torch_engine import TorchEngine
 
-WHOLE_PROXY = 1_000_000  # pixels: smaller photos are their own proxy
+WHOLE_PROXY = 2_100_000  # pixels: smaller photos, up to full HD, are their own proxy, and done in one pass
 PROXY_GRID, PROXY_WINDOW = 3, 256  # of larger ones: a grid of 3×3 windows of 256×256 pixels
 LARGE_PHOTO = 20_000_000  # pixels: from here on torch's bf16 gains more than torch takes to start
 TORCH_BYTES = 4 << 30  # of memory, below which torch is not worth a try
@@ -55,8 +55,8 @@ ENGINES = ("auto", "torch", "onnx")
 class Painter(Protocol):
     """The generator for one style and one photo."""
 
-    def __call__(self, cells: Pixels, origin: Position) -> Pixels:
-        """Paint a tile: (1, 12, h, w) in cells, with a margin -> the same without it.
+    def __call__(self, cells: Pixels, origin: Position, margins: Margins) -> Pixels:
+        """Paint a tile: (1, 12, h, w) in cells, with margins around it -> the same without them.
 
         ``origin`` says where its upper left pixel lies in the photo.
 
@@ -99,12 +99,12 @@ class Engine(Protocol):
             code: (Z,).
             refinement: what is added to the wishes of the code.
             colours: the colour map, M and t.
-            cells: (n, 12, h, w) uint8, windows of the photo with a margin, see ``to_cells``; the torch engine takes
-                uint16, too, and gives back what it takes.
+            cells: (n, 12, h, w) uint8, windows of the photo with ``BORDER`` pixels around them, see ``to_cells``; the
+                torch engine takes uint16, too, and gives back what it takes.
             origins: where the windows' upper left pixels lie in the photo.
 
         Returns:
-            the windows, painted, without their margins, and what paints the rest of the photo.
+            the windows, painted, without what is around them, and what paints the rest of the photo.
         """
 
 
@@ -240,7 +240,7 @@ class Stylizer:
             preserve_color: keep the photo's colours: it is painted in its own palette (the colour statistics are
                 matched first), and of that only the lightness is taken.
             tile: side of the tiles in pixels, rounded up to a multiple of 16; by default as large as memory and speed
-                allow. The result does not depend on it. Photos of up to a megapixel are done whole.
+                allow. The result does not depend on it. Photos of up to two megapixels are done whole.
 
         Returns:
             (H, W, 3) of the photo's type.
@@ -336,9 +336,10 @@ class Stylizer:
     def _paint_with(self, engine: Engine, photo: Pixels, style: StyleCode, tile: int | None) -> Pixels:
         height, width = photo.shape[:2]
         corners, shape = _proxy(height, width)
-        windows = np.stack([_window(photo, *corner, *shape) for corner in corners])
-        colours = colour_map(palette_of(windows[:, MARGIN:-MARGIN, MARGIN:-MARGIN]), style.palette)
-        origins = [(top - MARGIN, left - MARGIN) for top, left in corners]
+        around = Margins(BORDER, BORDER, BORDER, BORDER)
+        windows = np.stack([_window(photo, *corner, *shape, around) for corner in corners])
+        colours = colour_map(palette_of(windows[:, BORDER:-BORDER, BORDER:-BORDER]), style.palette)
+        origins = [(top - BORDER, left - BORDER) for top, left in corners]
         painted, paint = engine.measure(style.code, style.refinement, colours, to_cells(windows), origins)
         if height * width <= WHOLE_PROXY:
             return np.ascontiguousarray(to_pixels(painted)[0, :height, :width])
@@ -367,14 +368,32 @@ def _paint_tiles(paint: Painter, photo: Pixels, side: int) -> Pixels:
     """Paint a photo tile by tile; none is larger than ``side``², rounded up to the stride."""
     height, width = photo.shape[:2]
     output = np.empty_like(photo, order="C")
-    tile_h, tile_w = _even_tile(height, side), _even_tile(width, side)
-    for top in range(0, height, tile_h):
-        for left in range(0, width, tile_w):
-            window = _window(photo, top, left, tile_h, tile_w)[None]
-            pixels = to_pixels(paint(to_cells(window), (top - MARGIN, left - MARGIN)))[0]
+    rows, columns = _cuts(height, side), _cuts(width, side)
+    for top, tile_h, above, below in rows:
+        for left, tile_w, before, after in columns:
+            margins = Margins(above, below, before, after)
+            window = _window(photo, top, left, tile_h, tile_w, margins)[None]
+            pixels = to_pixels(paint(to_cells(window), (top - above, left - before), margins))[0]
             bottom, right = min(top + tile_h, height), min(left + tile_w, width)
             output[top:bottom, left:right] = pixels[: bottom - top, : right - left]
     return output
+
+
+def _cuts(size: int, tile: int) -> list[tuple[int, int, int, int]]:
+    """Cut ``size`` pixels into about equal tiles of at most ``tile``, rounded up to the stride.
+
+    Returns:
+        of each, where it starts, how long it is, and how many pixels of surroundings it needs before and after it:
+        ``MARGIN``, but never more than ``BORDER`` beyond the photo's border.
+    """
+    end = _aligned(size)
+    count = -(-end // _aligned(tile))
+    length = _aligned(-(-end // count))
+    cuts = []
+    for start in range(0, end, length):
+        stop = min(start + length, end)
+        cuts.append((start, stop - start, min(MARGIN, start + BORDER), min(MARGIN, end - stop + BORDER)))
+    return cuts
 
 
 def to_cells(pixels: Pixels) -> Pixels:
@@ -439,13 +458,13 @@ def at_working_size(pixels: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
 
 
-def _window(photo: Pixels, top: int, left: int, height: int, width: int) -> Pixels:
-    """The window with ``MARGIN`` pixels around it, (height + 2M, width + 2M, 3).
+def _window(photo: Pixels, top: int, left: int, height: int, width: int, margins: Margins) -> Pixels:
+    """The window with ``margins`` pixels around it.
 
     Beyond its border the photo goes on as its own mirror image, as often as it takes.
     """
-    first_row, first_column = top - MARGIN, left - MARGIN
-    last_row, last_column = top + height + MARGIN, left + width + MARGIN
+    first_row, last_row = top - margins.top, top + height + margins.bottom
+    first_column, last_column = left - margins.left, left + width + margins.right
     if first_row >= 0 and first_column >= 0 and last_row <= photo.shape[0] and last_column <= photo.shape[1]:
         return photo[first_row:last_row, first_column:last_column]
     rows = _mirrored(np.arange(first_row, last_row), photo.shape[0])
@@ -463,12 +482,6 @@ def _mirrored(index: np.ndarray, size: int) -> np.ndarray:
 
 def _aligned(size: int) -> int:
     return -(-size // STRIDE) * STRIDE
-
-
-def _even_tile(size: int, tile: int) -> int:
-    """The side of equal tiles, at most ``tile`` (rounded up to the stride), that cover ``size``."""
-    count = -(-size // _aligned(tile))
-    return _aligned(-(-size // count))
 
 
 def _mix(photo: Pixels, stylised: Pixels, amount: float) -> Pixels:

@@ -24,7 +24,7 @@ from stylize.generator import (
     grain_at,
     recolour,
 )
-from stylize.layers import GRAIN_PERIOD, MARGIN, STRIDE, Layer, layers_of
+from stylize.layers import BORDER, GRAIN_PERIOD, MARGIN, STRIDE, Layer, layers_of
 from stylize.palette import apply_colour_map, colour_map, mean_and_covariance, palette_of
 
 CODE = 16
@@ -49,6 +49,9 @@ def palette() -> Tensor:
     return palette_of(colours * torch.tensor([0.8, 0.6, 0.4])[:, None, None] + 0.1)
 
 
+AROUND = (MARGIN, MARGIN, MARGIN, MARGIN)
+
+
 @pytest.fixture(scope="module")
 def surroundings(make_picture: Callable[..., np.ndarray]) -> Tensor:
     """Two windows of 64x32 pixels with more around them than their margins."""
@@ -65,7 +68,8 @@ def windows(surroundings: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def folded(generator: Generator, code: Tensor, palette: Tensor, windows: Tensor) -> FoldedGenerator:
-    return generator.fold(canvas_of(windows, palette), generator.mixed(generator.modulations(code)))[0]
+    mixed = generator.mixed(generator.modulations(code))
+    return generator.fold(canvas_of(windows, palette), mixed, margin=MARGIN)[0]
 
 
 def canvas_of(content: Tensor, palette: Tensor) -> Tensor:
@@ -121,8 +125,8 @@ def test_folded_equals_unfolded_whatever_lies_beyond_the_margin(
     expected = inner(unfolded(generator, content, code, palette, extra), MARGIN + extra)
     assert expected.std() > 0.05  # there is a picture to compare
     canvas = canvas_of(windows, palette)
-    folded, painted = generator.fold(canvas, generator.mixed(generator.modulations(code)))
-    torch.testing.assert_close(picture_of(folded(canvas)), expected, atol=1e-4, rtol=0)
+    folded, painted = generator.fold(canvas, generator.mixed(generator.modulations(code)), margin=MARGIN)
+    torch.testing.assert_close(picture_of(folded(canvas, margins=AROUND)), expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(picture_of(painted), expected, atol=1e-4, rtol=0)
 
 
@@ -133,7 +137,7 @@ def test_training_form_and_folded_form_agree_far_from_the_border(
     picture = torch.from_numpy(make_picture(768, 768, 5)).permute(2, 0, 1)[None].float() / 255
     trained_form = inner(generator(picture, code, palette))
     canvas = canvas_of(picture, palette)
-    folded_form = picture_of(generator.fold(canvas, generator.mixed(generator.modulations(code)))[1])
+    folded_form = picture_of(generator.fold(canvas, generator.mixed(generator.modulations(code)), margin=MARGIN)[1])
     assert (trained_form - folded_form).abs().mean() < 0.15 * folded_form.std()
 
 
@@ -162,17 +166,44 @@ def test_margin_is_how_far_the_network_sees(folded: FoldedGenerator, distance: i
     changed[..., near, near] = content[..., near, near]
     middle = slice(STRIDE, 2 * STRIDE)
     before, after = (
-        picture_of(folded(functional.pixel_unshuffle(x, 2)))[..., middle, middle] for x in (content, changed)
+        picture_of(folded(functional.pixel_unshuffle(x, 2), margins=AROUND))[..., middle, middle]
+        for x in (content, changed)
     )
     assert torch.equal(before, after) != seen
 
 
-def test_a_tile_gives_the_pixels_of_the_whole(folded: FoldedGenerator) -> None:
+@pytest.mark.parametrize("around", [MARGIN, BORDER])
+def test_a_tile_gives_the_pixels_of_the_whole(folded: FoldedGenerator, around: int) -> None:
+    """In the middle of a picture with 2·160 pixels of it on each side, or at its upper left corner."""
     random = torch.Generator().manual_seed(0)
-    canvas = torch.rand(1, 12, MARGIN + 32, MARGIN + 48, generator=random)
+    size = 160 + 32 + (160 if around == MARGIN else 0)
+    canvas = torch.rand(1, 12, size + BORDER, size + BORDER, generator=random)
     whole = folded(canvas)
-    tile = folded(canvas[..., 16:, 8 : MARGIN + 24], [(32, 16)])
-    torch.testing.assert_close(tile, whole[..., 16:, 8:24], atol=1e-5, rtol=0)
+    start = 160 if around == MARGIN else 0  # cells
+    first, last = start + BORDER // 2 - around // 2, start + 32 + BORDER // 2 + MARGIN // 2
+    tile = folded(canvas[..., first:last, first:last], [(2 * first, 2 * first)], (around, MARGIN, around, MARGIN))
+    torch.testing.assert_close(tile, whole[..., start : start + 32, start : start + 32], atol=1e-5, rtol=0)
+
+
+def test_what_lies_beyond_a_pictures_border_hardly_matters(
+    shipped_model: Model, make_picture: Callable[..., np.ndarray]
+) -> None:
+    """``BORDER`` pixels of it stand for ``MARGIN``: the strokes at the border change, nothing goes dark."""
+    style, content = (
+        torch.from_numpy(make_picture(*shape)).permute(2, 0, 1)[None].float() / 255
+        for shape in ((96, 128, 1), (480, 416, 6))
+    )
+    code, palette = shipped_model.encoder(style)
+    canvas, generator = canvas_of(content, palette), shipped_model.generator
+    folded = generator.fold(canvas, generator.mixed(generator.modulations(code)), margin=MARGIN)[0]
+    full = picture_of(folded(canvas, margins=AROUND))
+    cut = MARGIN - BORDER
+    less = picture_of(folded(canvas[..., cut // 2 : -cut // 2, cut // 2 : -cut // 2], [(cut, cut)]))
+    strip = torch.ones(full.shape[2:], dtype=torch.bool)
+    strip[16:-16, 16:-16] = False
+    assert (less - full)[..., strip].abs().mean() < 0.03
+    assert (less - full)[..., strip].mean().abs() < 0.01
+    assert (less - full)[..., 64:-64, 64:-64].abs().max() < 2 / 255
 
 
 def test_a_layer_that_enlarges_convolves_the_enlarged_picture() -> None:
@@ -274,7 +305,7 @@ def test_without_paint_the_photo_is_shown_in_the_styles_colours(
 ) -> None:
     bare = {"out": tuple(torch.zeros_like(t) for t in folded.folded["out"])}
     canvas = canvas_of(windows, palette)
-    painted = picture_of(FoldedGenerator({**folded.folded, **bare}, folded.grain)(canvas))
+    painted = picture_of(FoldedGenerator({**folded.folded, **bare}, folded.grain)(canvas, margins=AROUND))
     expected = inner(picture_of(canvas))
     torch.testing.assert_close(painted, expected.clamp(CANVAS_EPSILON, 1 - CANVAS_EPSILON))
     torch.testing.assert_close(expected.mean((0, 2, 3)), palette[0, :3], atol=0.05, rtol=0)

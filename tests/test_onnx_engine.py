@@ -16,6 +16,7 @@ from stylize import onnx_engine, tensor_file, transfer
 from stylize.checkpoint import load_model, save_model
 from stylize.errors import RefusedError, UsageError
 from stylize.extended_code import refinement_sizes
+from stylize.layers import Margins
 from stylize.onnx_engine import OnnxEngine
 from stylize.packaged import packaged
 from stylize.style_code import StyleCode
@@ -109,7 +110,7 @@ def test_the_graphs_are_those_of_the_modules(
         colours = np.eye(3, dtype=np.float32), np.zeros(3, np.float32)
         cells = transfer.to_cells(make_picture(320, 288, seed=3)[None])
         painted, paint = engine.measure(style.code, {}, colours, cells, [(0, 0)])
-        return painted, paint(cells, (16, 32)), *engine.encode(make_picture(seed=4))
+        return painted, paint(cells, (16, 32), Margins(112, 32, 64, 48)), *engine.encode(make_picture(seed=4))
 
     shipped = run()
     for name, graph in graphs().items():

@@ -22,6 +22,7 @@ from stylize.device import free_memory
 from stylize.errors import RefusedError, StylizeError, UsageError
 from stylize.generator import FoldedGenerator
 from stylize.images import read_image
+from stylize.layers import Margins
 from stylize.style_code import StyleCode
 from stylize.transfer import Stylizer, keep_color
 
@@ -62,7 +63,7 @@ def test_tiles_give_the_pixels_of_the_whole(
 def test_a_large_photos_statistics_do_not_depend_on_the_tiles(
     stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture, tile: int
 ) -> None:
-    photo = make_picture(900, 1200, seed=3)
+    photo = make_picture(1400, 1600, seed=3)
     assert photo.shape[0] * photo.shape[1] > transfer.WHOLE_PROXY
     expected = stylizer.transfer(photo, style_code, tile=640)
     assert difference(stylizer.transfer(photo, style_code, tile=tile), expected).max() <= 1
@@ -110,10 +111,11 @@ def test_whole_and_in_tiles_a_photo_is_the_same(
     stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture
 ) -> None:
     photo = make_picture(96, 128, seed=7)
-    windows = transfer._window(photo, 0, 0, 96, 128)[None]
-    inner = windows[:, transfer.MARGIN : -transfer.MARGIN, transfer.MARGIN : -transfer.MARGIN]
+    border = transfer.BORDER
+    windows = transfer._window(photo, 0, 0, 96, 128, Margins(border, border, border, border))[None]
+    inner = windows[:, border:-border, border:-border]
     colours = transfer.colour_map(transfer.palette_of(inner), style_code.palette)
-    origins = [(-transfer.MARGIN, -transfer.MARGIN)]
+    origins = [(-border, -border)]
     painted, paint = stylizer.engine.measure(style_code.code, {}, colours, transfer.to_cells(windows), origins)
     off = difference(transfer._paint_tiles(paint, photo, 48), transfer.to_pixels(painted)[0])
     assert np.quantile(off, 0.999) <= 2
@@ -331,10 +333,11 @@ class Meagre:
             raise MemoryError
         painted, paint = self.engine.measure(*args)
 
-        def frugally(cells: np.ndarray, origin: tuple[int, int]) -> np.ndarray:
-            if 2 * max(cells.shape[2:]) - 2 * transfer.MARGIN > self.most:
+        def frugally(cells: np.ndarray, origin: tuple[int, int], margins: Margins) -> np.ndarray:
+            height, width = 2 * cells.shape[2], 2 * cells.shape[3]
+            if max(height - margins.top - margins.bottom, width - margins.left - margins.right) > self.most:
                 raise MemoryError
-            return paint(cells, origin)
+            return paint(cells, origin, margins)
 
         return painted, frugally
 
@@ -421,9 +424,9 @@ def test_an_address_space_limit_counts_as_memory() -> None:
 def test_a_photo_is_never_held_as_floats() -> None:
     photo = np.broadcast_to(np.arange(4000, dtype=np.uint8)[:, None, None], (4000, 5000, 3))
 
-    def paint(cells: np.ndarray, origin: tuple[int, int]) -> np.ndarray:
-        cut = transfer.MARGIN // 2
-        return cells[..., cut:-cut, cut:-cut]
+    def paint(cells: np.ndarray, origin: tuple[int, int], margins: Margins) -> np.ndarray:
+        top, bottom, left, right = (margin // 2 for margin in margins)
+        return cells[..., top:-bottom, left:-right]
 
     tracemalloc.start()
     output = transfer._paint_tiles(paint, photo, 512)
