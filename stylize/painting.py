@@ -16,7 +16,7 @@ from stylize.errors import UsageError
 from stylize.images import Picture, Pixels, fill_transparent
 from stylize.masks import composite, feathered, read_mask
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
-from stylize.stroke_scale import LEAST, MOST, at_stroke_scale, auto_scale
+from stylize.stroke_scale import LEAST, MOST, at_stroke_scale, auto_scale, frozen_passes
 from stylize.style_arguments import StyleArgument, by_mask, read_style
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from stylize.transfer import Stylizer
 
 Layers = Mapping[str | None, "StyleCode"]  # mask -> the style painted there; None: everywhere
+Transfer = Callable[[Pixels], Pixels]  # a picture -> the same, painted
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,16 @@ class Look:
         if self.invert_mask and self.mask is None:
             raise UsageError("--invert-mask needs a --mask")
 
+    def scale_for(self, photo: Pixels) -> float:
+        """The width of the strokes on a photo."""
+        return auto_scale(photo) if self.style_scale is None else self.style_scale
+
+    def transfer(self, stylizer: Stylizer, style: StyleCode, tile: int | None) -> Transfer:
+        """What paints a photo in a style by itself."""
+        return partial(
+            stylizer.transfer, style=style, strength=self.strength, preserve_color=self.preserve_color, tile=tile
+        )
+
     def options(self) -> list[str]:
         """The words of a command line that ask for this look; files by their base names."""
         words = []
@@ -94,6 +105,44 @@ def read_layers(
     }
 
 
+@dataclass(frozen=True)
+class Frozen:
+    """What the frames of a sequence have in common.
+
+    Attributes:
+        scale: width of the strokes.
+        passes: by mask, what paints a frame: several transfers one after the other where ``at_stroke_scale`` takes
+            several.
+    """
+
+    scale: float
+    passes: Mapping[str | None, Sequence[Transfer]]
+
+    def transfer(self, source: str | None) -> Transfer:
+        """The transfer of one frame: the first call makes the first pass."""
+        passes = iter(self.passes[source])
+        return lambda pixels: next(passes)(pixels)
+
+
+def freeze(
+    stylizer: Stylizer, samples: Sequence[Picture], layers: Layers, look: Look, *, tile: int | None = None
+) -> Frozen:
+    """Decide once, for all frames of a scene, what would change from photo to photo; see ``Stylizer.freeze``.
+
+    Args:
+        samples: some of the frames.
+    """
+    frames = [fill_transparent(sample.pixels, sample.alpha) for sample in samples]
+    scale = look.scale_for(frames[0])
+    passes = {}
+    for source, style in layers.items():
+        freeze = partial(
+            stylizer.freeze, style=style, strength=look.strength, preserve_color=look.preserve_color, tile=tile
+        )
+        passes[source] = frozen_passes(frames, scale, freeze)
+    return Frozen(scale, passes)
+
+
 def paint(
     stylizer: Stylizer,
     picture: Picture,
@@ -103,6 +152,7 @@ def paint(
     photo: str,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     tile: int | None = None,
+    frozen: Frozen | None = None,
 ) -> Pixels:
     """The painted photo, (H, W, 3) of the photo's type.
 
@@ -110,6 +160,7 @@ def paint(
 
     Args:
         photo: the path of the photo, to find its mask in a folder.
+        frozen: of the sequence that it is a frame of, see ``freeze``.
 
     Raises:
         InputError: a mask cannot be used.
@@ -123,15 +174,13 @@ def paint(
     bound = None if look.mask is None else mask_of(look.mask)
     if bound is not None:
         bound = feathered(255 - bound if look.invert_mask else bound, look.feather)
-    scale = auto_scale(picture.pixels) if look.style_scale is None else look.style_scale
+    scale = frozen.scale if frozen else look.scale_for(picture.pixels)
     visible = fill_transparent(picture.pixels, picture.alpha)  # what lies under transparency must not bleed out
     output = picture.pixels
     if look.strength == 0:
         return output
     for source, style in layers.items():
-        transfer = partial(
-            stylizer.transfer, style=style, strength=look.strength, preserve_color=look.preserve_color, tile=tile
-        )
+        transfer = frozen.transfer(source) if frozen else look.transfer(stylizer, style, tile)
         painted = at_stroke_scale(visible, scale, transfer)
         output = painted if source is None else composite(output, painted, masks[source])
     return output if bound is None else composite(picture.pixels, output, bound)

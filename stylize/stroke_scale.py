@@ -12,7 +12,7 @@ an enlarged copy and reduces the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -55,6 +55,47 @@ def at_stroke_scale(photo: Pixels, scale: float, paint: Callable[[Pixels], Pixel
     coarse = _resized(paint(_resized(photo, size)), (width, height))
     fine = paint(_with_detail(coarse, photo, size))
     return _with_detail(coarse, fine, size)
+
+
+def frozen_passes(
+    samples: Sequence[Pixels], scale: float, freeze: Callable[[list[Pixels]], Callable[[Pixels], Pixels]]
+) -> list[Callable[[Pixels], Pixels]]:
+    """What ``at_stroke_scale`` calls as ``paint``, call after call, frozen for the frames of a scene.
+
+    Args:
+        samples: some of the frames.
+        freeze: from what a pass is given of all samples to what paints that pass.
+    """
+    passes: list[Callable[[Pixels], Pixels]] = []
+
+    def given(sample: Pixels) -> Pixels | None:
+        """What the first pass that is not frozen yet is to paint of a sample."""
+        made = iter(passes)
+
+        def paint(pixels: Pixels) -> Pixels:
+            for painted in made:
+                return painted(pixels)
+            raise _NotFrozenError(pixels)
+
+        try:
+            at_stroke_scale(sample, scale, paint)
+        except _NotFrozenError as reached:
+            return reached.pixels
+        return None
+
+    while True:
+        inputs = [pixels for pixels in map(given, samples) if pixels is not None]
+        if not inputs:
+            return passes
+        passes.append(freeze(inputs))
+
+
+class _NotFrozenError(Exception):
+    """The next pass is not frozen yet; this is what it would paint."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        super().__init__()
+        self.pixels = pixels
 
 
 def _with_detail(coarse: Pixels, fine: Pixels, size: tuple[int, int]) -> Pixels:

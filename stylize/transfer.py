@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -25,7 +26,7 @@ from PIL import Image
 from stylize.colour_map import Floats, colour_map, palette_of
 from stylize.colour_profile import to_8_bit
 from stylize.device import free_memory, has_bf16_instructions, may_have_gpu
-from stylize.errors import DeviceError, RefusedError, StylizeError, UsageError
+from stylize.errors import DeviceError, InputError, RefusedError, StylizeError, UsageError
 from stylize.extended_code import fits
 from stylize.images import Pixels, shown
 from stylize.layers import BORDER, MARGIN, STRIDE, Margins, Position
@@ -250,27 +251,57 @@ class Stylizer:
             UsageError: strength or tile is out of range.
             DeviceError: out of memory.
         """
-        if not 0 <= strength <= 1:
-            raise UsageError(f"--strength {strength:g} is not between 0 and 1")
-        if tile is not None and tile < 1:
-            raise UsageError(f"--tile {tile} is not a number of pixels")
+        _check(strength, tile)
         self.check(style)
         if strength == 0:
             return photo.copy()
-        try:
+        with _explained(photo):
             output = self._paint(photo, style, strength, preserve_color, tile)
-        except FloatingPointError as error:
-            raise StylizeError("the network's output is not finite", hint="encode the style again") from error
-        except MemoryError as error:
-            size = f"{photo.shape[1]}x{photo.shape[0]}"
-            raise DeviceError(f"out of memory while stylising {size} pixels", hint="--tile 128 needs least") from error
-        if strength < 1:
-            # Even with its own code the generator does not return the photo exactly. So the pixels are mixed as well,
-            # all the way: the picture then moves away from the photo with every step, without a jump or a kink.
-            _in_strips(lambda a, b: _mix(a, b, strength**EVENNESS), photo, output)
-        if preserve_color:
-            _in_strips(keep_color, photo, output)
-        return output
+        return _finished(photo, output, strength, preserve_color)
+
+    def freeze(
+        self,
+        samples: Sequence[Pixels],
+        style: StyleCode,
+        *,
+        strength: float = 1.0,
+        preserve_color: bool = False,
+        tile: int | None = None,
+    ) -> Callable[[Pixels], Pixels]:
+        """A transfer for the frames of one scene: what a photo's own statistics decide is decided once for all.
+
+        Frame by frame, a cloud that comes into the picture changes the colours of everything else. Frozen, a pixel
+        depends on what is around it only: what does not move does not flicker.
+
+        Args:
+            samples: some of the frames, (H, W, 3) each, of one type; the statistics are those of all of them together.
+            style, strength, preserve_color, tile: as for ``transfer``.
+
+        Returns:
+            what paints a frame.
+
+        Raises:
+            as ``transfer``; what is returned, too.
+        """
+        if not samples:
+            raise UsageError("a sequence needs at least one frame")
+        _check(strength, tile)
+        self.check(style)
+        if strength == 0:
+            return np.copy
+        with _explained(samples[0]):
+            style = self._adapted(samples, style, strength, preserve_color)
+            engine = self._engine_for(samples[0])
+            paint = self._measured(engine, samples, style)[1]
+
+        def transfer(frame: Pixels) -> Pixels:
+            if frame.dtype != samples[0].dtype:
+                raise InputError("the frames of a sequence have different bit depths", hint="--bit-depth 8")
+            with _explained(frame):
+                output = self._in_tiles(engine, paint, frame, tile)
+            return _finished(frame, output, strength, preserve_color)
+
+        return transfer
 
     def check(self, style: StyleCode) -> None:
         """Refuse a code that another model made: its numbers mean nothing here."""
@@ -291,17 +322,7 @@ class Stylizer:
         self, photo: Pixels, style: StyleCode, strength: float, preserve_color: bool, tile: int | None
     ) -> Pixels:
         """The generator over the whole photo; on the processor if the device has too little memory."""
-        if strength < 1:
-            own_code, own_palette = self._encode(photo)
-            style = replace(
-                style,
-                code=own_code + np.float32(strength) * (style.code - own_code),
-                palette=own_palette + np.float32(strength) * (style.palette - own_palette),
-                refinement={name: np.float32(strength) * values for name, values in style.refinement.items()},
-            )
-        if preserve_color:
-            # With the photo's own palette its tones stay, too: lightness alone would take the style's darkness.
-            style = replace(style, palette=palette_of(at_working_size(photo)))
+        style = self._adapted([photo], style, strength, preserve_color)
         try:
             return self._paint_with(self._engine_for(photo), photo, style, tile)
         except MemoryError:
@@ -312,6 +333,24 @@ class Stylizer:
         self.engine = self.for_large = self._open("auto")
         self._torch = None
         return self._paint_with(self._engine_for(photo), photo, style, tile)
+
+    def _adapted(self, photos: Sequence[Pixels], style: StyleCode, strength: float, preserve_color: bool) -> StyleCode:
+        """The style as photos are to be painted in, between their own and the one wanted."""
+        if strength < 1:
+            shares = np.full(len(photos), 1 / len(photos))
+            codes, palettes = zip(*map(self._encode, photos), strict=True)
+            own_code, own_palette = mean_code(codes, shares), mean(palettes, shares)
+            style = replace(
+                style,
+                code=own_code + np.float32(strength) * (style.code - own_code),
+                palette=own_palette + np.float32(strength) * (style.palette - own_palette),
+                refinement={name: np.float32(strength) * values for name, values in style.refinement.items()},
+            )
+        if preserve_color:
+            # With the photo's own palette its tones stay, too: lightness alone would take the style's darkness.
+            own = [palette_of(at_working_size(photo)) for photo in photos]
+            style = replace(style, palette=mean(own, np.full(len(own), 1 / len(own))))
+        return style
 
     def torch_engine(self) -> TorchEngine:
         """The engine that takes 16-bit pixels and has gradients; opened when first asked for."""
@@ -334,16 +373,27 @@ class Stylizer:
         return self.for_large
 
     def _paint_with(self, engine: Engine, photo: Pixels, style: StyleCode, tile: int | None) -> Pixels:
+        painted, paint = self._measured(engine, [photo], style)
         height, width = photo.shape[:2]
-        corners, shape = _proxy(height, width)
-        around = Margins(BORDER, BORDER, BORDER, BORDER)
-        windows = np.stack([_window(photo, *corner, *shape, around) for corner in corners])
-        colours = colour_map(palette_of(windows[:, BORDER:-BORDER, BORDER:-BORDER]), style.palette)
-        origins = [(top - BORDER, left - BORDER) for top, left in corners]
-        painted, paint = engine.measure(style.code, style.refinement, colours, to_cells(windows), origins)
         if height * width <= WHOLE_PROXY:
             return np.ascontiguousarray(to_pixels(painted)[0, :height, :width])
-        del windows, painted
+        del painted
+        return self._in_tiles(engine, paint, photo, tile)
+
+    def _measured(self, engine: Engine, photos: Sequence[Pixels], style: StyleCode) -> tuple[Pixels, Painter]:
+        """The proxies, painted, in cells, and what paints the rest with their statistics."""
+        around = Margins(BORDER, BORDER, BORDER, BORDER)
+        windows, origins = [], []
+        for photo in photos:
+            corners, shape = _proxy(*photo.shape[:2], whole=len(photos) == 1)
+            windows += [_window(photo, *corner, *shape, around) for corner in corners]
+            origins += [(top - BORDER, left - BORDER) for top, left in corners]
+        stack = np.stack(windows)
+        colours = colour_map(palette_of(stack[:, BORDER:-BORDER, BORDER:-BORDER]), style.palette)
+        return engine.measure(style.code, style.refinement, colours, to_cells(stack), origins)
+
+    def _in_tiles(self, engine: Engine, paint: Painter, photo: Pixels, tile: int | None) -> Pixels:
+        """Paint tile by tile, in smaller ones when memory runs out."""
         while True:
             side = min(tile or _planned_tile(engine), self.tile_limit)
             try:
@@ -353,6 +403,36 @@ class Stylizer:
                     raise
             self.tile_limit = max(side // 2, LEAST_TILE)
             self.on_warning(f"out of memory: goes on with tiles of {self.tile_limit} pixels")
+
+
+def _check(strength: float, tile: int | None) -> None:
+    if not 0 <= strength <= 1:
+        raise UsageError(f"--strength {strength:g} is not between 0 and 1")
+    if tile is not None and tile < 1:
+        raise UsageError(f"--tile {tile} is not a number of pixels")
+
+
+@contextmanager
+def _explained(photo: Pixels) -> Iterator[None]:
+    """Say of a photo that could not be painted what the user can do."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise StylizeError("the network's output is not finite", hint="encode the style again") from error
+    except MemoryError as error:
+        size = f"{photo.shape[1]}x{photo.shape[0]}"
+        raise DeviceError(f"out of memory while stylising {size} pixels", hint="--tile 128 needs least") from error
+
+
+def _finished(photo: Pixels, output: Pixels, strength: float, preserve_color: bool) -> Pixels:
+    """What is done pixel by pixel once the network has painted; in place."""
+    if strength < 1:
+        # Even with its own code the generator does not return the photo exactly. So the pixels are mixed as well,
+        # all the way: the picture then moves away from the photo with every step, without a jump or a kink.
+        _in_strips(lambda a, b: _mix(a, b, strength**EVENNESS), photo, output)
+    if preserve_color:
+        _in_strips(keep_color, photo, output)
+    return output
 
 
 def _planned_tile(engine: Engine) -> int:
@@ -435,9 +515,12 @@ def _in_strips(work: Callable[[Pixels, Pixels], Pixels], photo: Pixels, output: 
         output[rows] = work(np.ascontiguousarray(photo[rows]), output[rows])
 
 
-def _proxy(height: int, width: int) -> tuple[list[Position], tuple[int, int]]:
-    """What the statistics of a photo are measured on: the corners of windows, and their height and width."""
-    if height * width <= WHOLE_PROXY:
+def _proxy(height: int, width: int, *, whole: bool = True) -> tuple[list[Position], tuple[int, int]]:
+    """What the statistics of a photo are measured on: the corners of windows, and their height and width.
+
+    ``whole``: a small photo stands for itself.
+    """
+    if whole and height * width <= WHOLE_PROXY:
         return [(0, 0)], (_aligned(height), _aligned(width))
     tops, lefts = (
         np.linspace(0, max(side - PROXY_WINDOW, 0) // 2, PROXY_GRID).astype(int) * 2 for side in (height, width)

@@ -1,0 +1,90 @@
+"""Frames of one scene: what does not move must not flicker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stylize.errors import InputError
+from stylize.images import Picture
+from stylize.painting import Look, freeze, paint
+from stylize.style_code import StyleCode
+from stylize.transfer import Stylizer
+
+MakePicture = Callable[..., np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def stylizer(tiny_model: Path) -> Stylizer:
+    return Stylizer(tiny_model, "cpu")
+
+
+@pytest.fixture(scope="module")
+def style(stylizer: Stylizer, make_picture: MakePicture) -> StyleCode:
+    return stylizer.encode_style([make_picture(seed=1)])
+
+
+@pytest.fixture(scope="module")
+def frames(make_picture: MakePicture) -> list[Picture]:
+    """A still scene into which a bright disc comes from the left."""
+    scene = make_picture(160, 640, seed=2)
+    rows, columns = np.mgrid[:160, :640]
+    frames = []
+    for centre in (-60, 0, 60, 120):
+        frame = scene.copy()
+        frame[(rows - 80) ** 2 + (columns - centre) ** 2 < 60**2] = (255, 240, 90)
+        frames.append(Picture(frame, None, "PNG"))
+    return frames
+
+
+def flicker(outputs: list[np.ndarray]) -> float:
+    """Mean difference of consecutive frames where nothing ever moves: the right half, out of the disc's reach."""
+    still = [output[:, 320:].astype(float) for output in outputs]
+    return float(np.mean([np.abs(b - a).mean() for a, b in pairwise(still)]))
+
+
+@pytest.mark.parametrize(
+    "look",
+    [Look(), Look(strength=0.5), Look(preserve_color=True), Look(style_scale=2.0), Look(style_scale=0.5)],
+    ids=["plain", "strength", "color", "coarse", "fine"],
+)
+def test_what_does_not_move_does_not_flicker(
+    stylizer: Stylizer, style: StyleCode, frames: list[Picture], look: Look
+) -> None:
+    layers = {None: style}
+    frozen = freeze(stylizer, frames, layers, look)
+    alone = [paint(stylizer, frame, layers, look, photo="frame.png") for frame in frames]
+    together = [paint(stylizer, frame, layers, look, photo="frame.png", frozen=frozen) for frame in frames]
+    assert all(output.shape == frame.pixels.shape for output, frame in zip(together, frames, strict=True))
+    assert flicker(alone) > 0.5
+    assert flicker(together) < 0.05 * flicker(alone)
+    # And it is the same style: a frame is not far from what it would be by itself.
+    assert np.abs(together[0].astype(float) - alone[0]).mean() < 0.5 * alone[0].std()
+
+
+def test_a_frame_does_not_depend_on_the_order(stylizer: Stylizer, style: StyleCode, frames: list[Picture]) -> None:
+    look, layers = Look(), {None: style}
+    frozen = freeze(stylizer, frames, layers, look)
+    there = [paint(stylizer, frame, layers, look, photo="x", frozen=frozen) for frame in frames]
+    back = [paint(stylizer, frame, layers, look, photo="x", frozen=frozen) for frame in reversed(frames)]
+    assert all(np.array_equal(a, b) for a, b in zip(there, reversed(back), strict=True))
+
+
+def test_one_frame_alone_is_a_photo(stylizer: Stylizer, style: StyleCode, frames: list[Picture]) -> None:
+    photo = frames[0].pixels
+    found = stylizer.freeze([photo], style)(photo)
+    assert np.abs(found.astype(int) - stylizer.transfer(photo, style)).max() <= 2
+
+
+def test_strength_0_returns_the_frames(stylizer: Stylizer, style: StyleCode, frames: list[Picture]) -> None:
+    photo = frames[0].pixels
+    assert np.array_equal(stylizer.freeze([photo], style, strength=0)(photo), photo)
+
+
+def test_frames_of_other_depths_are_refused(stylizer: Stylizer, style: StyleCode, frames: list[Picture]) -> None:
+    with pytest.raises(InputError, match="bit depths"):
+        stylizer.freeze([frames[0].pixels], style)(frames[1].pixels.astype(np.uint16) * 257)
