@@ -1309,6 +1309,12 @@ def test_training(run: Run, tmp_path: Path, photo_folder: Path, style_folder: Pa
     assert run("transfer", photo, "-s", style, "--model", "run/model.safetensors", "-o", "out.png").code == 0
     assert pixels(tmp_path / "out.png").shape == (45, 60, 3)
 
+    folders = ["evaluate", "--content", photo_folder, "--style", style_folder, "--discriminator", "run"]
+    result = run(*folders, "--perceptual", "light", "--size", 64, "--pairs", 1)
+    assert result.code == 0, result.stderr
+    assert [line.split()[-1].lstrip("-")[1:2] for line in result.lines[2:]] == [".", ".", "."]  # photo, art, model
+    assert result.lines[3].split()[-6:-1] == ["-"] * 5
+
 
 @pytest.mark.skipif(not packaged("perceptual").exists(), reason="the perceptual network is not packaged")
 def test_a_stop_saves_the_training(
