@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from stylize import __version__, tensor_file
+from stylize.discriminator import Discriminator
 from stylize.encoder import StyleEncoder
 from stylize.errors import RefusedError
 from stylize.generator import Generator
@@ -22,6 +23,8 @@ from stylize.images import write_atomically
 from stylize.model_file import FORMAT, MAX_MODEL_BYTES, check_kind, read_model, widths_of
 from stylize.options import ModelSizes
 from stylize.perceptual import PerceptualNetwork
+
+MAX_CHECKPOINT_BYTES = 4 << 30  # of a training run's state
 
 
 class Model(nn.Module):
@@ -91,6 +94,32 @@ def load_perceptual(path: Path) -> PerceptualNetwork:
     except (KeyError, ValueError) as error:
         raise RefusedError(f"{what} does not say its widths") from error
     load_tensors(network, tensors, what)
+    return network.eval().requires_grad_(False)
+
+
+def load_discriminator(path: Path, code_size: int) -> Discriminator:
+    """D out of a checkpoint of a training run, in fp32.
+
+    Args:
+        path: ``RUN/checkpoints/step-….safetensors``.
+        code_size: of the run's model.
+
+    Raises:
+        InputError: the file is missing.
+        RefusedError: it is no checkpoint, does not fit, or its D has never been trained.
+    """
+    what = f"checkpoint {path.name}"
+    tensors, metadata = tensor_file.read(path, "checkpoint", max_bytes=MAX_CHECKPOINT_BYTES)
+    if metadata.get("stylize.kind") != "checkpoint":
+        raise RefusedError(f"{what} is not a checkpoint of a training run")
+    if not any(name.startswith("discriminator_optimiser.") for name in tensors):
+        raise RefusedError(
+            f"the discriminator of {what} has not been trained",
+            hint="it learns where --lambda-adv is not 0, from --adversarial-start on",
+        )
+    own = {k.removeprefix("discriminator."): v for k, v in tensors.items() if k.startswith("discriminator.")}
+    network = Discriminator(code_size)
+    load_tensors(network, own, what)
     return network.eval().requires_grad_(False)
 
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from stylize.errors import InputError
 from stylize.images import Pixels, read_image
+from stylize.sheet import labelled_sheet
 from stylize.style_code import StyleCode
-
-GAP, LABEL = 8, 22  # pixels: between the cells, and height of the text above or below them
-_PAPER, _INK = (250, 250, 250), (30, 30, 30)
 
 
 def contact_sheet(
@@ -43,28 +41,16 @@ def contact_sheet(
     """
     small = Image.fromarray(photo)
     small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    width, height = small.size
-    columns, rows = 2 + len(strengths), len(styles)
-    sheet = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + LABEL + GAP) + GAP), _PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-
-    def place(image: Image.Image, row: int, column: int, label: str) -> None:
-        left, top = GAP + column * (width + GAP), GAP + row * (height + LABEL + GAP)
-        sheet.paste(image, (left + (width - image.width) // 2, top + (height - image.height) // 2))
-        while len(label) > 1 and draw.textlength(label, font) > width:
-            label = label[:-2] + "…"
-        draw.text((left + width / 2, top + height + LABEL / 2), label, _INK, font, anchor="mm")
-
-    done = 0
-    for row, (label, style) in enumerate(styles):
-        place(_thumbnail(style, small.size), row, 0, _plain(label))
-        place(small, row, 1, "photo")
-        for column, strength in enumerate(strengths, start=2):
+    rows, done = [], 0
+    for label, style in styles:
+        row = [(label, _thumbnail(style, small.size)), ("photo", small)]
+        for strength in strengths:
             result = Image.fromarray(paint(np.asarray(small), style, strength))
-            place(result, row, column, f"strength {strength:g}")
+            row.append((f"strength {strength:g}", result))
             done += 1
             on_done(done, label)
-    return np.asarray(sheet)
+        rows.append(row)
+    return labelled_sheet(rows, small.size)
 
 
 def _thumbnail(style: StyleCode, size: tuple[int, int]) -> Image.Image:
@@ -78,7 +64,3 @@ def _thumbnail(style: StyleCode, size: tuple[int, int]) -> Image.Image:
         return blank
     image.thumbnail(size)
     return image
-
-
-def _plain(label: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in label)

@@ -32,7 +32,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from stylize import losses, tensor_file
-from stylize.checkpoint import Model, load_model, load_perceptual, load_tensors, save_model
+from stylize.checkpoint import (
+    MAX_CHECKPOINT_BYTES,
+    Model,
+    load_model,
+    load_perceptual,
+    load_tensors,
+    save_model,
+)
 from stylize.data import PictureFolders, batches, content_crop, step_random, style_crop, to_tensor
 from stylize.device import channels_last, keep_freed_memory
 from stylize.discriminator import Discriminator
@@ -44,7 +51,6 @@ from stylize.packaged import default_model, packaged
 from stylize.palette import palette_of
 from stylize.perceptual import PerceptualNetwork, feature_statistics, load_vgg19
 
-MAX_CHECKPOINT_BYTES = 4 << 30
 KEPT_CHECKPOINTS = 2
 MOST_OVERFLOWS = 10
 CALIBRATION = 2**31  # steps from here on draw pictures for calibration and samples: training never gets there

@@ -640,6 +640,11 @@ def test_strength_out_of_range(run: Run, photo: Path, style: Path, command: str,
         (["train", "--content", ".", "--style", ".", "-o", "run", "--max-time", "soon"], ["--max-time", "6h"]),
         (["train", "--content", ".", "--style", ".", "-o", "run", "--crop", "65"], ["--crop", "16"]),
         (["train", "--content", ".", "--style", ".", "-o", "run", "--perceptual", "resnet"], ["resnet", "vgg19"]),
+        (["evaluate", "--content", "."], ["--style"]),
+        (["evaluate", "--content", ".", "--style", ".", "--perceptual", "resnet"], ["resnet", "vgg19"]),
+        (["evaluate", "--content", ".", "--style", ".", "--strength", "1.1"], ["--strength 1.1"]),
+        (["evaluate", "--content", ".", "--style", ".", "--size", "63"], ["--size"]),
+        (["evaluate", "--content", ".", "--style", ".", "--pairs", "0"], ["--pairs"]),
     ],
 )
 def test_wrong_usage(
@@ -1129,6 +1134,91 @@ def test_a_preview_of_the_library(run: Run, photo: Path, style: Path) -> None:
     assert_refused(run("preview", photo, "--strengths", "1,2", "-o", "x.png"), 2, "--strength 2")
 
 
+# evaluate
+
+
+def test_an_evaluation(
+    run: Run, tmp_path: Path, photo_folder: Path, style_folder: Path, tiny_model: Path, photo: Path
+) -> None:
+    sources = [content(folder) for folder in (photo_folder, style_folder)]
+    folders = ["evaluate", "--content", photo_folder, "--style", style_folder]
+    command = [*folders, "--perceptual", "light", "--size", 64, "--pairs", 4]
+    result = run(*command, "--sheet", "sheet.png", "-o", "figures.json")
+    assert result.code == 0, result.stderr
+    heading, names, photo_line, model_line = result.lines
+    assert heading == "4 pairs of 64x64 pixels, judged by light"
+    assert names.split() == ["ssim", "content", "content_mvn", "style", "gram"]
+    assert photo_line.split()[-5:-2] == ["1.000", "0.000", "0.000"]
+    record = json.loads(Path("figures.json").read_text())
+    assert [f"{value:.3f}" for value in record["mean"]["model"].values()] == model_line.split()[-5:]
+    assert record["models"]["model"]["file"] == tiny_model.name
+    assert len(record["each"]) == record["pairs"] == 4 and record["left_out"] == []
+    for key, mean in record["mean"]["model"].items():
+        assert mean == pytest.approx(np.mean([pair["scores"]["model"][key] for pair in record["each"]]))
+    assert str(photo_folder) not in Path("figures.json").read_text()
+    assert pixels(tmp_path / "sheet.png").shape == (4 * (64 + 22 + 8) + 8, 3 * (64 + 8) + 8, 3)
+
+    before = content(tmp_path)
+    assert json.loads(run(*command, "--json").stdout) == record  # nothing is left to chance
+    for option in ("--sheet", "-o"):
+        target = {"--sheet": "sheet.png", "-o": "figures.json"}[option]
+        assert_refused(run(*command, option, target), 4, "exists")
+        assert_refused(run(*command, option, "gone/x.png"), 4, "no folder")
+    first = next(photo_folder.iterdir())
+    assert_refused(run(*command, "--sheet", first, "-f"), 4, "output is the input")
+    assert_refused(run(*command, "-o", tiny_model, "-f"), 4, "output is the input")
+    assert content(tmp_path) == before
+    assert [content(folder) for folder in (photo_folder, style_folder)] == sources
+
+
+def test_an_evaluation_beside_another_model(run: Run, photo_folder: Path, style_folder: Path) -> None:
+    command = ["evaluate", "--content", photo_folder, "--style", style_folder, "--perceptual", "light"]
+    result = run(*command, "--size", 64, "--pairs", 2, "--compare", packaged("default"), "--json")
+    assert result.code == 0, result.stderr
+    record = json.loads(result.stdout)
+    assert set(record["mean"]) == {"photo", "model", "compare"} == {"photo", *record["models"]}
+    assert record["mean"]["model"] != record["mean"]["compare"]
+    assert all(share in (0, 0.5, 1) for share in record["model_better"].values())
+    lines = run(*command, "--size", 64, "--pairs", 2, "--compare", packaged("default")).lines
+    assert lines[-1].count("%") == 5
+
+
+def test_an_evaluation_of_hostile_folders(
+    run: Run, tmp_path: Path, photo_folder: Path, style_folder: Path, write_picture: WritePicture
+) -> None:
+    for name in ("some", "bad", "empty"):
+        (tmp_path / name).mkdir()
+    write_picture(tmp_path / "some" / "good.png")
+    (tmp_path / "some" / "notes.txt").write_text("no picture")
+    for name in ("some", "bad"):
+        (tmp_path / name / "cut.png").write_bytes((photo_folder / "photo0.png").read_bytes()[:700])
+    options = ["--perceptual", "light", "--size", 64]
+    result = run("evaluate", "--content", "some", "--style", style_folder, *options, "--json")
+    assert result.code == 0
+    assert result.stderr.startswith("warning: cannot read some/cut.png: file is truncated; left out\n")
+    record = json.loads(result.stdout)
+    assert {pair["content"] for pair in record["each"]} == {"good.png"}
+    assert len(record["left_out"]) == 1 and record["pairs"] == 3
+
+    before = content(tmp_path)
+    for folder, words in [("gone", "no folder gone"), ("empty", "no pictures in empty")]:
+        assert_refused(run("evaluate", "--content", photo_folder, "--style", folder, *options), 1, words)
+    result = run("evaluate", "--content", "bad", "--style", style_folder, *options, "-o", "x.json", "-q")
+    assert_refused(result, 1, "no picture is left", "cut.png")
+    result = run("evaluate", "--content", "some", "--style", style_folder, "--discriminator", "empty", *options)
+    assert_refused(result, 1, "empty holds no checkpoint")
+    assert content(tmp_path) == before
+
+
+def test_an_evaluation_without_vgg19(
+    run: Run, photo_folder: Path, style_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "torchvision.models", None)
+    result = run("evaluate", "--content", photo_folder, "--style", style_folder)
+    assert_refused(result, 2, "no VGG19 weights", "stylize[train]", "--perceptual light")
+
+
 # batch
 
 
@@ -1218,6 +1308,12 @@ def test_training(run: Run, tmp_path: Path, photo_folder: Path, style_folder: Pa
     assert run(*command, "--steps", 3, "--resume").lines == ["run/model.safetensors"]
     assert run("transfer", photo, "-s", style, "--model", "run/model.safetensors", "-o", "out.png").code == 0
     assert pixels(tmp_path / "out.png").shape == (45, 60, 3)
+
+    folders = ["evaluate", "--content", photo_folder, "--style", style_folder, "--discriminator", "run"]
+    result = run(*folders, "--perceptual", "light", "--size", 64, "--pairs", 1)
+    assert result.code == 0, result.stderr
+    assert [line.split()[-1].lstrip("-")[1:2] for line in result.lines[2:]] == [".", ".", "."]  # photo, art, model
+    assert result.lines[3].split()[-6:-1] == ["-"] * 5
 
 
 @pytest.mark.skipif(not packaged("perceptual").exists(), reason="the perceptual network is not packaged")

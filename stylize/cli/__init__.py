@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from stylize import __version__
-from stylize.cli import batch, doctor, encode_style, inspect, preview, process, train, transfer
+from stylize.cli import batch, doctor, encode_style, evaluate, inspect, preview, process, train, transfer
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +27,7 @@ app.command()(inspect.inspect)
 app.command()(preview.preview)
 app.command()(train.train)
 app.command()(train.distill)
+app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
 
 
