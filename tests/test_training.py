@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from stylize.errors import OutputError, RefusedError, TrainingError
 from stylize.options import LossWeights, ModelSizes, TrainingOptions
 from stylize.packaged import packaged
 from stylize.perceptual import load_vgg19
-from stylize.training import KEPT_CHECKPOINTS, Progress, TrainingState, train
+from stylize.training import Progress, train
+from stylize.training_step import TrainingState
 from stylize.transfer import Stylizer
+from stylize.world import World
 
 CPU = torch.device("cpu")
 Train = Callable[..., Path]
@@ -41,11 +44,11 @@ def run(photo_folder: Path, style_folder: Path, tmp_path: Path, options: Trainin
     """``run(name="run", steps=…, resume=…)`` trains into a folder of that name and returns the folder."""
 
     def start(name: str = "run", *, contents: list[Path] | None = None, **changes: Any) -> Path:
-        arguments = {k: changes.pop(k) for k in ("resume", "report", "on_warning", "should_stop") if k in changes}
+        names = {field.name for field in fields(options)}
+        wanted = replace(options, **{k: v for k, v in changes.items() if k in names})
+        arguments = {k: v for k, v in changes.items() if k not in names}
         output = tmp_path / name
-        model = train(
-            contents or [photo_folder], [style_folder], output, replace(options, **changes), device=CPU, **arguments
-        )
+        model = train(contents or [photo_folder], [style_folder], output, wanted, world=World(CPU), **arguments)
         assert model == output / "model.safetensors"
         return output
 
@@ -74,7 +77,8 @@ def test_a_run_leaves_what_it_promises(run: Train, options: TrainingOptions) -> 
     assert config["steps"] == 4 and config["weights"]["style"] == options.weights.style
     with Image.open(folder / "samples" / "step-0000004.png") as sheet:
         assert sheet.size == (192 * 7, 192 * 5)
-    assert not (folder / "skipped.txt").exists()
+    data = json.loads((folder / "data.json").read_text())
+    assert [[c["usable"] for c in data[kind]] for kind in ("content", "style")] == [[3], [3]]
     assert not list(folder.rglob("*.tmp"))
 
 
@@ -155,8 +159,8 @@ def test_resuming_a_finished_run_leaves_it_as_it_is(run: Train) -> None:
 
 
 def test_only_the_newest_checkpoints_are_kept(run: Train) -> None:
-    folder = run(steps=5, save_every=1)
-    assert checkpoints(folder) == [f"step-{step:07d}.safetensors" for step in range(6 - KEPT_CHECKPOINTS, 6)]
+    folder = run(steps=5, save_every=1, keep=3)
+    assert checkpoints(folder) == [f"step-{step:07d}.safetensors" for step in (3, 4, 5)]
 
 
 def test_a_stop_saves_everything(run: Train) -> None:
@@ -233,17 +237,52 @@ def test_the_perceptual_network_and_the_calibration_stay_as_they_were(run: Train
 def test_bad_pictures_are_named_and_left_out(
     run: Train, photo_folder: Path, tmp_path: Path, write_picture: Callable[..., Path]
 ) -> None:
-    (tmp_path / "bad").mkdir()
+    good = write_picture(tmp_path / "bad" / "good.png")
+    (tmp_path / "bad" / "copy.png").write_bytes(good.read_bytes())
     (tmp_path / "bad" / "broken.jpg").write_bytes(b"no picture")
     write_picture(tmp_path / "bad" / "small.png", np.zeros((8, 8, 3), np.uint8))
-    write_picture(tmp_path / "bad" / "good.png")
+    contents = [photo_folder, tmp_path / "bad"]
+    with pytest.raises(TrainingError, match=r"1 of 4 pictures cannot be read: .*bad") as caught:
+        run(contents=contents)
+    assert "data.json" in caught.value.hint and "--allow-bad" in caught.value.hint
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["data.json"]
+
+    drawn: list[int] = []
+    folder = run(contents=contents, steps=12, allow_bad=True, on_picture=lambda done, total: drawn.append(done))
+    assert drawn == list(range(1, 11))
+    found = json.loads((folder / "data.json").read_text())["content"][1]
+    assert list(found["bad"]) == ["broken.jpg"] and found["small"] == {"small.png": "8x8"}
+    assert found["copies"] == {"good.png": "copy.png"} and found["usable"] == 1
+
+
+def test_a_picture_that_breaks_after_the_check_is_named_and_left_out(
+    run: Train, photo_folder: Path, tmp_path: Path, write_picture: Callable[..., Path]
+) -> None:
+    shutil.copytree(photo_folder, tmp_path / "photos")
+    run(contents=[tmp_path / "photos"], steps=2)
+    size = (tmp_path / "photos" / "photo0.png").stat().st_size
+    (tmp_path / "photos" / "photo0.png").write_bytes(bytes(size))
     warnings: list[str] = []
-    folder = run(contents=[photo_folder, tmp_path / "bad"], steps=12, on_warning=warnings.append)
-    named = (folder / "skipped.txt").read_text()
-    for name in ("broken.jpg", "small.png"):
-        assert name in named
-        assert sum(name in warning for warning in warnings) == 1
-    assert "good.png" not in named
+    run(contents=[tmp_path / "photos"], steps=12, resume=True, on_warning=warnings.append)
+    assert len(warnings) == 1 and "photo0.png" in warnings[0]
+
+
+def test_a_resumed_run_does_not_check_the_pictures_again(
+    run: Train, photo_folder: Path, tmp_path: Path, write_picture: Callable[..., Path]
+) -> None:
+    shutil.copytree(photo_folder, tmp_path / "photos")
+    checked: list[int] = []
+    warnings: list[str] = []
+    more = {"contents": [tmp_path / "photos"], "resume": True, "on_warning": warnings.append}
+    more["on_picture"] = lambda done, total: checked.append(total)
+    run(steps=2, **more)
+    assert checked == [6] * 6
+    run(steps=4, **more)
+    assert checked == [6] * 6 and not warnings
+    write_picture(tmp_path / "photos" / "new.png", seed=7)
+    run(steps=6, **more)
+    assert checked == [6] * 6 + [7] * 4
+    assert len(warnings) == 1 and "pictures" in warnings[0]
 
 
 def test_a_folder_without_pictures_leaves_no_run(run: Train, tmp_path: Path) -> None:
