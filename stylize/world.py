@@ -131,7 +131,7 @@ def launch(device: str, devices: str | None, nodes: int) -> Iterator[World]:
         devices = os.environ["LOCAL_WORLD_SIZE"]
         nodes = int(os.environ["WORLD_SIZE"]) // int(devices)
     first = pick_device(device)
-    count = _count(devices or "1", first)
+    count = _count("1" if devices is None else devices, first)
     if count * nodes == 1 and not (by_torchrun and os.environ["WORLD_SIZE"] != "1"):
         yield World(first)
         return

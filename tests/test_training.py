@@ -15,12 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
-from stylize import losses, tensor_file, training
+from stylize import losses, tensor_file, training, training_step
 from stylize.checkpoint import load_model
-from stylize.errors import OutputError, RefusedError, TrainingError
+from stylize.errors import DeviceError, OutputError, RefusedError, TrainingError
 from stylize.options import LossWeights, ModelSizes, TrainingOptions
 from stylize.packaged import packaged
 from stylize.perceptual import load_vgg19
+from stylize.rehearsal import Estimate
 from stylize.training import Progress, train
 from stylize.training_step import TrainingState
 from stylize.transfer import Stylizer
@@ -342,3 +343,109 @@ def test_vgg19_can_measure_the_losses(run: Train, monkeypatch: pytest.MonkeyPatc
     folder = run(steps=1, perceptual="vgg19")
     assert loaded
     assert np.isfinite(float(metrics(folder)[0]["total"]))
+
+
+def run_out_of_memory(monkeypatch: pytest.MonkeyPatch, photos: int, *, first: int, part: str = "generator") -> None:
+    """From the call ``first`` on, batches of more photos than that do not fit in memory."""
+    name = f"_{part}_gradients"
+    real, calls = getattr(training_step, name), iter(range(10**6))
+
+    def gradients(state: TrainingState, *arguments: Any) -> Any:
+        found = real(state, *arguments)
+        batch = len(arguments[1].content if part == "generator" else arguments[0])
+        if next(calls) >= first and batch > photos:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return found
+
+    monkeypatch.setattr(training_step, name, gradients)
+
+
+BIG: dict[str, Any] = {"steps": 8, "styles": 2, "contents": 4, "adversarial_start": 0.0, "save_every": 3, "keep": 9}
+
+
+@pytest.mark.parametrize("part", ["generator", "discriminator"])
+def test_a_batch_that_does_not_fit_is_halved(run: Train, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """And a run that is broken off after that, at any checkpoint, goes on as the unbroken one does."""
+    warnings: list[str] = []
+    with monkeypatch.context() as patch:
+        run_out_of_memory(patch, 2, first=4, part=part)
+        unbroken = run("unbroken", on_warning=warnings.append, **BIG)
+    assert [line for line in warnings if "memory" in line] == [
+        "memory ran out with 2 styles x 4 photos per step; going on with 2 x 2",
+        "memory ran out with 2 styles x 2 photos per step; going on with 2 x 1",
+    ]
+    config = json.loads((unbroken / "config.json").read_text())
+    assert (config["styles"], config["contents"]) == (2, 4)  # as asked
+    assert config["batches"] == [{"step": 0, "styles": 2, "contents": 4}, {"step": 4, "styles": 2, "contents": 1}]
+    for last in (3, 6):  # before memory ran out and after it
+        broken = unbroken.with_name(f"broken{last}")
+        shutil.copytree(unbroken, broken)
+        for path in (broken / "checkpoints").iterdir():
+            if int(path.stem.split("-")[1]) > last:
+                path.unlink()
+        run(broken.name, resume=True, **BIG)
+        for name in ("model.safetensors", "checkpoints/step-0000008.safetensors"):
+            assert (unbroken / name).read_bytes() == (broken / name).read_bytes()
+        assert [row["step"] for row in metrics(broken)] == ["2", "4", "6", "8"]  # none twice
+
+
+def test_other_batches_may_be_asked_for_when_going_on(run: Train) -> None:
+    run(**BIG, should_stop=stop_after(2))
+    folder = run(**BIG | {"contents": 1}, resume=True)
+    batches = json.loads((folder / "config.json").read_text())["batches"]
+    assert batches == [{"step": 0, "styles": 2, "contents": 4}, {"step": 2, "styles": 2, "contents": 1}]
+
+
+def test_memory_that_suffices_for_nothing_is_a_device_error(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_out_of_memory(monkeypatch, 0, first=0)
+    with pytest.raises(DeviceError, match="memory") as caught:
+        run(**BIG)
+    assert "--crop" in caught.value.hint
+
+
+def test_a_dry_run_tells_what_the_run_takes_and_writes_nothing(
+    run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_out_of_memory(monkeypatch, 2, first=1)
+    estimates: list[Estimate] = []
+    changes = BIG | {"steps": 1000, "dry_run": True, "on_estimate": estimates.append}
+    run(**changes)
+    (estimate,) = estimates
+    assert (estimate.steps, estimate.styles, estimate.contents) == (1000, 2, 1)  # of what fits
+    assert estimate.seconds == 1000 * estimate.seconds_per_step > 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_estimate_changes_nothing(run: Train) -> None:
+    plain = run("plain", adversarial_start=0.5)
+    told = run("told", adversarial_start=0.5, on_estimate=lambda estimate: None)
+    assert (plain / "model.safetensors").read_bytes() == (told / "model.safetensors").read_bytes()
+
+
+def test_a_checkpoint_can_be_asked_for(run: Train) -> None:
+    folder = run(steps=5, save_every=100, should_save=stop_after(3))
+    assert checkpoints(folder) == ["step-0000003.safetensors", "step-0000005.safetensors"]
+
+
+@pytest.mark.parametrize("config", [b"", b"[]", b'{"batches": [{"step": 0}]}', b'{"batches": []}'])
+def test_a_run_goes_on_without_its_config(run: Train, config: bytes) -> None:
+    folder = run(steps=2)
+    (folder / "config.json").write_bytes(config)
+    run(steps=4, resume=True)
+    assert json.loads((folder / "config.json").read_text())["batches"] == [{"step": 0, "styles": 2, "contents": 1}]
+
+
+def test_precision_is_a_choice(run: Train) -> None:
+    half, full = run("half", precision="bf16"), run("full", precision="32")
+    assert (half / "model.safetensors").read_bytes() != (full / "model.safetensors").read_bytes()
+
+
+def test_tensorboard_gets_curves_and_samples(run: Train) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = run(logger="tensorboard")
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("loss/total")] == [2, 4]
+    assert [event.step for event in events.Images("samples")] == [4]
+    assert metrics(folder)[1]["total"] == f"{events.Scalars('loss/total')[1].value:.5g}"
