@@ -1272,7 +1272,7 @@ def test_training_on_bad_pictures(
     write_picture(tmp_path / "art" / "good.png")
     (tmp_path / "art" / "bad.jpg").write_bytes(b"bad")
     command = ["train", "--content", photo_folder, "--style", "art", "-o", "run", "--init", tiny_model, *TINY]
-    result = run(*command, "--steps", 1)
+    result = run(*command, "--steps", 1, "--quiet")
     assert_refused(result, 1, "1 of 2 pictures cannot be read: art", "data.json", "--allow-bad")
     assert content(tmp_path / "run").keys() == {"data.json"}
     result = run(*command, "--steps", 1, "--allow-bad")

@@ -46,7 +46,7 @@ def test_two_processes_train_as_one_and_stop_together(
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
-        for _ in range(5):
+        for _ in range(3):
             process.stdout.readline()
         process.send_signal(signal.SIGTERM)  # to the first process only
         _, stderr = process.communicate(timeout=300)
@@ -69,12 +69,11 @@ def test_two_processes_train_as_one_and_stop_together(
     for row, wanted in zip(rows[1:], expected[1:], strict=True):
         found, truth = ([float(value) if value else 0.0 for value in line[2:]] for line in (row, wanted))
         np.testing.assert_allclose(found, truth, rtol=1e-3, atol=1e-5)
-    start = tensor_file.read(tiny_model, "model", max_bytes=1 << 30)[0]
     assert set(one) == set(two)
-    for name, value in one.items():
-        if name.startswith("model.") and not np.array_equal(value, start[name.removeprefix("model.")]):
-            way = np.linalg.norm(value - start[name.removeprefix("model.")])
-            assert np.linalg.norm(two[name] - value) < 0.02 * way, name
+    for optimiser in ("optimiser", "discriminator_optimiser"):  # running means of the gradients
+        names = [name for name in one if name.startswith(f"{optimiser}.") and name.endswith(".exp_avg")]
+        found, truth = (np.concatenate([run[name].ravel() for name in names]) for run in (two, one))
+        assert np.linalg.norm(found - truth) < 0.02 * np.linalg.norm(truth)
 
 
 def test_one_process_exchanges_nothing() -> None:
