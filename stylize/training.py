@@ -40,7 +40,7 @@ from stylize.images import make_folder, shown, write_atomically
 from stylize.options import TrainingOptions
 from stylize.perceptual import PerceptualNetwork, feature_statistics, load_vgg19
 from stylize.rehearsal import Estimate, rehearse
-from stylize.training_step import CALIBRATION, Draw, TrainingState, precision_of, take_step
+from stylize.training_step import CALIBRATION, Draw, TrainingState, take_step
 from stylize.world import World
 
 if TYPE_CHECKING:
@@ -108,6 +108,23 @@ def train(
     checkpoints = output / "checkpoints"
     latest = world.once(lambda: _latest(output, resume))
     pictures = {"content": PictureFolders(contents), "style": PictureFolders(styles)}
+    state = TrainingState(options, world.device)
+    draw = Draw(options, pictures["content"], pictures["style"], world)
+    perceptual = state.model.encoder.perceptual if options.perceptual == "light" else load_vgg19()
+
+    def go_on() -> dict[int, tuple[int, int]]:
+        if latest is None:
+            return draw.sizes
+        state.load(latest)
+        return _recorded_sizes(output / "config.json", options, state.step)
+
+    draw.sizes = world.once(go_on)
+    for each, _ in draw.sizes.values():
+        if each % world.size:
+            hint = f"--styles-per-step {-(-each // world.size) * world.size}"
+            raise world.failure(
+                UsageError(f"{each} styles per step cannot be shared by {world.size} devices", hint=hint)
+            )
 
     def check() -> Checks:
         known = {kind: recall(output / "data.json", kind, p) for kind, p in pictures.items()} if latest else {}
@@ -134,29 +151,18 @@ def train(
     checks = world.once(check)
     if world.rank > 0:
         _take_over(pictures, checks)
-    state = TrainingState(options, world.device)
-    draw = Draw(options, pictures["content"], pictures["style"], world)
 
     def begin() -> tuple[Any, ...]:
-        if latest is not None:
-            state.load(latest)
-            draw.sizes = _recorded_sizes(output / "config.json", options, state.step)
-        elif options.init == "scratch":
+        if latest is None and options.init == "scratch":
             _calibrate_encoder(state.model, draw)
             state.average.encoder.load_state_dict(state.model.encoder.state_dict())
-        return (draw.sizes, state.tensors(), state.step) if world.size > 1 else ()
+        return (state.tensors(), state.step) if world.size > 1 else ()
 
     start = world.once(begin)
     if world.rank > 0:
-        draw.sizes, *of_state = start
-        state.restore(*of_state)
-    for each, _ in draw.sizes.values():
-        if each % world.size:
-            hint = f"--styles-per-step {-(-each // world.size) * world.size}"
-            raise world.failure(
-                UsageError(f"{each} styles per step cannot be shared by {world.size} devices", hint=hint)
-            )
-    perceptual = _perceptual(options, state, draw)
+        state.restore(*start)
+    if perceptual is not state.model.encoder.perceptual:
+        _normalise(perceptual, state, draw)
 
     def write_config() -> None:
         sizes = [{"step": start, "styles": s, "contents": n} for start, (s, n) in sorted(draw.sizes.items())]
@@ -289,12 +295,10 @@ def _set_rates(state: TrainingState, options: TrainingOptions) -> None:
             group["lr"] = rate * factor
 
 
-def _perceptual(options: TrainingOptions, state: TrainingState, draw: Draw) -> PerceptualNetwork:
-    """φ of the losses, frozen, on the device."""
-    if options.perceptual == "light":
-        return state.model.encoder.perceptual
+def _normalise(perceptual: PerceptualNetwork, state: TrainingState, draw: Draw) -> None:
+    """Make VGG19 the φ of the losses: on the device, frozen, its channels brought to one scale."""
     world = draw.world
-    network = channels_last(load_vgg19().to(world.device)).eval().requires_grad_(False)
+    network = channels_last(perceptual.to(world.device)).eval().requires_grad_(False)
 
     def normalise() -> dict[str, torch.Tensor]:
         network.normalise(crops for k in range(8) for crops in draw.whole(CALIBRATION + k)[:2])
@@ -303,8 +307,7 @@ def _perceptual(options: TrainingOptions, state: TrainingState, draw: Draw) -> P
     weights = world.once(normalise)
     if world.rank > 0:
         network.load_state_dict(weights)
-    # Autocast would convert the frozen weights again at every call.
-    return network.to(precision_of(options, world.device))
+    network.to(state.precision)  # autocast would convert the frozen weights again at every call
 
 
 def _calibrate_encoder(model: Model, draw: Draw) -> None:

@@ -11,6 +11,7 @@ its own styles and their photos, and their means over the processes are those of
 from __future__ import annotations
 
 import copy
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -57,7 +58,7 @@ class TrainingState:
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.discriminator = channels_last(Discriminator(self.model.sizes.code).to(device))
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.precision = precision_of(options, device)
+        self.precision = _precision_of(options, device)
         self.optimiser = torch.optim.Adam(trained, lr=options.rate, betas=(0.9, 0.99), fused=True)
         self.discriminator_optimiser = torch.optim.Adam(
             self.discriminator.parameters(), lr=options.discriminator_rate, betas=(0.5, 0.99), fused=True
@@ -224,7 +225,7 @@ def take_step(
         )
     if finite:
         state.optimiser.step()
-        if adversarial:
+        if math.isfinite(means.get("discriminator", math.nan)):
             state.discriminator_optimiser.step()
     return means
 
@@ -315,7 +316,7 @@ def _discriminator_gradients(
     return loss.detach()
 
 
-def precision_of(options: TrainingOptions, device: torch.device) -> torch.dtype:
+def _precision_of(options: TrainingOptions, device: torch.device) -> torch.dtype:
     """In what the convolutions are computed: bf16, where the machine has it and nothing else is asked for."""
     if options.precision == "32":
         return torch.float32

@@ -193,7 +193,7 @@ def test_an_overflow_leaves_every_checkpoint_readable(
 ) -> None:
     """NaN in one step, a checkpoint after it and before the next line of the log."""
     steps = iter(range(100))
-    real = training.losses.total_variation
+    real = losses.total_variation
 
     def overflowing(images: torch.Tensor) -> torch.Tensor:
         return real(images) * (float("nan") if next(steps) == 1 else 1)

@@ -25,7 +25,7 @@ from stylize.cli.arguments import (
     set_threads,
 )
 from stylize.cli.process import Stopped, note_requests, stop_gently
-from stylize.errors import UsageError
+from stylize.errors import DeviceError, UsageError
 from stylize.options import LossWeights, TrainingOptions
 from stylize.terminal import Terminal, say
 
@@ -127,6 +127,7 @@ def train(
     follower = any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK"))  # the first process talks
     stopped_by, requests = stop_gently(silent=follower), note_requests()
 
+    from stylize.device import memory_errors
     from stylize.images import shown
     from stylize.training import train as run
     from stylize.world import launch
@@ -168,12 +169,17 @@ def train(
                 if json:
                     terminal.result("", step=now.step, seconds=round(now.seconds, 1), **now.losses)
 
-            model = run(
-                content, style, output, options, world=world, resume=resume, allow_bad=allow_bad, dry_run=dry_run,
-                on_picture=picture, on_checked=checked, on_estimate=None if resume and not dry_run else estimated,
-                report=report, on_warning=terminal.warn, should_stop=lambda: bool(stopped_by),
-                should_save=lambda: bool(requests and requests.pop()),
-            )  # fmt: skip
+            try:
+                with memory_errors():
+                    model = run(
+                        content, style, output, options, world=world, resume=resume, allow_bad=allow_bad,
+                        dry_run=dry_run, on_picture=picture, on_checked=checked,
+                        on_estimate=None if resume and not dry_run else estimated, report=report,
+                        on_warning=terminal.warn, should_stop=lambda: bool(stopped_by),
+                        should_save=lambda: bool(requests and requests.pop()),
+                    )  # fmt: skip
+            except MemoryError as error:  # smaller batches are no help here
+                raise DeviceError(f"memory ran out: {device}", hint="--device cpu, or end other programs") from error
         stops = world.any(signal.SIGINT in stopped_by, signal.SIGTERM in stopped_by)
     if world.rank > 0 or dry_run:
         return
