@@ -172,7 +172,7 @@ def train(
     def lower() -> None:
         before = draw.sizes_at(state.step)
         if not draw.shrink(state.step):
-            hint = "--crop and --style-crop smaller, or --device cpu"
+            hint = "smaller --crop and --style-crop" + (", or --device cpu" if world.device.type != "cpu" else "")
             raise world.failure(DeviceError("memory does not suffice for one photo in one style", hint=hint))
         if world.rank == 0:
             (s, n), (fewer_s, fewer_n) = before, draw.sizes_at(state.step)
