@@ -88,8 +88,8 @@ def train(
         dry_run: end before the first step, having written nothing.
         on_picture: called while the pictures are checked, with the number of those done and of all.
         on_checked: called with what the check found.
-        on_estimate: called before the first step with what the run will take, measured on a few steps that are thrown
-            away; not measured without it.
+        on_estimate: called before the first step of a new run, and in a dry run, with what is to be expected, measured
+            on a few steps that are thrown away; not measured without it.
         report: called every ``log_every`` steps.
         on_warning: called with what the user should know, such as a picture that cannot be read any more.
         should_stop: asked after every step; the run then ends with a checkpoint.
@@ -178,7 +178,7 @@ def train(
             (s, n), (fewer_s, fewer_n) = before, draw.sizes_at(state.step)
             on_warning(f"memory ran out with {s} styles x {n} photos per step; going on with {fewer_s} x {fewer_n}")
 
-    if on_estimate is not None:
+    if on_estimate is not None and (latest is None or dry_run):
         estimate = rehearse(options, perceptual, draw, state.step, lower)
         if world.rank == 0:
             on_estimate(estimate)

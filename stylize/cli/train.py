@@ -124,7 +124,9 @@ def train(
             palette=lambda_palette, tv=lambda_tv, grid=lambda_grid, code=lambda_code, identity=lambda_identity,
         ),
     )  # fmt: skip
-    follower = any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK"))  # the first process talks
+    follower = any(
+        os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+    )  # the first process talks
     stopped_by, requests = stop_gently(silent=follower), note_requests()
 
     from stylize.device import memory_errors
@@ -174,12 +176,14 @@ def train(
                     model = run(
                         content, style, output, options, world=world, resume=resume, allow_bad=allow_bad,
                         dry_run=dry_run, on_picture=picture, on_checked=checked,
-                        on_estimate=None if resume and not dry_run else estimated, report=report,
-                        on_warning=terminal.warn, should_stop=lambda: bool(stopped_by),
+                        on_estimate=estimated, report=report, on_warning=terminal.warn,
+                        should_stop=lambda: bool(stopped_by),
                         should_save=lambda: bool(requests and requests.pop()),
                     )  # fmt: skip
             except MemoryError as error:  # smaller batches are no help here
-                raise DeviceError(f"memory ran out: {device}", hint="--device cpu, or end other programs") from error
+                raise DeviceError(
+                    f"memory ran out on {world.device}", hint="end other programs, then --resume"
+                ) from error
         stops = world.any(signal.SIGINT in stopped_by, signal.SIGTERM in stopped_by)
     if world.rank > 0 or dry_run:
         return
