@@ -201,20 +201,13 @@ def take_step(
         MemoryError: memory ran out, in any process. Nothing is updated.
         TrainingError: gradients overflowed several times in a row.
     """
-    adversarial = with_discriminator(options, state.step)
-    terms, output, code = world.together(lambda: _generator_gradients(state, perceptual, batch, options, adversarial))
-    values = torch.stack(list(terms.values()))
-    parameters = _parameters(state.optimiser)
-    world.mean_([values, *_gradients(parameters)])
-    norm = nn.utils.clip_grad_norm_(parameters, 1.0)
-    finite = bool(torch.isfinite(values[0]) and torch.isfinite(norm))
-    means = dict(zip(terms, values.tolist(), strict=True))
-    if adversarial and finite:
-        codes = world.gather(code)
-        others = codes.roll(1, dims=0)[world.share(len(codes))] if len(codes) > 1 else None
-        loss = world.together(lambda: _discriminator_gradients(state, output, batch.style, code, others))
-        world.mean_([loss, *_gradients(_parameters(state.discriminator_optimiser))])
-        means["discriminator"] = float(loss)
+    spectral = [buffer.clone() for buffer in state.discriminator.buffers()]  # every pass through D moves its norms
+    try:
+        terms, finite = _gradients(state, perceptual, batch, options, world)
+    except MemoryError:
+        for buffer, before in zip(state.discriminator.buffers(), spectral, strict=True):
+            buffer.copy_(before)
+        raise
     state.overflows = 0 if finite else state.overflows + 1
     if state.overflows == MOST_OVERFLOWS:
         raise world.failure(
@@ -225,9 +218,30 @@ def take_step(
         )
     if finite:
         state.optimiser.step()
-        if math.isfinite(means.get("discriminator", math.nan)):
+        if math.isfinite(terms.get("discriminator", math.nan)):
             state.discriminator_optimiser.step()
-    return means
+    return terms
+
+
+def _gradients(
+    state: TrainingState, perceptual: PerceptualNetwork, batch: Batch, options: TrainingOptions, world: World
+) -> tuple[dict[str, float], bool]:
+    """The gradients of all networks over the batch of all processes; its loss terms; whether all are finite."""
+    adversarial = with_discriminator(options, state.step)
+    terms, output, code = world.together(lambda: _generator_gradients(state, perceptual, batch, options, adversarial))
+    values = torch.stack(list(terms.values()))
+    parameters = _parameters(state.optimiser)
+    world.mean_([values, *(p.grad for p in parameters if p.grad is not None)])
+    norm = nn.utils.clip_grad_norm_(parameters, 1.0)
+    finite = bool(torch.isfinite(values[0]) and torch.isfinite(norm))
+    means = dict(zip(terms, values.tolist(), strict=True))
+    if adversarial and finite:
+        codes = world.gather(code)
+        others = codes.roll(1, dims=0)[world.share(len(codes))] if len(codes) > 1 else None
+        loss = world.together(lambda: _discriminator_gradients(state, output, batch.style, code, others))
+        world.mean_([loss, *(p.grad for p in state.discriminator.parameters() if p.grad is not None)])
+        means["discriminator"] = float(loss)
+    return means, finite
 
 
 def with_discriminator(options: TrainingOptions, step: int) -> bool:
@@ -327,10 +341,6 @@ def _precision_of(options: TrainingOptions, device: torch.device) -> torch.dtype
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [p for group in optimiser.param_groups for p in group["params"]]
-
-
-def _gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    return [p.grad for p in parameters if p.grad is not None]
 
 
 def _below(tensors: tensor_file.Tensors, prefix: str) -> tensor_file.Tensors:
