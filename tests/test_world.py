@@ -15,9 +15,11 @@ import pytest
 import torch
 
 from stylize import tensor_file
+from stylize.data import PictureFolders
 from stylize.errors import DeviceError, InputError, UsageError
 from stylize.options import TrainingOptions
 from stylize.training import train
+from stylize.training_step import Draw
 from stylize.world import World, launch
 
 CPU = torch.device("cpu")
@@ -91,6 +93,16 @@ def test_one_process_exchanges_nothing() -> None:
 def test_every_thing_belongs_to_one_process(size: int) -> None:
     parts = [list(range(6))[World(CPU, rank, size).share(6)] for rank in range(size)]
     assert [thing for part in parts for thing in part] == list(range(6))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_the_parts_of_a_batch_are_the_batch(photo_folder: Path, style_folder: Path, size: int) -> None:
+    contents, styles = PictureFolders([photo_folder]), PictureFolders([style_folder])
+    whole = Draw(OPTIONS, contents, styles, World(CPU)).whole(3)
+    parts = [Draw(OPTIONS, contents, styles, World(CPU, rank, size))(3) for rank in range(size)]
+    assert torch.equal(torch.cat([part.content for part in parts]), whole.content)
+    assert torch.equal(torch.cat([part.style for part in parts]), whole.style)
+    assert [origin for part in parts for origin in part.origins] == whole.origins
 
 
 def test_memory_that_ran_out_is_said_in_one_way() -> None:
