@@ -1,14 +1,15 @@
 """Training pictures: folders of files in, augmented crops out.
 
-Every batch is a pure function of (seed, step): the random numbers of step ``t`` come from a generator seeded with
-both. Training therefore resumes exactly, without any state of the data to save, and threads may prepare batches ahead
-in any order. Pictures are decoded when first drawn and then kept, reduced, as bytes in memory.
+Every crop is a pure function of (seed, step, its place in the batch): its random numbers come from a generator seeded
+with these. Training therefore resumes exactly, without any state of the data to save; threads may prepare batches ahead
+in any order, and each of several processes draws only its own part. Pictures are decoded once, when first drawn or
+checked (``stylize.data_check``), and then kept, reduced, as bytes in memory.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,7 @@ from numpy.random import Generator as Random
 from PIL import Image
 from torch import Tensor
 
+from stylize.device import free_memory
 from stylize.errors import InputError, TrainingError
 from stylize.images import read_image, shown
 
@@ -26,7 +28,8 @@ T = TypeVar("T")
 
 SHORT_SIDE = 512  # pixels; larger pictures are reduced to it when loaded
 LEAST_CONTRAST = 8.0  # standard deviation of a photo crop, of 255
-CACHE_BYTES = 8 << 30  # decoded pictures kept in memory, at most
+CACHE_BYTES = 8 << 30  # decoded pictures of one kind kept in memory, at most
+CACHE_SHARE = 4  # and at most this part of the memory that is free: two kinds, and as much again for the networks
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"}
 
 
@@ -38,15 +41,20 @@ class PictureFolders:
         least: pixels a short side must have; smaller pictures are skipped and named.
 
     Attributes:
+        folders: as given.
+        files: the pictures of each folder, in order of their names.
         skipped: path -> reason, of every picture that could not be used so far.
+        small: those among them that are readable, but too small: path -> width and height.
 
     Raises:
         TrainingError: a folder is missing or holds no picture.
     """
 
     def __init__(self, folders: Sequence[Path], *, least: int = 64) -> None:
-        self.least = least
+        self.folders, self.least = tuple(folders), least
         self.skipped: dict[Path, str] = {}
+        self.small: dict[Path, tuple[int, int]] = {}
+        self._cache_bytes = min(CACHE_BYTES, (free_memory() or CACHE_BYTES * CACHE_SHARE) // CACHE_SHARE)
         self._cache: dict[Path, np.ndarray] = {}
         self._cached_bytes = 0
         self._lock = threading.Lock()
@@ -62,6 +70,18 @@ class PictureFolders:
     def __len__(self) -> int:
         return sum(len(files) for files in self.files)
 
+    def leave_out(self, unwanted: Container[Path]) -> None:
+        """From now on draw from the other pictures only.
+
+        Raises:
+            TrainingError: a folder has no others.
+        """
+        for index, files in enumerate(self.files):
+            self.files[index] = [path for path in files if path not in unwanted]
+            if not self.files[index]:
+                reason = self.skipped.get(files[0], "")
+                raise TrainingError(f"no usable picture in {shown(self.folders[index])}", hint=reason)
+
     def draw(self, random: Random) -> np.ndarray:
         """A random picture, (H, W, 3) uint8. One that cannot be used is noted in ``skipped``; another takes its place.
 
@@ -71,12 +91,13 @@ class PictureFolders:
         for _ in range(100):
             files = self.files[random.integers(len(self.files))]
             path = files[random.integers(len(files))]
-            pixels = self._load(path)
+            pixels = self.load(path)
             if pixels is not None:
                 return pixels
         raise TrainingError(f"no usable picture among {len(self)}", hint=next(iter(self.skipped.values()), ""))
 
-    def _load(self, path: Path) -> np.ndarray | None:
+    def load(self, path: Path) -> np.ndarray | None:
+        """One picture, (H, W, 3) uint8; None for one that cannot be used, which is noted in ``skipped``."""
         if path in self.skipped:
             return None
         if path in self._cache:
@@ -88,6 +109,7 @@ class PictureFolders:
             return None
         short = min(image.size)
         if short < self.least:
+            self.small[path] = image.size
             self.skipped[path] = f"{shown(path)} is too small: {image.width}x{image.height} pixels"
             return None
         if short > SHORT_SIDE:
@@ -96,7 +118,7 @@ class PictureFolders:
             image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
         pixels = np.asarray(image)
         with self._lock:
-            if path not in self._cache and self._cached_bytes + pixels.nbytes <= CACHE_BYTES:
+            if path not in self._cache and self._cached_bytes + pixels.nbytes <= self._cache_bytes:
                 self._cache[path] = pixels
                 self._cached_bytes += pixels.nbytes
         return pixels
@@ -163,9 +185,9 @@ def to_tensor(crops: Sequence[np.ndarray], device: torch.device) -> Tensor:
     return (batch.float() / 255).permute(0, 3, 1, 2)
 
 
-def step_random(seed: int, step: int) -> Random:
-    """The random numbers of one training step: a function of (seed, step) alone."""
-    return np.random.default_rng((seed, step))
+def step_random(seed: int, step: int, *place: int) -> Random:
+    """The random numbers of one place in the batch of one training step: a function of (seed, step, place) alone."""
+    return np.random.default_rng((seed, step, *place))
 
 
 def batches(make: Callable[[int], T], start: int, stop: int, *, ahead: int = 4, threads: int = 2) -> Iterator[T]:

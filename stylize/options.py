@@ -55,7 +55,7 @@ class TrainingOptions:
 
     steps: int = 20_000
     max_seconds: float | None = None  # of one call; the run can be resumed
-    styles: int = 4  # S, per step
+    styles: int = 4  # S, per step, of all devices
     contents: int = 3  # n, photos per style
     crop: int = 128  # pixels, photos
     style_crop: int = 160  # pixels, style pictures
@@ -73,5 +73,8 @@ class TrainingOptions:
     log_every: int = 20
     save_every: int = 500
     sample_every: int = 500
+    keep: int = 2  # checkpoints
+    precision: str = "auto"  # of the convolutions: auto, 32 or bf16
+    logger: str = "csv"  # or tensorboard: that too
     sizes: ModelSizes = field(default_factory=ModelSizes)
     init: str = "scratch"  # or "packaged", or the path of a model

@@ -1,13 +1,15 @@
 """Adversarial training of the style encoder E, the generator G and the discriminator D.
 
-Given folders of photos and of style pictures, one step draws S styles and n photos for each, encodes the styles,
-stylises the photos, and updates first E and G (weighted sum of ``losses``), then D. A run leaves in its folder
+Given folders of photos and of style pictures, all pictures are checked (``stylize.data_check``), then step after step
+is taken (``stylize.training_step``), on one device or on several (``stylize.world``). A run leaves in its folder
 
-    config.json                    every option
+    config.json                    every option; the batch sizes, should memory have run out
+    data.json                      what the check of the pictures found
     metrics.csv                    all loss terms, averaged over intervals
     samples/step-000500.png        fixed photos × fixed styles
     checkpoints/step-000500.safetensors   everything needed to go on: networks, averages, optimisers
     model.safetensors              the exponential moving average of E and G: the model to use
+    tensorboard/                   the same for TensorBoard, if asked for
 
 Batches are a function of (seed, step) and nothing else is random, so that a resumed run takes the very steps that an
 unbroken one would have taken.
@@ -15,45 +17,36 @@ unbroken one would have taken.
 
 from __future__ import annotations
 
-import copy
 import csv
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
 
-from stylize import losses, tensor_file
-from stylize.checkpoint import (
-    MAX_CHECKPOINT_BYTES,
-    Model,
-    load_model,
-    load_perceptual,
-    load_tensors,
-    save_model,
-)
+from stylize.checkpoint import Model, save_model
 from stylize.data import PictureFolders, batches, content_crop, step_random, style_crop, to_tensor
+from stylize.data_check import FolderCheck, check_pictures, leave_out, listings, recall, refuse_bad, to_json
 from stylize.device import channels_last, keep_freed_memory
-from stylize.discriminator import Discriminator
-from stylize.errors import OutputError, TrainingError
+from stylize.errors import DeviceError, OutputError, TrainingError, UsageError
 from stylize.images import make_folder, shown, write_atomically
-from stylize.layers import GRAIN_PERIOD, Position
 from stylize.options import TrainingOptions
-from stylize.packaged import default_model, packaged
-from stylize.palette import palette_of
 from stylize.perceptual import PerceptualNetwork, feature_statistics, load_vgg19
+from stylize.rehearsal import Estimate, rehearse
+from stylize.training_step import CALIBRATION, Draw, TrainingState, take_step
+from stylize.world import World
 
-KEPT_CHECKPOINTS = 2
-MOST_OVERFLOWS = 10
-CALIBRATION = 2**31  # steps from here on draw pictures for calibration and samples: training never gets there
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+Checks = dict[str, list[FolderCheck]]  # of the kinds content and style: one for each folder
 
 
 @dataclass
@@ -66,283 +59,228 @@ class Progress:
     seconds: float
 
 
-class TrainingState:
-    """The networks and optimisers of a run, and how to store them."""
-
-    def __init__(self, options: TrainingOptions, device: torch.device) -> None:
-        torch.manual_seed(options.seed)
-        self.step = 0
-        self.overflows = 0  # in a row
-        if options.init == "scratch":
-            self.model = Model(options.sizes)
-            self.model.encoder.perceptual = load_perceptual(packaged("perceptual"))
-        else:
-            self.model = load_model(default_model() if options.init == "packaged" else Path(options.init))
-        self.model = self.model.to(device).train().requires_grad_(True)
-        channels_last(self.model.encoder.perceptual)
-        self.model.encoder.perceptual.requires_grad_(False)
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
-        self.discriminator = channels_last(Discriminator(self.model.sizes.code).to(device))
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.Adam(trained, lr=options.rate, betas=(0.9, 0.99), fused=True)
-        self.discriminator_optimiser = torch.optim.Adam(
-            self.discriminator.parameters(), lr=options.discriminator_rate, betas=(0.5, 0.99), fused=True
-        )
-
-    def _modules(self) -> dict[str, nn.Module]:
-        return {"model": self.model, "average": self.average, "discriminator": self.discriminator}
-
-    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"optimiser": self.optimiser, "discriminator_optimiser": self.discriminator_optimiser}
-
-    def save(self, path: Path) -> None:
-        """Write everything, in fp32."""
-        tensors: tensor_file.Tensors = {}
-        for prefix, module in self._modules().items():
-            tensors |= {f"{prefix}.{k}": v.detach().cpu().float().numpy() for k, v in module.state_dict().items()}
-        for prefix, optimiser in self._optimisers().items():
-            for index, state in optimiser.state_dict()["state"].items():
-                tensors |= {f"{prefix}.{index}.{k}": v.detach().cpu().float().numpy() for k, v in state.items()}
-        metadata = {"stylize.kind": "checkpoint", "step": str(self.step)}
-        write_atomically(path, tensor_file.to_bytes(tensors, metadata), overwrite=True)
-
-    def load(self, path: Path) -> None:
-        """Go on where ``save`` was called."""
-        tensors, metadata = tensor_file.read(path, "checkpoint", max_bytes=MAX_CHECKPOINT_BYTES)
-        for prefix, module in self._modules().items():
-            device = next(module.parameters()).device
-            own = _below(tensors, prefix)
-            load_tensors(copy.deepcopy(module), own, f"checkpoint {path.name}")  # refuses what does not fit
-            module.load_state_dict({k: torch.from_numpy(v).to(device) for k, v in own.items()})
-        for prefix, optimiser in self._optimisers().items():
-            parameters = _parameters(optimiser)
-            states: dict[int, dict[str, Tensor]] = defaultdict(dict)
-            for key, value in _below(tensors, prefix).items():
-                index, _, name = key.partition(".")
-                moment = torch.from_numpy(value)
-                if name != "step":  # laid out like its parameter: the order of sums is part of "exactly"
-                    moment = torch.empty_like(parameters[int(index)]).copy_(moment)
-                states[int(index)][name] = moment
-            groups = optimiser.state_dict()["param_groups"]
-            optimiser.load_state_dict({"state": dict(states), "param_groups": groups})
-        self.step = int(metadata["step"])
-
-    def take_step(self, finite: bool) -> None:
-        """Update E and G, unless the gradient overflowed: one odd crop must not undo hours.
-
-        Raises:
-            TrainingError: it overflowed several times in a row.
-        """
-        self.overflows = 0 if finite else self.overflows + 1
-        if finite:
-            self.optimiser.step()
-        elif self.overflows == MOST_OVERFLOWS:
-            raise TrainingError(
-                f"the gradient is not finite at step {self.step}; the last good checkpoint is kept",
-                hint="--resume with a lower --rate",
-            )
-
-    @torch.no_grad()
-    def update_average(self, decay: float) -> None:
-        """Moving average of the weights of E and G; early on it follows faster."""
-        decay = min(decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
-
-
 def train(
     contents: Sequence[Path],
     styles: Sequence[Path],
     output: Path,
     options: TrainingOptions,
     *,
-    device: torch.device,
+    world: World,
     resume: bool = False,
+    allow_bad: bool = False,
+    dry_run: bool = False,
+    on_picture: Callable[[int, int], None] = lambda done, total: None,
+    on_checked: Callable[[Checks], None] = lambda checks: None,
+    on_estimate: Callable[[Estimate], None] | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     on_warning: Callable[[str], None] = lambda message: None,
     should_stop: Callable[[], bool] = lambda: False,
+    should_save: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Train a model, or go on with one.
 
     Args:
         contents, styles: folders of photos and of style pictures; each folder is drawn from equally often.
         output: the run's folder.
+        world: the processes of this run, one for each device; a run of several gives what a run of one gives.
         resume: continue from the newest checkpoint in it, if there is one.
+        allow_bad: go on though more than a tenth of a folder's pictures cannot be read.
+        dry_run: end before the first step, having written nothing.
+        on_picture: called while the pictures are checked, with the number of those done and of all.
+        on_checked: called with what the check found.
+        on_estimate: called before the first step of a new run, and in a dry run, with what is to be expected, measured
+            on a few steps that are thrown away; not measured without it.
         report: called every ``log_every`` steps.
-        on_warning: called for every picture that cannot be used; ``skipped.txt`` lists them all.
+        on_warning: called with what the user should know, such as a picture that cannot be read any more.
         should_stop: asked after every step; the run then ends with a checkpoint.
+        should_save: asked after every step; the run then writes a checkpoint and goes on.
 
     Returns:
         the path of the model.
 
     Raises:
-        TrainingError: no usable pictures, or a loss that is no longer finite.
+        TrainingError: no usable pictures, too many bad ones, or a loss that is no longer finite.
         OutputError: the folder holds a run already, and ``resume`` was not asked for.
+        DeviceError: memory does not suffice for the smallest batch.
+        UsageError: the styles of a step cannot be shared among the processes.
     """
     keep_freed_memory()
     checkpoints = output / "checkpoints"
-    latest = max(checkpoints.glob("step-*.safetensors"), default=None)
-    if latest is not None and not resume:
-        raise OutputError(f"{shown(output)} holds a training run", hint="--resume continues it")
-    content_pictures, style_pictures = PictureFolders(contents), PictureFolders(styles)
-    state = TrainingState(options, device)
-    draw = _Draw(options, content_pictures, style_pictures, device)
-    if latest is not None:
+    latest = world.once(lambda: _latest(output, resume))
+    pictures = {"content": PictureFolders(contents), "style": PictureFolders(styles)}
+    state = TrainingState(options, world.device)
+    draw = Draw(options, pictures["content"], pictures["style"], world)
+    perceptual = state.model.encoder.perceptual if options.perceptual == "light" else load_vgg19()
+
+    def go_on() -> dict[int, tuple[int, int]]:
+        if latest is None:
+            return draw.sizes
         state.load(latest)
-    elif options.init == "scratch":
-        _calibrate_encoder(state.model, draw)
-        state.average.encoder.load_state_dict(state.model.encoder.state_dict())
-    perceptual = _perceptual(options, state, draw)
+        return _recorded_sizes(output / "config.json", options, state.step)
 
-    for folder in (checkpoints, output / "samples"):
-        make_folder(folder)
-    config = {"contents": [p.name for p in contents], "styles": [p.name for p in styles], **asdict(options)}
-    write_atomically(output / "config.json", json.dumps(config, indent=1).encode(), overwrite=True)
+    draw.sizes = world.once(go_on)
+    for each, _ in draw.sizes.values():
+        if each % world.size:
+            hint = f"--styles-per-step {-(-each // world.size) * world.size}"
+            raise world.failure(
+                UsageError(f"{each} styles per step cannot be shared by {world.size} devices", hint=hint)
+            )
 
-    def save() -> Path:
-        state.save(checkpoints / f"step-{state.step:07d}.safetensors")
-        for old in sorted(checkpoints.glob("step-*.safetensors"))[:-KEPT_CHECKPOINTS]:
-            old.unlink()
-        save_model(state.average, output / "model.safetensors", {"training.steps": str(state.step)})
-        _write_skipped(output / "skipped.txt", [content_pictures, style_pictures])
+    def check() -> Checks:
+        known = {kind: recall(output / "data.json", kind, p) for kind, p in pictures.items()} if latest else {}
+        total = sum(map(len, pictures.values()))
+        done = count(1)
+        checks = {
+            kind: known.get(kind) or check_pictures(of_kind, lambda: on_picture(next(done), total))
+            for kind, of_kind in pictures.items()
+        }
+        on_checked(checks)
+        if None in known.values():
+            on_warning("the pictures are not those that the run began with: it goes on, but not with the same steps")
+        hint = "--allow-bad goes on without them"
+        if not dry_run:
+            make_folder(output)
+            write_atomically(output / "data.json", to_json(checks), overwrite=True)
+            hint = f"{shown(output / 'data.json')} names them; {hint}"
+        for kind, of_kind in pictures.items():
+            if not allow_bad:
+                refuse_bad(of_kind.folders, checks[kind], hint)
+            leave_out(of_kind, checks[kind])
+        return checks
+
+    checks = world.once(check)
+    if world.rank > 0:
+        _take_over(pictures, checks)
+
+    def begin() -> tuple[Any, ...]:
+        if latest is None and options.init == "scratch":
+            _calibrate_encoder(state.model, draw)
+            state.average.encoder.load_state_dict(state.model.encoder.state_dict())
+        return (state.tensors(), state.step) if world.size > 1 else ()
+
+    start = world.once(begin)
+    if world.rank > 0:
+        state.restore(*start)
+    if perceptual is not state.model.encoder.perceptual:
+        _normalise(perceptual, state, draw)
+
+    def write_config() -> None:
+        sizes = [{"step": start, "styles": s, "contents": n} for start, (s, n) in sorted(draw.sizes.items())]
+        config = {**asdict(options), "batches": sizes, "devices": world.size}
+        write_atomically(output / "config.json", json.dumps(config, indent=1).encode(), overwrite=True)
+
+    def lower() -> None:
+        before = draw.sizes_at(state.step)
+        if not draw.shrink(state.step):
+            hint = "smaller --crop and --style-crop" + (", or --device cpu" if world.device.type != "cpu" else "")
+            raise world.failure(DeviceError("memory does not suffice for one photo in one style", hint=hint))
+        if world.rank == 0:
+            (s, n), (fewer_s, fewer_n) = before, draw.sizes_at(state.step)
+            on_warning(f"memory ran out with {s} styles x {n} photos per step; going on with {fewer_s} x {fewer_n}")
+
+    if on_estimate is not None and (latest is None or dry_run):
+        estimate = rehearse(options, perceptual, draw, state.step, lower)
+        if world.rank == 0:
+            on_estimate(estimate)
+    if dry_run:
         return output / "model.safetensors"
 
-    named: set[Path] = set()  # pictures left out, that the user has been told of
+    def save() -> None:
+        state.save(checkpoints / f"step-{state.step:07d}.safetensors")
+        for old in sorted(checkpoints.glob("step-*.safetensors"))[: -options.keep]:
+            old.unlink()
+        save_model(state.average, output / "model.safetensors", {"training.steps": str(state.step)})
+
+    def prepare() -> SummaryWriter | None:
+        for folder in (checkpoints, output / "samples"):
+            make_folder(folder)
+        write_config()
+        _forget_metrics(output / "metrics.csv", state.step)
+        return _tensorboard(output, state.step) if options.logger == "tensorboard" else None
+
+    writer = world.first(prepare)
+    named = set(pictures["content"].skipped) | set(pictures["style"].skipped)  # the user has been told of them
     started = time.monotonic()
     interval_started, interval = started, defaultdict[str, list[float]](list)
+    photos = 0
     for batch in batches(draw, state.step, options.steps):
         _set_rates(state, options)
-        terms = _update_generator(state, perceptual, batch, options)
+        while True:
+            try:
+                if not draw.fits(batch, state.step):
+                    batch = draw(state.step)
+                terms = take_step(state, perceptual, batch, options, world)
+                break
+            except MemoryError:
+                lower()
+                world.once(write_config)
         state.step += 1
         state.update_average(options.average)
+        photos += len(batch.content) * world.size
         if np.isfinite(list(terms.values())).all():  # a step that overflowed was not taken
             for name, value in terms.items():
                 interval[name].append(value)
         seconds = time.monotonic() - started
-        stop = should_stop() or (options.max_seconds is not None and seconds > options.max_seconds)
+        time_is_up = options.max_seconds is not None and seconds > options.max_seconds
+        stop, wanted = world.any(should_stop() or time_is_up, should_save())
         stop = stop or state.step == options.steps
-        if (stop or state.step % options.log_every == 0) and interval:
+        if (stop or state.step % options.log_every == 0) and interval and world.rank == 0:
             means = {name: float(np.mean(values)) for name, values in interval.items()}
-            rate = len(interval["total"]) * len(batch.content) / (time.monotonic() - interval_started)
             _append_metrics(output / "metrics.csv", state.step, seconds, means)
-            report(Progress(state.step, means, rate, seconds))
-            for path, reason in (content_pictures.skipped | style_pictures.skipped).items():
+            if writer is not None:
+                for name, mean in means.items():
+                    writer.add_scalar(f"loss/{name}", mean, state.step)
+            report(Progress(state.step, means, photos / (time.monotonic() - interval_started), seconds))
+            for path, reason in (pictures["content"].skipped | pictures["style"].skipped).items():
                 if path not in named:
                     on_warning(f"{reason}; left out")
                     named.add(path)
-            interval_started, interval = time.monotonic(), defaultdict(list)
-        if stop or (state.step % options.save_every == 0 and not state.overflows):
-            save()
-        if stop or state.step % options.sample_every == 0:
+            interval_started, photos, interval = time.monotonic(), 0, defaultdict(list)
+        if stop or wanted or (state.step % options.save_every == 0 and not state.overflows):
+            world.once(save)
+        if (stop or state.step % options.sample_every == 0) and world.rank == 0:
             sheet = sample_sheet(state.average, draw)
             sheet.save(output / "samples" / f"step-{state.step:07d}.png")
+            if writer is not None:
+                writer.add_image("samples", np.asarray(sheet), state.step, dataformats="HWC")
         if stop:
             break
-    return save()
+    world.once(save)
+    if writer is not None:
+        writer.close()
+    return output / "model.safetensors"
 
 
-class Batch(NamedTuple):
-    """The crops of one step."""
-
-    content: Tensor  # (S·n, 3, crop, crop)
-    style: Tensor  # (S, 3, style_crop, style_crop)
-    origins: list[Position]  # of the photo crops on the grain
-
-
-class _Draw:
-    """``draw(step)``: the batch of that step."""
-
-    def __init__(
-        self, options: TrainingOptions, contents: PictureFolders, styles: PictureFolders, device: torch.device
-    ) -> None:
-        self.options, self.contents, self.styles, self.device = options, contents, styles, device
-
-    def __call__(self, step: int) -> Batch:
-        options, random = self.options, step_random(self.options.seed, step)
-        styles = [style_crop(random, self.styles, options.style_crop) for _ in range(options.styles)]
-        count = options.styles * options.contents
-        contents = [content_crop(random, self.contents, options.crop) for _ in range(count)]
-        origins = [
-            (2 * int(row), 2 * int(column)) for row, column in random.integers(GRAIN_PERIOD // 2, size=(count, 2))
-        ]
-        return Batch(to_tensor(contents, self.device), to_tensor(styles, self.device), origins)
+def _latest(output: Path, resume: bool) -> Path | None:
+    """The checkpoint to go on from."""
+    latest = max((output / "checkpoints").glob("step-*.safetensors"), default=None)
+    if latest is not None and not resume:
+        raise OutputError(f"{shown(output)} holds a training run", hint="--resume continues it")
+    return latest
 
 
-def _update_generator(
-    state: TrainingState, perceptual: PerceptualNetwork, batch: Batch, options: TrainingOptions
-) -> dict[str, float]:
-    """One step of E and G, then one of D; returns every loss term."""
-    content, style, origins = batch
-    weights, model = options.weights, state.model
-    adversarial = weights.adversarial > 0 and state.step >= options.adversarial_start * options.steps
-    same = options.perceptual == "light"  # the losses' φ is the encoder's: its features of the style serve twice
-    with torch.no_grad(), _autocast(content):
-        encoder_maps = model.encoder.perceptual(style)
-        style_maps = encoder_maps[: options.layers] if same else perceptual(style, options.layers)
-        content_maps = perceptual(content, max(options.content_layers))
-    known, code = _encode(model, encoder_maps)  # (S, D), (S, Z)
-    with _autocast(content):
-        output = model.generator(content, code, palette_of(style), origins)
-        output_maps = perceptual(output, max(options.layers, *options.content_layers))
-    wanted = [feature_statistics(f).repeat(options.contents) for f in style_maps]
-    found = [feature_statistics(f) for f in output_maps[: options.layers]]
-    chosen = [k - 1 for k in options.content_layers]
-    terms = {
-        "content": losses.content_loss([output_maps[k] for k in chosen], [content_maps[k] for k in chosen]),
-        "style": losses.style_loss(found, wanted),
-        "moments": losses.moments_loss(found, wanted),
-        "palette": losses.palette_loss(output, style.repeat_interleave(options.contents, dim=0)),
-        "tv": losses.total_variation(output.float()),
-        "grid": losses.grid_loss(output.float()),
-        "code": nn.functional.mse_loss(model.encoder.descriptor(code), known[:, : model.encoder.descriptor_size]),
-    }
-    if weights.identity > 0 and state.step % options.identity_every == 0:
-        terms["identity"] = _identity(model, content[: options.styles], origins)
-    if adversarial:
-        pairs = code.detach().repeat_interleave(options.contents, dim=0)
-        state.discriminator.requires_grad_(False)
-        with _autocast(content):
-            terms["adversarial"] = losses.generator_hinge(state.discriminator(output, pairs))
-        state.discriminator.requires_grad_(True)
-    total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
-    state.optimiser.zero_grad()
-    total.backward()
-    norm = nn.utils.clip_grad_norm_(_parameters(state.optimiser), 1.0)
-    finite = bool(torch.isfinite(total) and torch.isfinite(norm))
-    state.take_step(finite)
-    if adversarial and finite:
-        terms["discriminator"] = _update_discriminator(state, output.detach(), style, code.detach())
-    return {"total": float(total.detach())} | {name: float(term.detach()) for name, term in terms.items()}
+def _take_over(pictures: Mapping[str, PictureFolders], checks: Checks) -> None:
+    """Draw from the pictures that the first process found usable."""
+    for kind, of_kind in pictures.items():
+        if listings(of_kind) != [check.listing for check in checks[kind]]:
+            raise TrainingError(f"this machine has other {kind} pictures than the first", hint="share or copy them")
+        leave_out(of_kind, checks[kind])
 
 
-def _identity(model: Model, content: Tensor, origins: Sequence[Position]) -> Tensor:
-    """G(c, E(c)) ≈ c: mean absolute difference. The photo's own code is where ``--strength`` starts from."""
-    with torch.no_grad(), _autocast(content):
-        maps = model.encoder.perceptual(content)
-    _, code = _encode(model, maps)
-    with _autocast(content):
-        output = model.generator(content, code, palette_of(content), origins[: len(content)])
-    return (output.float() - content).abs().mean()
-
-
-def _encode(model: Model, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """φ's maps of pictures -> standardised statistics (B, D) and codes (B, Z), in fp32."""
-    known = model.encoder.standardise(model.encoder.statistics([feature_statistics(f) for f in maps]))
-    return known, model.encoder.code_of(known)
-
-
-def _update_discriminator(state: TrainingState, output: Tensor, style: Tensor, code: Tensor) -> Tensor:
-    """One step of D: real art with its code, against stylised photos and against art with another picture's code."""
-    pairs = code.repeat_interleave(len(output) // len(code), dim=0)
-    with _autocast(style):
-        real = state.discriminator(style, code)
-        fakes = [state.discriminator(output, pairs)]
-        if len(code) > 1:
-            fakes.append(state.discriminator(style, code.roll(1, dims=0)))
-    loss = losses.discriminator_hinge(real, fakes)
-    state.discriminator_optimiser.zero_grad()
-    loss.backward()
-    state.discriminator_optimiser.step()
-    return loss
+def _recorded_sizes(path: Path, options: TrainingOptions, step: int) -> dict[int, tuple[int, int]]:
+    """The batch sizes of a run so far: those asked for, until memory ran out, or until others were asked for."""
+    asked = (options.styles, options.contents)
+    try:
+        config = json.loads(path.read_bytes())
+        sizes = {int(entry["step"]): (int(entry["styles"]), int(entry["contents"])) for entry in config["batches"]}
+        before = (config["styles"], config["contents"])
+    except (OSError, ValueError, TypeError, KeyError):  # lost, or of an older version
+        return {0: asked}
+    if 0 not in sizes or any(number < 1 for pair in sizes.values() for number in pair):
+        return {0: asked}
+    if asked != before:
+        sizes = {start: pair for start, pair in sizes.items() if start < step} | {step: asked}
+    return sizes if 0 in sizes else {0: asked}
 
 
 def _set_rates(state: TrainingState, options: TrainingOptions) -> None:
@@ -357,32 +295,37 @@ def _set_rates(state: TrainingState, options: TrainingOptions) -> None:
             group["lr"] = rate * factor
 
 
-def _perceptual(options: TrainingOptions, state: TrainingState, draw: _Draw) -> PerceptualNetwork:
-    """φ of the losses, frozen, on the device."""
-    if options.perceptual == "light":
-        return state.model.encoder.perceptual
-    network = channels_last(load_vgg19().to(draw.device)).eval().requires_grad_(False)
-    network.normalise(crops for k in range(8) for crops in draw(CALIBRATION + k)[:2])
-    # Autocast would convert the frozen weights again at every call.
-    return network if draw.device.type == "mps" else network.bfloat16()
+def _normalise(perceptual: PerceptualNetwork, state: TrainingState, draw: Draw) -> None:
+    """Make VGG19 the φ of the losses: on the device, frozen, its channels brought to one scale."""
+    world = draw.world
+    network = channels_last(perceptual.to(world.device)).eval().requires_grad_(False)
+
+    def normalise() -> dict[str, torch.Tensor]:
+        network.normalise(crops for k in range(8) for crops in draw.whole(CALIBRATION + k)[:2])
+        return {k: v.cpu() for k, v in network.state_dict().items()} if world.size > 1 else {}
+
+    weights = world.once(normalise)
+    if world.rank > 0:
+        network.load_state_dict(weights)
+    network.to(state.precision)  # autocast would convert the frozen weights again at every call
 
 
-def _calibrate_encoder(model: Model, draw: _Draw) -> None:
+def _calibrate_encoder(model: Model, draw: Draw) -> None:
     encoder = model.encoder
     with torch.no_grad():
         known = []
         for k in range(64):
-            maps = encoder.perceptual(draw(CALIBRATION + k).style)
+            maps = encoder.perceptual(draw.whole(CALIBRATION + k).style)
             known.append(encoder.statistics([feature_statistics(f) for f in maps]))
         encoder.calibrate(torch.cat(known))
 
 
 @torch.no_grad()
-def sample_sheet(model: Model, draw: _Draw, size: int = 192, photos: int = 4, styles: int = 6) -> Image.Image:
+def sample_sheet(model: Model, draw: Draw, size: int = 192, photos: int = 4, styles: int = 6) -> Image.Image:
     """Fixed photos × fixed styles: the styles on top, the photos at the left."""
     random = step_random(draw.options.seed, CALIBRATION - 1)
-    style = to_tensor([style_crop(random, draw.styles, size) for _ in range(styles)], draw.device)
-    content = to_tensor([content_crop(random, draw.contents, size) for _ in range(photos)], draw.device)
+    style = to_tensor([style_crop(random, draw.styles, size) for _ in range(styles)], draw.world.device)
+    content = to_tensor([content_crop(random, draw.contents, size) for _ in range(photos)], draw.world.device)
     codes = model.encoder(style)  # (styles, Z), (styles, 9)
     rows = [torch.cat([torch.ones_like(content[:1]), style])]
     for photo in content:
@@ -391,44 +334,34 @@ def sample_sheet(model: Model, draw: _Draw, size: int = 192, photos: int = 4, st
     return Image.fromarray((sheet.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
 
 
-def _autocast(like: Tensor) -> AbstractContextManager[object]:
-    """bf16 where the machine computes in it, else fp32."""
-    if like.device.type == "mps":
-        return nullcontext()
-    return torch.autocast(like.device.type, torch.bfloat16)
+def _tensorboard(output: Path, step: int) -> SummaryWriter:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        hint = 'pip install "stylize[tensorboard]"'
+        raise UsageError("--logger tensorboard needs tensorboard, which is not installed", hint=hint) from error
+    return SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
 
 
-def _parameters(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
-    return [p for group in optimiser.param_groups for p in group["params"]]
-
-
-def _below(tensors: tensor_file.Tensors, prefix: str) -> tensor_file.Tensors:
-    return {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
+_COLUMNS = (
+    "total", "content", "style", "moments", "palette", "tv", "grid", "code", "identity", "adversarial", "discriminator"
+)  # fmt: skip
 
 
 def _append_metrics(path: Path, step: int, seconds: float, means: dict[str, float]) -> None:
-    columns = [
-        "total",
-        "content",
-        "style",
-        "moments",
-        "palette",
-        "tv",
-        "grid",
-        "code",
-        "identity",
-        "adversarial",
-        "discriminator",
-    ]
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.writer(file)
         if new:
-            writer.writerow(["step", "seconds", *columns])
-        writer.writerow([step, f"{seconds:.1f}", *(f"{means[c]:.5g}" if c in means else "" for c in columns)])
+            writer.writerow(["step", "seconds", *_COLUMNS])
+        writer.writerow([step, f"{seconds:.1f}", *(f"{means[c]:.5g}" if c in means else "" for c in _COLUMNS)])
 
 
-def _write_skipped(path: Path, folders: Iterable[PictureFolders]) -> None:
-    lines = [reason for pictures in folders for _, reason in sorted(pictures.skipped.items())]
-    if lines:
-        write_atomically(path, ("\n".join(lines) + "\n").encode(errors="surrogateescape"), overwrite=True)
+def _forget_metrics(path: Path, step: int) -> None:
+    """Drop the lines of steps that were taken after the last checkpoint: they will be taken again."""
+    if not path.exists():
+        return
+    head, *lines = path.read_text().splitlines(keepends=True) or [""]
+    kept = [line for line in lines if line.split(",")[0].isdecimal() and int(line.split(",")[0]) <= step]
+    if len(kept) < len(lines):
+        write_atomically(path, "".join([head, *kept]).encode(), overwrite=True)

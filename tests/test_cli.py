@@ -645,6 +645,7 @@ def test_strength_out_of_range(run: Run, photo: Path, style: Path, command: str,
         (["evaluate", "--content", ".", "--style", ".", "--strength", "1.1"], ["--strength 1.1"]),
         (["evaluate", "--content", ".", "--style", ".", "--size", "63"], ["--size"]),
         (["evaluate", "--content", ".", "--style", ".", "--pairs", "0"], ["--pairs"]),
+        (["train", "--content", ".", "--style", ".", "-o", "run", "--devices", "some"], ["--devices", "all"]),
     ],
 )
 def test_wrong_usage(
@@ -1296,9 +1297,10 @@ def test_training(run: Run, tmp_path: Path, photo_folder: Path, style_folder: Pa
     *steps, last = (json.loads(line) for line in result.lines)
     assert [(record["schema"], record["step"]) for record in steps] == [(1, 1), (1, 2)]
     assert all(np.isfinite(record["total"]) for record in steps)
+    assert "estimate: 2 steps of 1 styles x 1 photos on cpu" in result.stderr
     assert last == {"schema": 1, "model": "run/model.safetensors"}
     files = content(tmp_path / "run")
-    assert {"config.json", "metrics.csv", "model.safetensors"} < set(files)
+    assert {"config.json", "data.json", "metrics.csv", "model.safetensors"} < set(files)
     assert {str(Path(name).parent) for name in files} == {".", "checkpoints", "samples"}
     assert len(Path("run/metrics.csv").read_text().splitlines()) == 3
     assert json.loads(Path("run/config.json").read_text())["crop"] == 64
@@ -1327,12 +1329,51 @@ def test_a_stop_saves_the_training(
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         process.stdout.readline()
+        checkpoints = tmp_path / "run/checkpoints"
+        if hasattr(signal, "SIGUSR1"):
+            process.send_signal(signal.SIGUSR1)  # a checkpoint, and on
+            while not list(checkpoints.glob("step-*")) and process.poll() is None:
+                process.stdout.readline()
+            process.stdout.readline()
+            assert process.poll() is None
         process.terminate()
         _, stderr = process.communicate(timeout=120)
     assert process.returncode == 143
     assert b"--resume goes on" in stderr
     assert (tmp_path / "run/model.safetensors").exists()
-    assert len(list((tmp_path / "run/checkpoints").iterdir())) == 1
+    assert len(list(checkpoints.iterdir())) == 1 + hasattr(signal, "SIGUSR1")
+
+
+TINY = ("--crop", 64, "--style-crop", 64, "--styles-per-step", 1, "--photos-per-style", 1, "--threads", 1)
+
+
+def test_a_dry_run_of_training(
+    run: Run, tmp_path: Path, tiny_model: Path, photo_folder: Path, style_folder: Path
+) -> None:
+    command = ["train", "--content", photo_folder, "--style", style_folder, "-o", "run", "--init", tiny_model, *TINY]
+    result = run(*command, "--dry-run", "--json")
+    assert result.code == 0, result.stderr
+    found, estimate = map(json.loads, result.lines)
+    assert [check["pictures"] for check in found["content"] + found["style"]] == [3, 3]
+    assert estimate["steps"] == 20_000 and estimate["seconds"] > 0
+    text = run(*command, "--dry-run", "--max-time", "1s").lines
+    assert text[0] == "pictures: 3 photos, 3 styles"
+    assert re.fullmatch(r"estimate: 20000 steps of .* s each, .*, of which --max-time allows \d+; .*", text[1])
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_on_bad_pictures(
+    run: Run, tmp_path: Path, tiny_model: Path, photo_folder: Path, write_picture: WritePicture
+) -> None:
+    write_picture(tmp_path / "art" / "good.png")
+    (tmp_path / "art" / "bad.jpg").write_bytes(b"bad")
+    command = ["train", "--content", photo_folder, "--style", "art", "-o", "run", "--init", tiny_model, *TINY]
+    result = run(*command, "--steps", 1, "--quiet")
+    assert_refused(result, 1, "1 of 2 pictures cannot be read: art", "data.json", "--allow-bad")
+    assert content(tmp_path / "run").keys() == {"data.json"}
+    result = run(*command, "--steps", 1, "--allow-bad")
+    assert result.lines == ["run/model.safetensors"]
+    assert "warning: art: 1 of 2 cannot be read: bad.jpg (" in result.stderr
 
 
 @pytest.mark.parametrize("what", ["--content", "--style"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ import pytest
 import torch
 from PIL import Image
 
-from stylize import losses, tensor_file, training
+from stylize import losses, tensor_file, training, training_step
 from stylize.checkpoint import load_model
-from stylize.errors import OutputError, RefusedError, TrainingError
+from stylize.errors import DeviceError, OutputError, RefusedError, TrainingError
 from stylize.options import LossWeights, ModelSizes, TrainingOptions
 from stylize.packaged import packaged
 from stylize.perceptual import load_vgg19
-from stylize.training import KEPT_CHECKPOINTS, Progress, TrainingState, train
+from stylize.rehearsal import Estimate
+from stylize.training import Progress, train
+from stylize.training_step import TrainingState
 from stylize.transfer import Stylizer
+from stylize.world import World
 
 CPU = torch.device("cpu")
 Train = Callable[..., Path]
@@ -40,12 +44,12 @@ def options(tiny_model: Path) -> TrainingOptions:
 def run(photo_folder: Path, style_folder: Path, tmp_path: Path, options: TrainingOptions) -> Train:
     """``run(name="run", steps=…, resume=…)`` trains into a folder of that name and returns the folder."""
 
-    def start(name: str = "run", *, contents: list[Path] | None = None, **changes: Any) -> Path:
-        arguments = {k: changes.pop(k) for k in ("resume", "report", "on_warning", "should_stop") if k in changes}
+    def start(name: str = "run", *, photos: list[Path] | None = None, **changes: Any) -> Path:
+        names = {field.name for field in fields(options)}
+        wanted = replace(options, **{k: v for k, v in changes.items() if k in names})
+        arguments = {k: v for k, v in changes.items() if k not in names}
         output = tmp_path / name
-        model = train(
-            contents or [photo_folder], [style_folder], output, replace(options, **changes), device=CPU, **arguments
-        )
+        model = train(photos or [photo_folder], [style_folder], output, wanted, world=World(CPU), **arguments)
         assert model == output / "model.safetensors"
         return output
 
@@ -74,7 +78,8 @@ def test_a_run_leaves_what_it_promises(run: Train, options: TrainingOptions) -> 
     assert config["steps"] == 4 and config["weights"]["style"] == options.weights.style
     with Image.open(folder / "samples" / "step-0000004.png") as sheet:
         assert sheet.size == (192 * 7, 192 * 5)
-    assert not (folder / "skipped.txt").exists()
+    data = json.loads((folder / "data.json").read_text())
+    assert [[c["usable"] for c in data[kind]] for kind in ("content", "style")] == [[3], [3]]
     assert not list(folder.rglob("*.tmp"))
 
 
@@ -155,8 +160,8 @@ def test_resuming_a_finished_run_leaves_it_as_it_is(run: Train) -> None:
 
 
 def test_only_the_newest_checkpoints_are_kept(run: Train) -> None:
-    folder = run(steps=5, save_every=1)
-    assert checkpoints(folder) == [f"step-{step:07d}.safetensors" for step in range(6 - KEPT_CHECKPOINTS, 6)]
+    folder = run(steps=5, save_every=1, keep=3)
+    assert checkpoints(folder) == [f"step-{step:07d}.safetensors" for step in (3, 4, 5)]
 
 
 def test_a_stop_saves_everything(run: Train) -> None:
@@ -188,7 +193,7 @@ def test_an_overflow_leaves_every_checkpoint_readable(
 ) -> None:
     """NaN in one step, a checkpoint after it and before the next line of the log."""
     steps = iter(range(100))
-    real = training.losses.total_variation
+    real = losses.total_variation
 
     def overflowing(images: torch.Tensor) -> torch.Tensor:
         return real(images) * (float("nan") if next(steps) == 1 else 1)
@@ -233,23 +238,58 @@ def test_the_perceptual_network_and_the_calibration_stay_as_they_were(run: Train
 def test_bad_pictures_are_named_and_left_out(
     run: Train, photo_folder: Path, tmp_path: Path, write_picture: Callable[..., Path]
 ) -> None:
-    (tmp_path / "bad").mkdir()
+    good = write_picture(tmp_path / "bad" / "good.png")
+    (tmp_path / "bad" / "copy.png").write_bytes(good.read_bytes())
     (tmp_path / "bad" / "broken.jpg").write_bytes(b"no picture")
     write_picture(tmp_path / "bad" / "small.png", np.zeros((8, 8, 3), np.uint8))
-    write_picture(tmp_path / "bad" / "good.png")
+    contents = [photo_folder, tmp_path / "bad"]
+    with pytest.raises(TrainingError, match=r"1 of 4 pictures cannot be read: .*bad") as caught:
+        run(photos=contents)
+    assert "data.json" in caught.value.hint and "--allow-bad" in caught.value.hint
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["data.json"]
+
+    drawn: list[int] = []
+    folder = run(photos=contents, steps=12, allow_bad=True, on_picture=lambda done, total: drawn.append(done))
+    assert drawn == list(range(1, 11))
+    found = json.loads((folder / "data.json").read_text())["content"][1]
+    assert list(found["bad"]) == ["broken.jpg"] and found["small"] == {"small.png": "8x8"}
+    assert found["copies"] == {"good.png": "copy.png"} and found["usable"] == 1
+
+
+def test_a_picture_that_breaks_after_the_check_is_named_and_left_out(
+    run: Train, photo_folder: Path, tmp_path: Path, write_picture: Callable[..., Path]
+) -> None:
+    shutil.copytree(photo_folder, tmp_path / "photos")
+    run(photos=[tmp_path / "photos"], steps=2)
+    size = (tmp_path / "photos" / "photo0.png").stat().st_size
+    (tmp_path / "photos" / "photo0.png").write_bytes(bytes(size))
     warnings: list[str] = []
-    folder = run(contents=[photo_folder, tmp_path / "bad"], steps=12, on_warning=warnings.append)
-    named = (folder / "skipped.txt").read_text()
-    for name in ("broken.jpg", "small.png"):
-        assert name in named
-        assert sum(name in warning for warning in warnings) == 1
-    assert "good.png" not in named
+    run(photos=[tmp_path / "photos"], steps=12, resume=True, on_warning=warnings.append)
+    assert len(warnings) == 1 and "photo0.png" in warnings[0]
+
+
+def test_a_resumed_run_does_not_check_the_pictures_again(
+    run: Train, photo_folder: Path, tmp_path: Path, write_picture: Callable[..., Path]
+) -> None:
+    shutil.copytree(photo_folder, tmp_path / "photos")
+    checked: list[int] = []
+    warnings: list[str] = []
+    more = {"photos": [tmp_path / "photos"], "resume": True, "on_warning": warnings.append}
+    more["on_picture"] = lambda done, total: checked.append(total)
+    run(steps=2, **more)
+    assert checked == [6] * 6
+    run(steps=4, **more)
+    assert checked == [6] * 6 and not warnings
+    write_picture(tmp_path / "photos" / "new.png", seed=7)
+    run(steps=6, **more)
+    assert checked == [6] * 6 + [7] * 4
+    assert len(warnings) == 1 and "pictures" in warnings[0]
 
 
 def test_a_folder_without_pictures_leaves_no_run(run: Train, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(TrainingError):
-        run(contents=[tmp_path / "empty"])
+        run(photos=[tmp_path / "empty"])
     assert not (tmp_path / "run").exists()
 
 
@@ -303,3 +343,110 @@ def test_vgg19_can_measure_the_losses(run: Train, monkeypatch: pytest.MonkeyPatc
     folder = run(steps=1, perceptual="vgg19")
     assert loaded
     assert np.isfinite(float(metrics(folder)[0]["total"]))
+
+
+def run_out_of_memory(monkeypatch: pytest.MonkeyPatch, photos: int, *, first: int, part: str = "generator") -> None:
+    """From the call ``first`` on, batches of more photos than that do not fit in memory."""
+    name = f"_{part}_gradients"
+    real, calls = getattr(training_step, name), iter(range(10**6))
+
+    def gradients(state: TrainingState, *arguments: Any) -> Any:
+        found = real(state, *arguments)
+        batch = len(arguments[1].content if part == "generator" else arguments[0])
+        if next(calls) >= first and batch > photos:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return found
+
+    monkeypatch.setattr(training_step, name, gradients)
+
+
+BIG: dict[str, Any] = {"steps": 8, "styles": 2, "contents": 4, "adversarial_start": 0.0, "save_every": 3, "keep": 9}
+
+
+@pytest.mark.parametrize("part", ["generator", "discriminator"])
+def test_a_batch_that_does_not_fit_is_halved(run: Train, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """And a run that is broken off after that, at any checkpoint, goes on as the unbroken one does."""
+    warnings: list[str] = []
+    with monkeypatch.context() as patch:
+        run_out_of_memory(patch, 2, first=4, part=part)
+        unbroken = run("unbroken", on_warning=warnings.append, **BIG)
+    assert [line for line in warnings if "memory" in line] == [
+        "memory ran out with 2 styles x 4 photos per step; going on with 2 x 2",
+        "memory ran out with 2 styles x 2 photos per step; going on with 2 x 1",
+    ]
+    config = json.loads((unbroken / "config.json").read_text())
+    assert (config["styles"], config["contents"]) == (2, 4)  # as asked
+    assert config["batches"] == [{"step": 0, "styles": 2, "contents": 4}, {"step": 4, "styles": 2, "contents": 1}]
+    for last in (3, 6):  # before memory ran out and after it
+        broken = unbroken.with_name(f"broken{last}")
+        shutil.copytree(unbroken, broken)
+        for path in (broken / "checkpoints").iterdir():
+            if int(path.stem.split("-")[1]) > last:
+                path.unlink()
+        run(broken.name, resume=True, **BIG)
+        for name in ("model.safetensors", "checkpoints/step-0000008.safetensors"):
+            assert (unbroken / name).read_bytes() == (broken / name).read_bytes()
+        assert [row["step"] for row in metrics(broken)] == ["2", "4", "6", "8"]  # none twice
+
+
+def test_other_batches_may_be_asked_for_when_going_on(run: Train) -> None:
+    run(**BIG, should_stop=stop_after(2))
+    folder = run(**BIG | {"contents": 1}, resume=True)
+    batches = json.loads((folder / "config.json").read_text())["batches"]
+    assert batches == [{"step": 0, "styles": 2, "contents": 4}, {"step": 2, "styles": 2, "contents": 1}]
+
+
+def test_memory_that_suffices_for_nothing_is_a_device_error(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_out_of_memory(monkeypatch, 0, first=0)
+    with pytest.raises(DeviceError, match="memory") as caught:
+        run(**BIG)
+    assert "--crop" in caught.value.hint
+
+
+def test_a_dry_run_tells_what_the_run_takes_and_writes_nothing(
+    run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_out_of_memory(monkeypatch, 2, first=1)
+    estimates: list[Estimate] = []
+    changes = BIG | {"steps": 1000, "dry_run": True, "on_estimate": estimates.append}
+    run(**changes)
+    (estimate,) = estimates
+    assert (estimate.steps, estimate.styles, estimate.contents) == (1000, 2, 1)  # of what fits
+    assert estimate.seconds == 1000 * estimate.seconds_per_step > 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_estimate_changes_nothing(run: Train) -> None:
+    plain = run("plain", adversarial_start=0.5)
+    told = run("told", adversarial_start=0.5, on_estimate=lambda estimate: None)
+    assert (plain / "model.safetensors").read_bytes() == (told / "model.safetensors").read_bytes()
+
+
+def test_a_checkpoint_can_be_asked_for(run: Train) -> None:
+    asked = iter([False, False, True, False, False])
+    folder = run(steps=5, save_every=100, should_save=lambda: next(asked))
+    assert checkpoints(folder) == ["step-0000003.safetensors", "step-0000005.safetensors"]
+
+
+@pytest.mark.parametrize("config", [b"", b"[]", b'{"batches": [{"step": 0}]}', b'{"batches": []}'])
+def test_a_run_goes_on_without_its_config(run: Train, config: bytes) -> None:
+    folder = run(steps=2)
+    (folder / "config.json").write_bytes(config)
+    run(steps=4, resume=True)
+    assert json.loads((folder / "config.json").read_text())["batches"] == [{"step": 0, "styles": 2, "contents": 1}]
+
+
+def test_precision_is_a_choice(run: Train) -> None:
+    half, full = run("half", precision="bf16"), run("full", precision="32")
+    assert (half / "model.safetensors").read_bytes() != (full / "model.safetensors").read_bytes()
+
+
+def test_tensorboard_gets_curves_and_samples(run: Train) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = run(logger="tensorboard")
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("loss/total")] == [2, 4]
+    assert [event.step for event in events.Images("samples")] == [4]
+    assert metrics(folder)[1]["total"] == f"{events.Scalars('loss/total')[1].value:.5g}"

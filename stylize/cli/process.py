@@ -58,18 +58,31 @@ def _raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
     raise Stopped(number)
 
 
-def stop_gently() -> list[int]:
-    """From now on the first SIGINT or SIGTERM is only noted, in the list returned; the second one ends at once."""
+def stop_gently(*, silent: bool = False) -> list[int]:
+    """From now on the first SIGINT or SIGTERM is only noted, in the list returned; the second one ends at once.
+
+    Args:
+        silent: another process of the same run says so.
+    """
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         if received:
             raise Stopped(number)
         received.append(number)
-        say("stopping after this step; once more ends at once")
+        if not silent:
+            say("stopping after this step; once more ends at once")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, note)
+    return received
+
+
+def note_requests() -> list[int]:
+    """From now on SIGUSR1, by which schedulers announce that time is short, is only noted, in the list returned."""
+    received: list[int] = []
+    if hasattr(signal, "SIGUSR1"):  # not on Windows
+        signal.signal(signal.SIGUSR1, lambda number, frame: received.append(number))
     return received
 
 

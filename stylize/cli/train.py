@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,11 +24,16 @@ from stylize.cli.arguments import (
     parse_seconds,
     set_threads,
 )
-from stylize.cli.process import stop_gently
-from stylize.errors import UsageError
+from stylize.cli.process import Stopped, note_requests, stop_gently
+from stylize.errors import DeviceError, UsageError
 from stylize.options import LossWeights, TrainingOptions
 from stylize.terminal import Terminal, say
 
+if TYPE_CHECKING:
+    from stylize.rehearsal import Estimate
+    from stylize.training import Checks, Progress
+
+FEW_PICTURES = 20  # of one kind: fewer are hardly meant
 _OPTIONS, _LOSSES = TrainingOptions(), LossWeights()
 
 
@@ -68,6 +77,23 @@ def train(
     log_every: Annotated[int, typer.Option(min=1, help="Steps between lines of metrics.csv.")] = _OPTIONS.log_every,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = _OPTIONS.save_every,
     sample_every: Annotated[int, typer.Option(min=1, help="Steps between sample sheets.")] = _OPTIONS.sample_every,
+    keep: Annotated[int, typer.Option(min=1, help="Checkpoints to keep.")] = _OPTIONS.keep,
+    logger: Annotated[
+        Literal["csv", "tensorboard"], typer.Option(help="tensorboard: curves and samples in its format, too.")
+    ] = "csv",
+    allow_bad: Annotated[
+        bool, typer.Option("--allow-bad", help="Go on though over 10 % of a folder's pictures cannot be read.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Check the pictures, measure time and memory, write nothing.")
+    ] = False,
+    precision: Annotated[
+        Literal["auto", "32", "bf16"], typer.Option(help="Of the convolutions; auto: bf16 where the device has it.")
+    ] = "auto",
+    devices: Annotated[
+        str | None, typer.Option(metavar="N|all", help="Devices of this machine that share each step.")
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines that share each step.")] = 1,
     device: Device = "auto",
     threads: Threads = None,
     quiet: Quiet = False,
@@ -81,6 +107,10 @@ def train(
     for option, value in (("--rate", rate), ("--discriminator-rate", discriminator_rate)):
         if not 0 < value < 1:
             raise UsageError(f"{option} {value:g} is not between 0 and 1")
+    if logger == "tensorboard" and find_spec("tensorboard") is None:
+        raise UsageError(
+            "--logger tensorboard: tensorboard is not installed", hint='pip install "stylize[tensorboard]"'
+        )
     if perceptual not in ("light", "vgg19"):
         raise UsageError(f"--perceptual {perceptual}: no such network", hint="light or vgg19")
     options = TrainingOptions(
@@ -88,34 +118,99 @@ def train(
         style_crop=style_crop, rate=rate, discriminator_rate=discriminator_rate, decay=decay, perceptual=perceptual,
         layers=layers, content_layers=_layers(content_layers), adversarial_start=adversarial_start,
         seed=seed, log_every=log_every, save_every=save_every, sample_every=sample_every, init=init,
+        keep=keep, precision=precision, logger=logger,
         weights=LossWeights(
             adversarial=lambda_adv, content=lambda_content, style=lambda_style, moments=lambda_moments,
             palette=lambda_palette, tv=lambda_tv, grid=lambda_grid, code=lambda_code, identity=lambda_identity,
         ),
     )  # fmt: skip
-    stopped_by = stop_gently()
+    follower = any(
+        os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+    )  # the first process talks
+    stopped_by, requests = stop_gently(silent=follower), note_requests()
 
-    from stylize.device import pick_device
-    from stylize.training import Progress
+    from stylize.device import memory_errors
+    from stylize.images import shown
     from stylize.training import train as run
+    from stylize.world import launch
 
-    set_threads(threads)
-    with terminal.progress("train", steps) as advance:
+    with launch(device, devices, nodes) as world:
+        set_threads(threads)
+        if world.rank > 0:
+            terminal = Terminal(quiet=True)
+        with terminal.progress("train", steps) as advance:
 
-        def report(now: Progress) -> None:
-            terms = " ".join(f"{name} {value:.3f}" for name, value in now.losses.items())
-            advance(now.step, f"{now.images_per_second:.1f} images/s, {terms}")
-            if json:
-                terminal.result("", step=now.step, seconds=round(now.seconds, 1), **now.losses)
+            def picture(done: int, total: int) -> None:
+                if stopped_by:
+                    raise Stopped(stopped_by[0])
+                advance(0, f"checking pictures, {done} of {total}")
 
-        model = run(
-            content, style, output, options, device=pick_device(device), resume=resume, report=report,
-            should_stop=lambda: bool(stopped_by), on_warning=terminal.warn,
-        )  # fmt: skip
-    if stopped_by:
+            def checked(checks: Checks) -> None:
+                for kind, folders in zip(checks, (content, style), strict=True):
+                    for folder, check in zip(folders, checks[kind], strict=True):
+                        for fault in check.faults():
+                            terminal.warn(f"{shown(folder)}: {fault}")
+                counts = {kind: sum(check.usable for check in of_kind) for kind, of_kind in checks.items()}
+                if dry_run:
+                    text = f"pictures: {counts['content']} photos, {counts['style']} styles"
+                    terminal.result(text, **{kind: list(map(asdict, of_kind)) for kind, of_kind in checks.items()})
+                for kind, count in counts.items():
+                    if count < FEW_PICTURES:
+                        terminal.warn(f"only {count} {kind} pictures: a model learns from hundreds")
+
+            def estimated(estimate: Estimate) -> None:
+                text = _in_words(estimate, options.max_seconds)
+                if dry_run:
+                    terminal.result(text, **estimate._asdict(), seconds=estimate.seconds)
+                elif not terminal.quiet:
+                    say(text)
+
+            def report(now: Progress) -> None:
+                terms = " ".join(f"{name} {value:.3f}" for name, value in now.losses.items())
+                advance(now.step, f"{now.images_per_second:.1f} images/s, {terms}")
+                if json:
+                    terminal.result("", step=now.step, seconds=round(now.seconds, 1), **now.losses)
+
+            try:
+                with memory_errors():
+                    model = run(
+                        content, style, output, options, world=world, resume=resume, allow_bad=allow_bad,
+                        dry_run=dry_run, on_picture=picture, on_checked=checked,
+                        on_estimate=estimated, report=report, on_warning=terminal.warn,
+                        should_stop=lambda: bool(stopped_by),
+                        should_save=lambda: bool(requests and requests.pop()),
+                    )  # fmt: skip
+            except MemoryError as error:  # smaller batches are no help here
+                raise DeviceError(
+                    f"memory ran out on {world.device}", hint="end other programs, then --resume"
+                ) from error
+        stops = world.any(signal.SIGINT in stopped_by, signal.SIGTERM in stopped_by)
+    if world.rank > 0 or dry_run:
+        return
+    if any(stops):
         say(f"stopped: everything is saved in {output}; --resume goes on")
-        raise typer.Exit(128 + stopped_by[0])
+        raise typer.Exit(128 + (signal.SIGINT if stops[0] else signal.SIGTERM))
     terminal.result(str(model), model=str(model))
+
+
+def _in_words(estimate: Estimate, most: float | None) -> str:
+    """One line: how long, how much memory."""
+    each, count = estimate.seconds_per_step, estimate.steps
+    batch = f"{estimate.styles} styles x {estimate.contents} photos"
+    text = f"estimate: {count} steps of {batch} on {estimate.device}, {each:.2g} s each, {_span(estimate.seconds)}"
+    if most is not None and most < estimate.seconds:
+        text += f", of which --max-time allows {int(most / each)}"
+    if estimate.memory is not None:
+        text += f"; memory {estimate.memory / 1e9:.1f} GB"
+    return text
+
+
+def _span(seconds: float) -> str:
+    """``2 h 17 min``"""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
 def distill(

@@ -1,0 +1,346 @@
+"""One step of the adversarial training, and what it works on.
+
+``Draw`` gives the batch of a step: S styles and n photos for each. ``take_step`` encodes the styles, stylises the
+photos and computes the gradients of E and G (weighted sum of ``losses``), then those of D; only then all are updated,
+so that a step that memory did not suffice for leaves everything as it was.
+
+Every loss is a mean over the batch, so the batch may be cut: each process (``stylize.world``) computes the gradients of
+its own styles and their photos, and their means over the processes are those of the whole batch.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from stylize import losses, tensor_file
+from stylize.checkpoint import MAX_CHECKPOINT_BYTES, Model, load_model, load_perceptual, load_tensors
+from stylize.data import PictureFolders, content_crop, step_random, style_crop, to_tensor
+from stylize.device import channels_last, pick_precision
+from stylize.discriminator import Discriminator
+from stylize.errors import TrainingError
+from stylize.images import write_atomically
+from stylize.layers import GRAIN_PERIOD, Position
+from stylize.options import TrainingOptions
+from stylize.packaged import default_model, packaged
+from stylize.palette import palette_of
+from stylize.perceptual import PerceptualNetwork, feature_statistics
+from stylize.world import World
+
+MOST_OVERFLOWS = 10
+CALIBRATION = 2**31  # steps from here on draw pictures for calibration and samples: training never gets there
+
+
+class TrainingState:
+    """The networks and optimisers of a run, and how to store them."""
+
+    def __init__(self, options: TrainingOptions, device: torch.device) -> None:
+        torch.manual_seed(options.seed)
+        self.step = 0
+        self.overflows = 0  # in a row
+        if options.init == "scratch":
+            self.model = Model(options.sizes)
+            self.model.encoder.perceptual = load_perceptual(packaged("perceptual"))
+        else:
+            self.model = load_model(default_model() if options.init == "packaged" else Path(options.init))
+        self.model = self.model.to(device).train().requires_grad_(True)
+        channels_last(self.model.encoder.perceptual)
+        self.model.encoder.perceptual.requires_grad_(False)
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.discriminator = channels_last(Discriminator(self.model.sizes.code).to(device))
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.precision = _precision_of(options, device)
+        self.optimiser = torch.optim.Adam(trained, lr=options.rate, betas=(0.9, 0.99), fused=True)
+        self.discriminator_optimiser = torch.optim.Adam(
+            self.discriminator.parameters(), lr=options.discriminator_rate, betas=(0.5, 0.99), fused=True
+        )
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self.model, "average": self.average, "discriminator": self.discriminator}
+
+    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"optimiser": self.optimiser, "discriminator_optimiser": self.discriminator_optimiser}
+
+    def tensors(self) -> tensor_file.Tensors:
+        """Everything, in fp32."""
+        tensors: tensor_file.Tensors = {}
+        for prefix, module in self._modules().items():
+            tensors |= {f"{prefix}.{k}": v.detach().cpu().float().numpy() for k, v in module.state_dict().items()}
+        for prefix, optimiser in self._optimisers().items():
+            for index, state in optimiser.state_dict()["state"].items():
+                tensors |= {f"{prefix}.{index}.{k}": v.detach().cpu().float().numpy() for k, v in state.items()}
+        return tensors
+
+    def save(self, path: Path) -> None:
+        """Write everything to a file."""
+        metadata = {"stylize.kind": "checkpoint", "step": str(self.step)}
+        write_atomically(path, tensor_file.to_bytes(self.tensors(), metadata), overwrite=True)
+
+    def load(self, path: Path) -> None:
+        """Go on where ``save`` was called. Raises RefusedError for a file of another run, or a damaged one."""
+        tensors, metadata = tensor_file.read(path, "checkpoint", max_bytes=MAX_CHECKPOINT_BYTES)
+        self.restore(tensors, int(metadata["step"]), f"checkpoint {path.name}")
+
+    def restore(self, tensors: tensor_file.Tensors, step: int, what: str = "state") -> None:
+        """Go on where ``tensors`` was called. Raises RefusedError for those of other networks."""
+        for prefix, module in self._modules().items():
+            device = next(module.parameters()).device
+            own = _below(tensors, prefix)
+            load_tensors(copy.deepcopy(module), own, what)  # refuses what does not fit
+            module.load_state_dict({k: torch.from_numpy(v).to(device) for k, v in own.items()})
+        for prefix, optimiser in self._optimisers().items():
+            parameters = _parameters(optimiser)
+            states: dict[int, dict[str, Tensor]] = defaultdict(dict)
+            for key, value in _below(tensors, prefix).items():
+                index, _, name = key.partition(".")
+                moment = torch.from_numpy(value)
+                if name != "step":  # laid out like its parameter: the order of sums is part of "exactly"
+                    moment = torch.empty_like(parameters[int(index)]).copy_(moment)
+                states[int(index)][name] = moment
+            groups = optimiser.state_dict()["param_groups"]
+            optimiser.load_state_dict({"state": dict(states), "param_groups": groups})
+        self.step = step
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision of the convolutions, as a context."""
+        if self.precision == torch.float32:
+            return nullcontext()
+        return torch.autocast(next(self.model.parameters()).device.type, self.precision)
+
+    @torch.no_grad()
+    def update_average(self, decay: float) -> None:
+        """Moving average of the weights of E and G; early on it follows faster."""
+        decay = min(decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+
+
+class Batch(NamedTuple):
+    """The crops of one step."""
+
+    content: Tensor  # (S·n, 3, crop, crop): the n photos of the first style, then those of the second, …
+    style: Tensor  # (S, 3, style_crop, style_crop)
+    origins: list[Position]  # of the photo crops on the grain
+
+
+class Draw:
+    """``draw(step)``: this process's part of the batch of that step.
+
+    Attributes:
+        sizes: from which step on -> S and n, of the whole batch. They get smaller when memory runs out.
+    """
+
+    def __init__(
+        self, options: TrainingOptions, contents: PictureFolders, styles: PictureFolders, world: World
+    ) -> None:
+        self.options, self.contents, self.styles, self.world = options, contents, styles, world
+        self.sizes = {0: (options.styles, options.contents)}
+
+    def sizes_at(self, step: int) -> tuple[int, int]:
+        """S and n of a step. Calibration does not depend on what happened later."""
+        sizes = self.sizes  # threads draw while it is replaced
+        return sizes[0 if step >= CALIBRATION else max(start for start in sizes if start <= step)]
+
+    def shrink(self, step: int) -> bool:
+        """Halve the batches from a step on, first the photos, then the styles. False if nothing is left to halve."""
+        styles, photos = self.sizes_at(step)
+        fewer = max(styles // 2 // self.world.size, 1) * self.world.size  # every process needs one
+        if photos == 1 and fewer >= styles:
+            return False
+        smaller = (styles, photos // 2) if photos > 1 else (fewer, 1)
+        self.sizes = {start: sizes for start, sizes in self.sizes.items() if start < step} | {step: smaller}
+        if self.world.device.type == "cuda":
+            torch.cuda.empty_cache()  # in pieces of the old sizes
+        return True
+
+    def __call__(self, step: int) -> Batch:
+        """This process's part of the batch."""
+        styles, photos = self.sizes_at(step)
+        return self._batch(step, range(styles)[self.world.share(styles)], photos)
+
+    def whole(self, step: int) -> Batch:
+        """The batch of all processes."""
+        styles, photos = self.sizes_at(step)
+        return self._batch(step, range(styles), photos)
+
+    def fits(self, batch: Batch, step: int) -> bool:
+        """Whether a batch has the sizes that this step should have by now."""
+        styles = len(batch.style)
+        return (styles * self.world.size, len(batch.content) // styles) == self.sizes_at(step)
+
+    def _batch(self, step: int, styles: Sequence[int], photos: int) -> Batch:
+        options, device = self.options, self.world.device
+        style_crops, content_crops, origins = [], [], []
+        for style in styles:
+            random = step_random(options.seed, step, style)
+            style_crops.append(style_crop(random, self.styles, options.style_crop))
+            for photo in range(photos):
+                random = step_random(options.seed, step, style, photo + 1)
+                content_crops.append(content_crop(random, self.contents, options.crop))
+                row, column = random.integers(GRAIN_PERIOD // 2, size=2)
+                origins.append((2 * int(row), 2 * int(column)))
+        return Batch(to_tensor(content_crops, device), to_tensor(style_crops, device), origins)
+
+
+def take_step(
+    state: TrainingState, perceptual: PerceptualNetwork, batch: Batch, options: TrainingOptions, world: World
+) -> dict[str, float]:
+    """Update E and G, then D; returns every loss term, of the whole batch.
+
+    Nothing is updated if a gradient overflowed: one odd crop must not undo hours.
+
+    Raises:
+        MemoryError: memory ran out, in any process. Nothing is updated.
+        TrainingError: gradients overflowed several times in a row.
+    """
+    spectral = [buffer.clone() for buffer in state.discriminator.buffers()]  # every pass through D moves its norms
+    try:
+        terms, finite = _gradients(state, perceptual, batch, options, world)
+    except MemoryError:
+        for buffer, before in zip(state.discriminator.buffers(), spectral, strict=True):
+            buffer.copy_(before)
+        raise
+    state.overflows = 0 if finite else state.overflows + 1
+    if state.overflows == MOST_OVERFLOWS:
+        raise world.failure(
+            TrainingError(
+                f"the gradient is not finite at step {state.step}; the last good checkpoint is kept",
+                hint="--resume with a lower --rate",
+            )
+        )
+    if finite:
+        state.optimiser.step()
+        if math.isfinite(terms.get("discriminator", math.nan)):
+            state.discriminator_optimiser.step()
+    return terms
+
+
+def _gradients(
+    state: TrainingState, perceptual: PerceptualNetwork, batch: Batch, options: TrainingOptions, world: World
+) -> tuple[dict[str, float], bool]:
+    """The gradients of all networks over the batch of all processes; its loss terms; whether all are finite."""
+    adversarial = with_discriminator(options, state.step)
+    terms, output, code = world.together(lambda: _generator_gradients(state, perceptual, batch, options, adversarial))
+    values = torch.stack(list(terms.values()))
+    parameters = _parameters(state.optimiser)
+    world.mean_([values, *(p.grad for p in parameters if p.grad is not None)])
+    norm = nn.utils.clip_grad_norm_(parameters, 1.0)
+    finite = bool(torch.isfinite(values[0]) and torch.isfinite(norm))
+    means = dict(zip(terms, values.tolist(), strict=True))
+    if adversarial and finite:
+        codes = world.gather(code)
+        others = codes.roll(1, dims=0)[world.share(len(codes))] if len(codes) > 1 else None
+        loss = world.together(lambda: _discriminator_gradients(state, output, batch.style, code, others))
+        world.mean_([loss, *(p.grad for p in state.discriminator.parameters() if p.grad is not None)])
+        means["discriminator"] = float(loss)
+    return means, finite
+
+
+def with_discriminator(options: TrainingOptions, step: int) -> bool:
+    """Whether D takes part in a step."""
+    return options.weights.adversarial > 0 and step >= options.adversarial_start * options.steps
+
+
+def with_identity(options: TrainingOptions, step: int) -> bool:
+    """Whether a step has the identity loss."""
+    return options.weights.identity > 0 and step % options.identity_every == 0
+
+
+def _generator_gradients(
+    state: TrainingState, perceptual: PerceptualNetwork, batch: Batch, options: TrainingOptions, adversarial: bool
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Gradients of E and G for this part of the batch; the loss terms, their total first, the output and the codes."""
+    content, style, origins = batch
+    photos = len(content) // len(style)
+    weights, model = options.weights, state.model
+    same = options.perceptual == "light"  # the losses' φ is the encoder's: its features of the style serve twice
+    with torch.no_grad(), state.autocast():
+        encoder_maps = model.encoder.perceptual(style)
+        style_maps = encoder_maps[: options.layers] if same else perceptual(style, options.layers)
+        content_maps = perceptual(content, max(options.content_layers))
+    known, code = _encode(model, encoder_maps)  # (S, D), (S, Z)
+    with state.autocast():
+        output = model.generator(content, code, palette_of(style), origins)
+        output_maps = perceptual(output, max(options.layers, *options.content_layers))
+    wanted = [feature_statistics(f).repeat(photos) for f in style_maps]
+    found = [feature_statistics(f) for f in output_maps[: options.layers]]
+    chosen = [k - 1 for k in options.content_layers]
+    terms = {
+        "content": losses.content_loss([output_maps[k] for k in chosen], [content_maps[k] for k in chosen]),
+        "style": losses.style_loss(found, wanted),
+        "moments": losses.moments_loss(found, wanted),
+        "palette": losses.palette_loss(output, style.repeat_interleave(photos, dim=0)),
+        "tv": losses.total_variation(output.float()),
+        "grid": losses.grid_loss(output.float()),
+        "code": nn.functional.mse_loss(model.encoder.descriptor(code), known[:, : model.encoder.descriptor_size]),
+    }
+    if with_identity(options, state.step):
+        terms["identity"] = _identity(state, content[::photos], origins[::photos])  # the first photo of each style
+    if adversarial:
+        pairs = code.detach().repeat_interleave(photos, dim=0)
+        state.discriminator.requires_grad_(False)
+        with state.autocast():
+            terms["adversarial"] = losses.generator_hinge(state.discriminator(output, pairs))
+        state.discriminator.requires_grad_(True)
+    total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
+    state.optimiser.zero_grad()
+    total.backward()
+    terms = {"total": total} | terms
+    return {name: term.detach() for name, term in terms.items()}, output.detach(), code.detach()
+
+
+def _identity(state: TrainingState, content: Tensor, origins: Sequence[Position]) -> Tensor:
+    """G(c, E(c)) ≈ c: mean absolute difference. The photo's own code is where ``--strength`` starts from."""
+    model = state.model
+    with torch.no_grad(), state.autocast():
+        maps = model.encoder.perceptual(content)
+    _, code = _encode(model, maps)
+    with state.autocast():
+        output = model.generator(content, code, palette_of(content), origins)
+    return (output.float() - content).abs().mean()
+
+
+def _encode(model: Model, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """φ's maps of pictures -> standardised statistics (B, D) and codes (B, Z), in fp32."""
+    known = model.encoder.standardise(model.encoder.statistics([feature_statistics(f) for f in maps]))
+    return known, model.encoder.code_of(known)
+
+
+def _discriminator_gradients(
+    state: TrainingState, output: Tensor, style: Tensor, code: Tensor, others: Tensor | None
+) -> Tensor:
+    """Gradients of D: real art with its code, against stylised photos and against art with another picture's code."""
+    pairs = code.repeat_interleave(len(output) // len(code), dim=0)
+    with state.autocast():
+        real = state.discriminator(style, code)
+        fakes = [state.discriminator(output, pairs)]
+        if others is not None:
+            fakes.append(state.discriminator(style, others))
+    loss = losses.discriminator_hinge(real, fakes)
+    state.discriminator_optimiser.zero_grad()
+    loss.backward()
+    return loss.detach()
+
+
+def _precision_of(options: TrainingOptions, device: torch.device) -> torch.dtype:
+    """In what the convolutions are computed: bf16, where the machine has it and nothing else is asked for."""
+    if options.precision == "32":
+        return torch.float32
+    # fp16, the fastest type of some GPUs, would need its losses scaled.
+    fits = options.precision == "bf16" or pick_precision(device) == torch.bfloat16
+    return torch.bfloat16 if fits else torch.float32
+
+
+def _parameters(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [p for group in optimiser.param_groups for p in group["params"]]
+
+
+def _below(tensors: tensor_file.Tensors, prefix: str) -> tensor_file.Tensors:
+    return {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
