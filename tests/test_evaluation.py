@@ -32,6 +32,7 @@ from stylize.evaluation import (
 from stylize.options import LossWeights, TrainingOptions
 from stylize.training import TrainingState, train
 from stylize.transfer import Stylizer
+from stylize.world import World
 
 CPU = torch.device("cpu")
 SIZE = 64
@@ -217,7 +218,7 @@ def trained(
             steps=1, styles=2, contents=1, crop=32, style_crop=32, sample_every=100, adversarial_start=0.0,
             init=str(tiny_model), weights=LossWeights(adversarial=adversarial),
         )  # fmt: skip
-        return train([photo_folder], [style_folder], tmp_path / "run", options, device=CPU).parent, options
+        return train([photo_folder], [style_folder], tmp_path / "run", options, world=World(CPU)).parent, options
 
     return start
 
