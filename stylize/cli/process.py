@@ -58,7 +58,7 @@ def _raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
     raise Stopped(number)
 
 
-def stop_gently() -> list[int]:
+def stop_gently(what: str = "stopping after this step") -> list[int]:
     """From now on the first SIGINT or SIGTERM is only noted, in the list returned; the second one ends at once."""
     received: list[int] = []
 
@@ -66,10 +66,11 @@ def stop_gently() -> list[int]:
         if received:
             raise Stopped(number)
         received.append(number)
-        say("stopping after this step; once more ends at once")
+        say(f"{what}; once more ends at once")
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, note)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, note)
     return received
 
 
