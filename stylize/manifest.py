@@ -16,10 +16,11 @@ import hashlib
 import json
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -253,7 +254,7 @@ def locked(
     division = label.rpartition("-")[2]
 
     def is_brother(path: Path) -> bool:
-        return bool(label) and path.name.endswith(f"-of-{division}")
+        return bool(label) and path != own and path.name.endswith(f"-of-{division}")
 
     def taken(path: Path) -> OutputError:
         owner = ""
@@ -263,30 +264,26 @@ def locked(
             f"another batch is at work in {shown(output)}{owner}", hint="wait for it, or give another --output"
         )
 
-    lock = FileLock(own)
-    try:
+    with ExitStack() as held:
         try:
-            lock.acquire(timeout=LOCK_PATIENCE)
-        except Timeout as error:
-            raise taken(own) from error
-        for path in folder.glob("lock*"):
-            if path == own or path.suffix or is_brother(path):
-                continue
-            try:
-                with FileLock(path).acquire(timeout=LOCK_PATIENCE):
-                    pass
-            except Timeout as error:
-                raise taken(path) from error
-        with suppress(OSError):
-            (folder / f"lock{label}.pid").write_text(f"{os.getpid()} on {socket.gethostname()}")
-    except (OSError, NotImplementedError) as error:
-        if isinstance(error, PermissionError):
+            for path in (own, *(path for path in folder.glob("lock*") if path != own)):
+                if not path.suffix and not is_brother(path):
+                    try:
+                        lock = FileLock(path)
+                        lock.acquire(timeout=LOCK_PATIENCE)
+                    except Timeout as error:
+                        raise taken(path) from error
+                    if path == own:
+                        held.callback(lock.release)
+                    else:  # nobody holds it; who takes it from now on will find ours
+                        lock.release()
+            with suppress(OSError):
+                (folder / f"lock{label}.pid").write_text(f"{os.getpid()} on {socket.gethostname()}")
+        except PermissionError as error:
             raise OutputError(f"cannot write into {shown(folder)}: permission denied") from error
-        on_warning(f"{shown(folder)} cannot be locked: see that no second batch writes there")
-    try:
+        except (OSError, NotImplementedError) as error:  # a file system without locks
+            on_warning(f"{shown(folder)} cannot be locked ({error}): see that no second batch writes there")
         yield
-    finally:
-        lock.release()
 
 
 def write_failures(output: Path, label: str, failures: Iterable[tuple[Path, str]]) -> Path | None:
@@ -306,7 +303,7 @@ def _parsed(line: bytes) -> Entry | None:
         values: dict[str, Any] = json.loads(line)
         if not all(isinstance(values[name], _TYPES[name]) for name in values):
             return None
-        entry = Entry(**values)
+        entry = Entry(**values | {"fingerprint": sys.intern(values.get("fingerprint", ""))})
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     if entry.status not in ("writing", "ok", "failed") or PurePosixPath(entry.output).is_absolute():
