@@ -26,7 +26,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from stylize.errors import OutputError
-from stylize.images import make_folder, shown, write_atomically
+from stylize.images import make_folder, shown, sniff_format, write_atomically
 from stylize.inputs import RECORDS
 
 LOCK_PATIENCE = 2.0  # seconds; another shard looks at the lock for a moment only
@@ -93,11 +93,15 @@ _TYPES = {field.name: _KINDS[str(field.type)] for field in fields(Entry)}
 
 
 def look_at(photo: Path) -> Seen | None:
-    """Size, time and hash of a photo; None if it cannot be read. Looked at before it is read: what changes it later
-    changes its time, too."""
+    """Size, time and, of images, hash of a photo; None if it cannot be read.
+
+    To be called before the photo is read: what changes it later changes its time, too.
+    """
     try:
         status = os.stat(photo)
-        return Seen(status.st_size, status.st_mtime_ns, hash_file(photo)) if os.path.isfile(photo) else None
+        if not os.path.isfile(photo):
+            return None
+        return Seen(status.st_size, status.st_mtime_ns, hash_file(photo) if sniff_format(photo) else "")
     except (OSError, ValueError):
         return None
 

@@ -134,6 +134,7 @@ def run_jobs(
         raise DeviceError(
             f"no Ray cluster: {' '.join(str(error).split())[:200]}", hint="RAY_ADDRESS names it"
         ) from error
+    ray._private.worker._worker_logs_enabled = False  # it would write of dead actors to stdout, where results go
     cluster = _Cluster(ray, treatments, settings, output, label, on_note)
     return cluster.run(jobs, stopping, on_warning)
 

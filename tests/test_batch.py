@@ -436,6 +436,17 @@ def test_a_moved_tree_is_not_redone(tree: Path, tmp_path: Path, write_picture: W
     assert {name: digest for name, digest in content(output).items() if name in before} == before
 
 
+def test_odd_names_go_round(tmp_path: Path, write_picture: WritePicture) -> None:
+    names = ["new\nline.png", "-o.png", "tab\t'\"$x.png", "ü\N{SNOWMAN}.png", "@list.png"]
+    if sys.platform == "linux":
+        names.append(os.fsdecode(b"\xff\xfe.png"))
+    for name in names:
+        write_picture(tmp_path / "in/\u00e9 \\" / name, np.zeros((9, 9, 3), np.uint8))
+    assert run([tmp_path / "in"], tmp_path / "out").done == len(names)
+    verdict = run([tmp_path / "in"], tmp_path / "out")
+    assert sorted(job.photo.name for job in verdict.kept.done) == sorted(names)
+
+
 def test_failures_can_be_left_alone(tree: Path, tmp_path: Path, write_picture: WritePicture) -> None:
     output = tmp_path / "out"
     run([tree], output)

@@ -34,7 +34,7 @@ from profiles import DISPLAY_P3
 from stylize import cli, errors
 from stylize.cli import process
 from stylize.manifest import locked
-from stylize.packaged import packaged
+from stylize.packaged import packaged, packaged_path
 from stylize.style_code import StyleCode
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
@@ -1343,7 +1343,7 @@ def test_killed_at_any_moment(tmp_path: Path, environment: dict[str, str], momen
     photos = photos_in(tmp_path / "in", 40 * moments)
     random = np.random.default_rng(moments)
     del environment["STYLIZE_MODEL"]  # the packaged model starts without torch
-    code = packaged("styles") / "swirls.safetensors"
+    code = packaged_path("styles") / "swirls.safetensors"
     arguments = [*STYLIZE, "batch", tmp_path / "in", "-s", code, "-o", tmp_path / "out", "-q", "--device", "cpu"]
     finished: dict[str, tuple[str, int]] = {}
 

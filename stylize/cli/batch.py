@@ -161,7 +161,7 @@ def batch(
             stack.enter_context(locked(output, label, on_warning=warn))
         known = Known(output)
         if known.damaged:
-            warn(f"{known.damaged} lines of the manifests in {shown(output)} are damaged and do not count")
+            warn(f"damaged lines in the manifests of {shown(output)}, which do not count: {known.damaged}")
         plan = plan_batch(found, output, styles=list(treatments), known=known, shard=part)
         jobs = sort_out(
             plan.jobs, known, lambda job: treatments[job.style].fingerprint(job.photo),
