@@ -147,7 +147,7 @@ def _walk(folder: Path, output: Path | None, failures: list[tuple[Path, str]]) -
         return
     for entry in entries:
         path = folder / entry.name
-        if not entry.is_dir():
+        if not os.path.isdir(path):  # entry.is_dir() fails on links that may not be followed
             yield path
         elif entry.name != RECORDS and not entry.is_symlink() and not _is_same(path, output):
             yield from _walk(path, output, failures)

@@ -305,7 +305,7 @@ def _parsed(line: bytes) -> Entry | None:
     """A line's entry, or None for one that is damaged, cut short, or of another program."""
     try:
         values: dict[str, Any] = json.loads(line)
-        if not all(isinstance(values[name], _TYPES[name]) for name in values):
+        if not isinstance(values, dict) or not all(isinstance(values[name], _TYPES[name]) for name in values):
             return None
         entry = Entry(**values | {"fingerprint": sys.intern(values.get("fingerprint", ""))})
     except (ValueError, TypeError, KeyError, RecursionError):

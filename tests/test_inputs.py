@@ -45,6 +45,14 @@ def test_a_file_that_looks_like_a_list(tmp_path: Path, monkeypatch: pytest.Monke
         find_photos(["@photo"])
 
 
+def test_links_that_lead_nowhere(tmp_path: Path) -> None:
+    """Also those that may not be followed, which raise other errors than missing ones."""
+    put(tmp_path / "a.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "long.png").symlink_to("x" * 300)
+    assert len(find_photos([tmp_path]).photos) == 3  # the two fail by name when they are read
+
+
 def test_a_photo_named_twice_is_one(tmp_path: Path) -> None:
     photo = put(tmp_path / "tree/a.png")
     assert len(find_photos([photo.parent, photo, photo.parent / ".." / "tree"]).photos) == 1
@@ -80,9 +88,9 @@ def test_excluded_photos_are_counted(tmp_path: Path) -> None:
 @given(parts=st.lists(st.sampled_from(["..", ".", "", "a", "b c", "a.png"]), max_size=6), absolute=st.booleans())
 def test_listed_paths_stay_below(parts: list[str], absolute: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
+        root = Path(name, *"123456")  # as deep as there can be ".."
         put(root / "a/a.png")
-        path = os.path.join(name if absolute else os.path.relpath(name), "a", *parts)
+        path = os.path.join(root if absolute else os.path.relpath(root), "a", *parts)
         found = find_photos(["-"], stdin=io.BytesIO(os.fsencode(path)))
         for photo in found.photos:
             assert not photo.relative.is_absolute()
