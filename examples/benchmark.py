@@ -196,18 +196,26 @@ def _print_batch(photos: int, threads: int, repeat: int) -> None:
             with ThreadPoolExecutor(workers) as pool:
                 list(pool.map(work, items))
 
-        paint(pictures[0])  # what is made once for a style
-        stages = {
-            "decode": _best(partial(in_threads, read_image, paths), repeat),
-            "network": _best(lambda: [paint(picture) for picture in pictures], repeat),
-            "encode and write": _best(partial(in_threads, write, pictures), repeat),
+        painted = [paint(pictures[0])] * photos
+        stages: dict[str, Callable[[], object]] = {
+            "decode": partial(in_threads, read_image, paths),
+            "network": lambda: [paint(picture) for picture in pictures],
+            "encode and write": partial(in_threads, write, painted),
+            "batch": run,
         }
-        slowest = max(stages.values())
-        rows = stages | {"stages one by one": sum(stages.values()), "batch": _best(run, repeat)}
+        times = {label: min(_timed(work) for _ in range(repeat)) for label, work in stages.items()}
+        slowest = max(wall for label, (wall, _) in times.items() if label != "batch")
         print(f"\nbatch of {photos} JPEGs of 1632x1224 pixels, {workers} workers, engine {stylizer.engine}")
-        print(f"  {'':18} {'s/photo':>8} {'of slowest stage':>17}")
-        for label, seconds in rows.items():
-            print(f"  {label:18} {seconds / photos:8.3f} {seconds / slowest:16.2f}x")
+        print(f"  {'':18} {'s/photo':>8} {'of slowest stage':>17} {'processor':>10}")
+        for label, (wall, processor) in times.items():
+            print(f"  {label:18} {wall / photos:8.3f} {wall / slowest:16.2f}x {processor / photos:10.3f}")
+
+
+def _timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall and processor seconds of this process."""
+    wall, processor = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - processor
 
 
 WATCH = """

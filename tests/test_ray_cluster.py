@@ -78,7 +78,7 @@ def actors() -> list[int]:
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_an_actor_dies_and_nothing_is_lost(cluster: None, tmp_path: Path) -> None:
     (tmp_path / "in/sub").mkdir(parents=True)
-    for number in range(120):
+    for number in range(60):
         Image.new("RGB", (45, 30), (number, 0, 99)).save(tmp_path / f"in/sub/{number:03}.png")
     (tmp_path / "in/bad.png").write_text("no picture")
     ray = [*STYLIZE, "batch", "in", *COMMON, "--output", "out", "--on", "ray"]
@@ -92,18 +92,18 @@ def test_an_actor_dies_and_nothing_is_lost(cluster: None, tmp_path: Path) -> Non
     assert process.returncode == 1, stderr
     assert "died" in stderr
     assert "error: cannot read in/bad.png: not an image" in stderr
-    assert "done: 120 ok, 1 failed" in stderr
-    assert stdout.count("\n") == 110
+    assert "done: 60 ok, 1 failed" in stderr
+    assert stdout.count("\n") == 50
 
     # the same bytes, and the local engine knows what was done
     local = [*STYLIZE, "batch", "in", *COMMON, "--output", "out", "--exclude", "bad.png"]
     again = subprocess.run(local, cwd=tmp_path, capture_output=True, text=True)
     assert (again.returncode, again.stdout) == (0, "")
-    assert "120 done before" in again.stderr
+    assert "60 done before" in again.stderr
     local[local.index("out")] = "local"
     subprocess.run([*local, "--quiet", "--include", "*5.png"], cwd=tmp_path, stdout=subprocess.DEVNULL, check=True)
     painted = sorted((tmp_path / "local/sub").iterdir())
-    assert len(painted) == 12
+    assert len(painted) == 6
     for path in painted:
         assert path.read_bytes() == (tmp_path / "out/sub" / path.name).read_bytes()
 
@@ -111,7 +111,7 @@ def test_an_actor_dies_and_nothing_is_lost(cluster: None, tmp_path: Path) -> Non
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_a_stop_is_tidy(cluster: None, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    for number in range(400):
+    for number in range(150):
         Image.new("RGB", (45, 30), (number % 256, number // 256, 99)).save(tmp_path / f"in/{number:03}.png")
     command = [*STYLIZE, "batch", "in", *COMMON, "--output", "out", "--on", "ray"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -121,7 +121,7 @@ def test_a_stop_is_tidy(cluster: None, tmp_path: Path) -> None:
         stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 130, stderr
     written = [path for path in (tmp_path / "out").iterdir() if path.suffix == ".png"]
-    assert 0 < len(written) < 400
+    assert 0 < len(written) < 150
     assert len(written) == stdout.count("\n") + 1
     assert " left, " in stderr
     deadline = time.monotonic() + 60
