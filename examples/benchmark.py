@@ -3,7 +3,7 @@
 Three tables: the *floors*, which no program of this kind goes below; the *network* alone, style encoded and model
 loaded; and the *whole process*, from the shell's prompt back to it. Times are the best of several, in seconds. Run it
 on an idle machine: other work does not only slow everything down, it also distorts the ratios. ``--quick`` for a
-minute's impression.
+minute's impression. ``--batch`` prints another table instead: a batch, compared with its slowest stage alone.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -25,11 +29,14 @@ import torch
 from PIL import Image
 
 from stylize import transfer
+from stylize.batch import MOST_WORKERS, plan_batch, run_jobs
 from stylize.colour_map import colour_map, palette_of
 from stylize.device import has_bf16_instructions
-from stylize.images import Pixels, encode_image, read_image
+from stylize.images import Picture, Pixels, encode_image, read_image, write_image
+from stylize.inputs import find_photos
 from stylize.layers import BORDER, Margins, layers_of
-from stylize.options import ModelSizes
+from stylize.manifest import Manifest
+from stylize.options import ImageOptions, ModelSizes
 from stylize.style_code import StyleCode
 from stylize.transfer import Painter, Stylizer
 
@@ -44,6 +51,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two small sizes, two repetitions")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all")
     parser.add_argument("--large", action="store_true", help="also 100 megapixels under a limit of 3 GB")
+    parser.add_argument("--batch", type=int, metavar="PHOTOS", help="only a batch of so many 2-megapixel JPEGs")
     options = parser.parse_args()
     repeat = 2 if options.quick else 5
     sizes = {name: SIZES[name] for name in (QUICK if options.quick else SIZES)}
@@ -56,6 +64,8 @@ def main() -> None:
         f"{_processor()}, {options.threads} threads, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"
     )
     print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}; best of {repeat}")
+    if options.batch:
+        return _print_batch(options.batch, options.threads, repeat)
     with tempfile.TemporaryDirectory() as folder:
         photos = {name: _write_photo(Path(folder) / f"{name}.jpg", *size) for name, size in sizes.items()}
         code = Path(folder) / "style.safetensors"
@@ -153,6 +163,60 @@ def _print_large(folder: Path, code: Path) -> None:
     arguments = f"-m stylize transfer {photo} --style {code} --output {photo}.out.jpg --device cpu --engine onnx"
     wall, processor, memory = _run(["-c", f"ulimit -v 3000000; exec {sys.executable} {arguments}"], "/bin/sh")
     print(f"\n100 megapixels, ulimit -v 3000000: {wall:.1f} s, processor {processor:.1f} s, peak {memory / 1e6:.0f} MB")
+
+
+def _print_batch(photos: int, threads: int, repeat: int) -> None:
+    """The stages of a batch alone, one after the other and in as many threads as the batch has, and all together."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, workers = Path(name), min(os.cpu_count() or 1, MOST_WORKERS)
+        (folder / "in").mkdir()
+        first = _write_photo(folder / "in/0.jpg", 1224, 1632)
+        paths = [first] + [folder / f"in/{number}.jpg" for number in range(1, photos)]
+        for path in paths[1:]:
+            path.write_bytes(first.read_bytes())
+        stylizer = Stylizer(device="cpu", threads=threads)
+        style = stylizer.encode_style([_picture(400, 500, seed=1)])
+        pictures = [read_image(first)] * photos
+        number = count()
+
+        def paint(picture: Picture) -> Picture:
+            return replace(picture, pixels=stylizer.transfer(picture.pixels, style))
+
+        def write(picture: Picture) -> None:
+            write_image(folder / f"{next(number)}.jpg", picture.pixels, like=picture)
+
+        def run() -> None:
+            output = folder / f"out{next(number)}"
+            jobs = plan_batch(find_photos([folder / "in"]), output).jobs
+            with Manifest(output) as manifest:
+                outcomes = [*run_jobs(jobs, lambda picture, job: paint(picture), manifest, options=ImageOptions())]
+            if [outcome.entry.status for outcome in outcomes] != ["ok"] * photos:
+                raise RuntimeError(outcomes)
+
+        def in_threads(work: Callable[[Any], object], items: Sequence[object]) -> None:
+            with ThreadPoolExecutor(workers) as pool:
+                list(pool.map(work, items))
+
+        painted = [paint(pictures[0])] * photos
+        stages: dict[str, Callable[[], object]] = {
+            "decode": partial(in_threads, read_image, paths),
+            "network": lambda: [paint(picture) for picture in pictures],
+            "encode and write": partial(in_threads, write, painted),
+            "batch": run,
+        }
+        times = {label: min(_timed(work) for _ in range(repeat)) for label, work in stages.items()}
+        slowest = max(wall for label, (wall, _) in times.items() if label != "batch")
+        print(f"\nbatch of {photos} JPEGs of 1632x1224 pixels, {workers} workers, engine {stylizer.engine}")
+        print(f"  {'':18} {'s/photo':>8} {'of slowest stage':>17} {'processor':>10}")
+        for label, (wall, processor) in times.items():
+            print(f"  {label:18} {wall / photos:8.3f} {wall / slowest:16.2f}x {processor / photos:10.3f}")
+
+
+def _timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall and processor seconds of this process."""
+    wall, processor = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - processor
 
 
 WATCH = """

@@ -1,189 +1,196 @@
-"""Batch: many photos, one style. Whatever one file does, the others get done.
+"""Batch: many photos. Whatever one file does, the others get done; whatever ends the run, the next one goes on.
 
-First a plan is made on the full list (which file goes where, so that no two outputs share a name), then the pictures
-are done one by one. Folders are mirrored below the output folder; a photo's format is kept.
+First a plan is made on the full list (which file goes where, so that no two outputs share a name), then what is done
+already is sorted out (see ``stylize.manifest``), then the rest is done, in a pipeline:
+
+    decode, several threads ─► network, this thread, all cores ─► encode and write, several threads
+
+with a few photos between the stages, so that memory stays bounded. Results come in the order of the plan.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
+from typing import NamedTuple
 
-from stylize.errors import InputError, StylizeError
+from stylize.errors import OutputError, StylizeError
 from stylize.images import (
-    READ_ONLY_SUFFIXES,
     SUFFIXES,
     Picture,
     check_target,
+    encode_image,
+    format_of,
     make_folder,
     read_image,
     refuse_same_file,
     remove_stale,
     shown,
-    sniff_format,
     suffix_of,
-    write_image,
+    write_atomically,
 )
+from stylize.inputs import Found, Photo
+from stylize.manifest import Entry, Known, Manifest, Seen, look_at
 from stylize.options import ImageOptions
 
-_DEFAULTS = ImageOptions()
-JUNK = {"desktop.ini", "thumbs.db"}
+PIXELS_BETWEEN_STAGES = 100_000_000  # in each of the two gaps; large photos wait for each other
+MOST_WORKERS = 8  # by default: even a GPU is fed by so many decoders and encoders
 
 
 @dataclass(frozen=True)
 class Job:
-    """One photo and where its picture goes."""
+    """One photo and where its picture goes.
+
+    Attributes:
+        photo: where it is.
+        output: where its picture goes.
+        name: the same below the output folder, with ``/``.
+        style: which of the batch's treatments it gets.
+        fingerprint: of that treatment.
+        replaces: whether what lies at ``output`` may be replaced.
+    """
 
     photo: Path
     output: Path
+    name: str = ""
+    style: str = ""
+    fingerprint: str = ""
+    replaces: bool = False
 
 
 @dataclass
 class Plan:
-    """All jobs of a batch, what is known to fail, and how many files were passed over because they are no pictures."""
+    """All jobs of a batch, what is known to fail, and how many files were passed over: no pictures, or excluded."""
 
     jobs: list[Job] = field(default_factory=list)
     failures: list[tuple[Path, str]] = field(default_factory=list)
     junk: int = 0
+    excluded: int = 0
 
 
 @dataclass
-class Verdict:
-    """What became of a batch."""
+class Sorted:
+    """The jobs of a plan, by what is to be done with them.
 
-    done: int = 0
-    skipped: int = 0
-    failures: list[tuple[Path, str]] = field(default_factory=list)
+    Attributes:
+        todo: to be done.
+        done: done before, and nothing has changed.
+        foreign: something is there that the batch did not write.
+        failed: failed before, with the reason; not to be tried again.
+    """
+
+    todo: list[Job] = field(default_factory=list)
+    done: list[Job] = field(default_factory=list)
+    foreign: list[Job] = field(default_factory=list)
+    failed: list[tuple[Job, str]] = field(default_factory=list)
 
 
-def plan_batch(inputs: Sequence[Path], output: Path) -> Plan:
+class Outcome(NamedTuple):
+    """What became of a job: the last line of the manifest, and what people should know of it."""
+
+    job: Job
+    entry: Entry
+    notes: tuple[str, ...] = ()
+
+
+# Planning
+
+
+def plan_batch(
+    found: Found,
+    output: Path,
+    *,
+    styles: Sequence[str] = ("",),
+    known: Known | None = None,
+    shard: tuple[int, int] | None = None,
+) -> Plan:
     """Decide what to do, without doing it.
 
     Args:
-        inputs: photos and folders. Folders are searched recursively, links to folders are not followed; files below a
-            folder keep their relative path, single files their name.
-        output: the output folder; one inside an input folder is not searched.
-
-    Raises:
-        InputError: an input does not exist.
+        found: all photos, also those of other shards: names are fixed on the full list.
+        output: the output folder.
+        styles: one picture of every photo for each; those of "" directly below ``output``, of others in a folder of
+            that name.
+        known: names that belong to a photo are never given to another.
+        shard: (I, N), the I-th of N parts, from 1.
     """
-    plan = Plan()
-    taken: set[str] = set()
-    for source in inputs:
-        if not os.path.lexists(source):
-            raise InputError(f"cannot read {shown(source)}: no such file or folder")
-        files = _walk(source, output, plan.failures) if os.path.isdir(source) else [source]
-        for photo in files:
-            format = _format_of(photo)
-            if photo != source and (format is None or _is_junk(photo)):
-                plan.junk += 1
-                continue
-            relative = photo.relative_to(source) if photo != source else Path(photo.name)
-            plan.jobs.append(Job(photo, output / _free_name(relative, format or "PNG", taken)))
+    plan = Plan([], found.failures, found.junk, found.excluded)
+    for style in styles:
+        for photo, name in zip(found.photos, _names(found.photos, style, known), strict=True):
+            if shard is None or shard_of(photo.relative, shard[1]) == shard[0]:
+                plan.jobs.append(Job(photo.path, output / name, name, style))
+    if shard is not None and shard[0] != 1:
+        plan.failures, plan.junk, plan.excluded = [], 0, 0  # told by the first one
     return plan
 
 
-def run_batch(
-    plan: Plan,
-    stylise: Callable[[Picture, Job], Picture],
-    *,
-    overwrite: bool = False,
-    options: ImageOptions = _DEFAULTS,
-    on_warning: Callable[[str], None] = lambda message: None,
-    on_done: Callable[[Job, str], None] = lambda job, status: None,
-) -> Verdict:
-    """Do the jobs of a plan.
-
-    Args:
-        stylise: a picture and its job in, a picture out: its pixels, alpha and metadata are written.
-        overwrite: redo photos whose output exists; otherwise they are skipped and counted.
-        on_done: called after every job with ``ok``, ``skipped`` or the reason of its failure.
-
-    Raises:
-        OutputError: the disk is full: going on would only fail on every file. What is done is done.
-    """
-    verdict = Verdict(failures=list(plan.failures))
-    for job in plan.jobs:
-        remove_stale(job.output.parent)
-        if not overwrite and job.output.exists():
-            verdict.skipped += 1
-            on_done(job, "skipped")
-            continue
-        try:
-            make_folder(job.output.parent)
-            check_target(job.output, overwrite=overwrite)
-            refuse_same_file(job.photo, job.output)
-            picture = read_image(
-                job.photo,
-                max_pixels=options.max_pixels,
-                bit_depth=options.bit_depth,
-                allow_truncated=options.allow_truncated,
-            )
-            result = stylise(picture, job)
-            notes = write_image(
-                job.output,
-                result.pixels,
-                like=replace(picture, xmp=result.xmp),
-                alpha=result.alpha,
-                quality=options.quality,
-                metadata=options.metadata,
-                background=options.background,
-                overwrite=overwrite,
-            )
-            for note in (*picture.warnings, *notes):
-                on_warning(f"{shown(job.photo)}: {note}")
-        except StylizeError as error:
-            if _disk_is_full(error):
-                raise
-            verdict.failures.append((job.photo, error.message))
-            on_done(job, error.message)
-        else:
-            verdict.done += 1
-            on_done(job, "ok")
-    return verdict
+def shard_of(relative: PurePath, shards: int) -> int:
+    """The shard, 1 to ``shards``, that does a photo: it depends on its relative path alone."""
+    digest = hashlib.sha256(os.fsencode(relative.as_posix())).digest()
+    return int.from_bytes(digest[:8], "big") % shards + 1
 
 
-def output_name(photo: Path, format: str) -> str:
+def output_name(photo: PurePath, format: str) -> str:
     """The name of a photo's output: its own, with the suffix of the format that is written."""
     suffix = photo.suffix
     return photo.name if SUFFIXES.get(suffix.lower()) == format else photo.stem + suffix_of(format)
 
 
-def _walk(folder: Path, output: Path, failures: list[tuple[Path, str]]) -> Iterator[Path]:
-    """Files below a folder in a stable order; not those in the output folder, nor behind links to folders."""
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        failures.append((folder, f"cannot read the folder {shown(folder)}: {(error.strerror or '').lower()}"))
-        return
-    for entry in entries:
-        path = folder / entry.name
-        if not entry.is_dir():
-            yield path
-        elif not entry.is_symlink() and not (output.exists() and path.samefile(output)):
-            yield from _walk(path, output, failures)
+def _names(photos: Sequence[Photo], style: str, known: Known | None) -> list[str]:
+    """The names of the outputs, below the output folder: those that the photos own already, else free ones."""
+    names: list[str | None] = [None] * len(photos)
+    if known is not None:
+        # All that is claimed by path must be known before the photos that were moved look for theirs.
+        _claim(photos, names, style, lambda photo: known.outputs_of(os.path.abspath(photo.path)))
+        if None in names:
+            _claim(photos, names, style, _by_content(known))
+    taken = {name.casefold() for name in known.outputs()} if known else set()
+    return [
+        _free_name(PurePosixPath(style, photo.relative.as_posix()), photo.format, taken) if name is None else name
+        for photo, name in zip(photos, names, strict=True)
+    ]
 
 
-def _is_junk(path: Path) -> bool:
-    return path.name.startswith(".") or path.name.lower() in JUNK
+def _claim(
+    photos: Sequence[Photo], names: list[str | None], style: str, owned: Callable[[Photo], Iterable[str]]
+) -> None:
+    """Fill in the names that photos own: in the folder where their pictures go, and of their format."""
+    claimed = set(names)
+    for index, photo in enumerate(photos):
+        if names[index] is None:
+            folder = PurePosixPath(style, photo.relative.parent.as_posix())
+            for name in owned(photo):
+                path = PurePosixPath(name)
+                fits = SUFFIXES.get(path.suffix.lower()) == SUFFIXES[suffix_of(photo.format)]
+                if fits and path.parent == folder and name not in claimed:
+                    names[index] = name
+                    claimed.add(name)
+                    break
 
 
-def _format_of(path: Path) -> str | None:
-    """What a file is by content; what it claims to be by name, if the content tells nothing; None for other files.
+def _by_content(known: Known) -> Callable[[Photo], Iterable[str]]:
+    """What photos own that were moved: by their own name and their content."""
+    by_name: dict[str, list[str]] = {}
+    for output in known.outputs():
+        for entry in known.made(output)[-1:]:
+            by_name.setdefault(os.path.basename(entry.input), []).append(output)
 
-    A damaged ``photo.jpg`` thus fails by name instead of being passed over.
-    """
-    try:
-        found = sniff_format(path)
-    except OSError:
-        found = None
-    return found or (SUFFIXES | READ_ONLY_SUFFIXES).get(path.suffix.lower())
+    def owned(photo: Photo) -> Iterable[str]:
+        candidates = by_name.get(photo.path.name, [])
+        return (output for output in candidates if known.made(output)[-1].has_content_of(photo.path))
+
+    return owned
 
 
-def _free_name(relative: Path, format: str, taken: set[str]) -> Path:
+def _free_name(relative: PurePosixPath, format: str, taken: set[str]) -> str:
     """The output's relative path; ``a.heic`` beside ``a.jpg`` becomes ``a.heic.jpg``. Case may not matter on disk."""
     wanted = relative.with_name(output_name(relative, format))
     candidate, number = wanted, 1
@@ -194,8 +201,211 @@ def _free_name(relative: Path, format: str, taken: set[str]) -> Path:
             f"{relative.name}{suffix}" if number == 2 else f"{wanted.stem}-{number - 1}{suffix}"
         )
     taken.add(str(candidate).casefold())
-    return candidate
+    return str(candidate)
+
+
+def sort_out(
+    jobs: Iterable[Job],
+    known: Known,
+    fingerprint: Callable[[Job], str],
+    *,
+    overwrite: bool = False,
+    redo: bool = False,
+    retry_failed: bool = True,
+) -> Sorted:
+    """Tell what is to be done from what is done.
+
+    Done is what has the fingerprint that is asked for, of the photo as it is now, and still has the size that it was
+    written with. A picture of ours that is out of date may be replaced, if it is still, to the byte, what was written.
+
+    Args:
+        fingerprint: of a job's treatment.
+        overwrite: replace also what is not ours.
+        redo: do also what is done.
+        retry_failed: try again what failed, though nothing has changed.
+    """
+    result = Sorted()
+    for job in jobs:
+        try:
+            job = replace(job, fingerprint=fingerprint(job))
+        except (StylizeError, OSError):  # its mask is missing: it will fail by name
+            job = replace(job, fingerprint="")
+        _sort_job(job, known, result, overwrite, redo, retry_failed)
+    return result
+
+
+def _sort_job(job: Job, known: Known, result: Sorted, overwrite: bool, redo: bool, retry_failed: bool) -> None:
+    def is_current(entry: Entry) -> bool:
+        return entry.fingerprint == job.fingerprint and entry.is_of(job.photo)
+
+    failure = None if retry_failed else known.failed(job.name)
+    if failure is not None and is_current(failure):
+        result.failed.append((job, failure.reason))
+        return
+    if not os.path.lexists(job.output):
+        result.todo.append(job)
+        return
+    made = known.made(job.name)
+    if not redo and made and made[-1].status == "ok" and is_current(made[-1]):
+        try:
+            size = job.output.stat().st_size
+        except OSError:
+            size = -1
+        if size == made[-1].output_size:
+            result.done.append(job)
+            return
+    there = known.now(job.name)
+    if there is not None and not redo and is_current(there):
+        result.done.append(job)
+    elif there is not None or overwrite:
+        result.todo.append(replace(job, replaces=True))
+    else:
+        result.foreign.append(job)
+
+
+# Doing
+
+
+def run_jobs(
+    jobs: Iterable[Job],
+    stylise: Callable[[Picture, Job], Picture],
+    manifest: Manifest,
+    *,
+    options: ImageOptions,
+    workers: int | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Iterator[Outcome]:
+    """Do jobs, in their order. Every outcome is in the manifest before it is yielded.
+
+    Args:
+        stylise: a picture and its job in, a picture out: its pixels, alpha and metadata are written. Called in the
+            thread that iterates.
+        workers: threads that decode and encode; by default one for each core, up to ``MOST_WORKERS``.
+        stopping: asked between photos; once true, only what is painted already is finished.
+
+    Raises:
+        OutputError: the disk is full: going on would only fail on every file. What is done is done.
+    """
+    workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
+    largest = 1  # pixels of a photo so far
+    reading: deque[tuple[Job, Future[_Read]]] = deque()
+    writing: deque[Future[Outcome]] = deque()
+    remaining = iter(jobs)
+    pool = ThreadPoolExecutor(workers, "stylize")
+    try:
+        # Threads that enter and leave read_image's own such block, in any order, restore what they find here.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            while True:
+                room = max(1, min(workers, PIXELS_BETWEEN_STAGES // largest))
+                while not stopping() and len(reading) <= room and (job := next(remaining, None)) is not None:
+                    reading.append((job, pool.submit(_read, job, options)))
+                if stopping() or not reading:
+                    break
+                job, future = reading.popleft()
+                read = future.result()
+                if isinstance(read.picture, Picture):
+                    largest = max(largest, read.picture.pixels.shape[0] * read.picture.pixels.shape[1])
+                painted = _painted(job, read, stylise)
+                writing.append(pool.submit(_write, job, read, painted, manifest, options))
+                del read, painted, future  # or they would live on while the next photo is painted
+                while writing and (len(writing) > room or writing[0].done()):
+                    yield writing.popleft().result()
+            while writing:
+                yield writing.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Read(NamedTuple):
+    """A photo that was read, or why not; and how long it took."""
+
+    picture: Picture | StylizeError
+    seen: Seen | None
+    seconds: float
+
+
+class _Painted(NamedTuple):
+    picture: Picture | StylizeError
+    seconds: float
+
+
+def _read(job: Job, options: ImageOptions) -> _Read:
+    started = time.perf_counter()
+    picture: Picture | StylizeError
+    remove_stale(job.output.parent)
+    seen = look_at(job.photo)
+    try:
+        make_folder(job.output.parent)
+        check_target(job.output, overwrite=job.replaces)
+        refuse_same_file(job.photo, job.output)
+        picture = read_image(
+            job.photo,
+            max_pixels=options.max_pixels,
+            bit_depth=options.bit_depth,
+            allow_truncated=options.allow_truncated,
+        )
+    except StylizeError as error:
+        picture = error
+    return _Read(picture, seen, time.perf_counter() - started)
+
+
+def _painted(job: Job, read: _Read, stylise: Callable[[Picture, Job], Picture]) -> _Painted:
+    if isinstance(read.picture, StylizeError):
+        return _Painted(read.picture, 0.0)
+    started = time.perf_counter()
+    picture: Picture | StylizeError
+    try:
+        picture = stylise(read.picture, job)
+    except StylizeError as error:
+        picture = error
+    return _Painted(picture, time.perf_counter() - started)
+
+
+def _write(job: Job, read: _Read, painted: _Painted, manifest: Manifest, options: ImageOptions) -> Outcome:
+    """The last stage, for failures too. Raises OutputError for a full disk, or a manifest that cannot be written."""
+    started = time.perf_counter()
+    seen = read.seen or Seen(-1, -1, "")
+    entry = Entry(
+        os.path.abspath(job.photo), job.name, "writing", job.fingerprint, seen.sha256, seen.size, seen.mtime_ns
+    )
+    notes: tuple[str, ...] = ()
+    failure = next((p.picture for p in (read, painted) if isinstance(p.picture, StylizeError)), None)
+    if failure is None:
+        assert isinstance(read.picture, Picture)
+        assert isinstance(painted.picture, Picture)
+        try:
+            encoded = encode_image(
+                painted.picture.pixels,
+                like=replace(read.picture, xmp=painted.picture.xmp),
+                alpha=painted.picture.alpha,
+                format=format_of(job.output),
+                quality=options.quality,
+                metadata=options.metadata,
+                background=options.background,
+            )
+            digest = hashlib.sha256(encoded.data).hexdigest()
+            entry = replace(entry, output_sha256=digest, output_size=len(encoded.data))
+        except StylizeError as error:
+            failure = error
+        else:
+            manifest.append(entry)
+            try:
+                write_atomically(job.output, encoded.data, overwrite=job.replaces)
+                notes = (*read.picture.warnings, *encoded.warnings)
+            except StylizeError as error:
+                failure = error
+    if failure is not None and _disk_is_full(failure):
+        raise failure
+    seconds = round(read.seconds + painted.seconds + time.perf_counter() - started, 3)
+    if failure is None:
+        entry = replace(entry, status="ok", seconds=seconds)
+    else:
+        entry = replace(entry, status="failed", reason=failure.message, seconds=seconds)
+    manifest.append(entry)
+    return Outcome(job, entry, tuple(f"{shown(job.photo)}: {note}" for note in notes))
 
 
 def _disk_is_full(error: StylizeError) -> bool:
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, OutputError) and isinstance(error.__cause__, OSError) and error.__cause__.errno in full

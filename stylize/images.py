@@ -84,7 +84,8 @@ EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 PLACE_TAGS = frozenset({GPS_IFD, 33550, 33922, 34264, 34735, 34736, 34737})  # the others are GeoTIFF's
 SRGB, UNCALIBRATED = 1, 65_535  # values of COLOR_SPACE
 SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
-_LIBTIFF = threading.Lock()
+# Held while file descriptor 2 leads nowhere, see _silent_libtiff; who speaks while threads read pictures takes it, too.
+STDERR = threading.Lock()
 TEMPORARY = re.compile(r"\.stylize-[0-9a-f]{16}\.tmp")
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -229,7 +230,7 @@ def _load(image: ImageFile.ImageFile, allow_truncated: bool) -> list[str]:
 @contextmanager
 def _silent_libtiff() -> Iterator[None]:
     """libtiff writes what it thinks of a file to file descriptor 2; nobody asked."""
-    with _LIBTIFF:  # threads would restore each other's redirections
+    with STDERR:  # threads would restore each other's redirections
         try:
             stderr = os.dup(2)
         except OSError:  # closed: it can say what it likes

@@ -35,7 +35,7 @@ def read_mask(source: str, picture: Picture, photo: str, *, max_pixels: int) -> 
     if source == ALPHA:
         return np.full((height, width), 255, np.uint8) if picture.alpha is None else to_8_bit(picture.alpha)
     path = Path(source)
-    mask = read_image(_of_photo(path, photo) if path.is_dir() else path, max_pixels=max_pixels)
+    mask = read_image(mask_of_photo(path, photo) if path.is_dir() else path, max_pixels=max_pixels)
     image = Image.fromarray(mask.pixels).convert("L") if mask.alpha is None else Image.fromarray(mask.alpha)
     if image.size == (width, height):
         return np.asarray(image)
@@ -47,7 +47,8 @@ def read_mask(source: str, picture: Picture, photo: str, *, max_pixels: int) -> 
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _of_photo(folder: Path, photo: str) -> Path:
+def mask_of_photo(folder: Path, photo: str) -> Path:
+    """The mask with the name of a photo in a folder of masks. Raises InputError."""
     stem = os.path.splitext(os.path.basename(photo))[0]
     try:
         found = sorted(path for path in folder.iterdir() if path.stem == stem and path.is_file())

@@ -158,7 +158,7 @@ def read_pictures(
 
     A bad file that was named ends it; in a folder it is left out.
     """
-    from stylize.batch import plan_batch
+    from stylize.inputs import find_photos
 
     def read(path: Path) -> Pixels:
         picture = read_image(path, max_pixels=options.max_pixels, allow_truncated=options.allow_truncated)
@@ -170,12 +170,12 @@ def read_pictures(
             pictures.append(read(path))
             names.append(shown(path))
             continue
-        found = plan_batch([path], Path(os.devnull)).jobs
+        found = find_photos([path]).photos
         before = len(pictures)
-        for job in found:
+        for photo in found:
             try:
-                pictures.append(read(job.photo))
-                names.append(shown(job.photo))
+                pictures.append(read(photo.path))
+                names.append(shown(photo.path))
             except InputError as error:
                 on_warning(f"{error.message}; left out")
         if len(pictures) == before:

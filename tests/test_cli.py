@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +33,8 @@ from profiles import DISPLAY_P3
 
 from stylize import cli, errors
 from stylize.cli import process
-from stylize.packaged import packaged
+from stylize.manifest import locked
+from stylize.packaged import packaged, packaged_path
 from stylize.style_code import StyleCode
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
@@ -927,14 +929,36 @@ def test_a_stop_leaves_whole_files_only(
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=60)
     killed = number == signal.SIGKILL
-    assert (process.returncode, stderr) == (-number if killed else 128 + number, b"")
-    written = list((tmp_path / "out").iterdir())
+    assert process.returncode == (-number if killed else 128 + number)
+    said = stderr.decode().splitlines()
+    if command == "batch" and not killed:
+        assert said[0] == "finishing what is in hand; once more ends at once"
+        assert re.fullmatch(r"done: [0-9]+ ok, 0 failed, 0 skipped, 0 no images, [0-9]+ left, .*", said[1])
+        assert len(said) == 2
+    else:
+        assert said == []
+    written = [path for path in (tmp_path / "out").iterdir() if path.name != ".stylize"]
     if killed:  # what it was writing then may be left, but under no name of ours
         written = [path for path in written if not path.name.startswith(".stylize-")]
     assert 0 < len(written) < len(photos)
     assert not [path.name for path in written if path.name.startswith(".")]
     assert {pixels(path).shape for path in written} == {(45, 60, 3)}
-    assert len(written) - 1 in (stdout.count(b"\n"), stdout.count(b"\n") + 1)
+    unsaid = len(written) - 1 - stdout.count(b"\n")
+    assert 0 <= unsaid <= (9 if killed else command == "transfer")  # written while another was announced
+
+
+def test_a_second_stop_ends_at_once(tmp_path: Path, style: Path, environment: dict[str, str]) -> None:
+    photos_in(tmp_path / "in", 300)
+    arguments = [*STYLIZE, "batch", tmp_path / "in", "-s", style, "-o", tmp_path / "out", "--json"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in stderr
+    assert not list((tmp_path / "out").glob(".stylize-*"))
 
 
 def test_a_closed_pipe_ends_silently(tmp_path: Path, photo: Path, style: Path, environment: dict[str, str]) -> None:
@@ -1237,6 +1261,11 @@ def tree(tmp_path: Path, photo: Path, style: Path, write_picture: WritePicture, 
     return root
 
 
+def pictures(folder: Path) -> list[str]:
+    """What a batch wrote, but for its own records."""
+    return [name for name in content(folder) if not name.startswith(".stylize/")]
+
+
 def test_a_batch_from_end_to_end(run: Run, tmp_path: Path, tree: Path, style: Path) -> None:
     before = content(tree)
     result = run("batch", "tree", "-s", style, "-o", "out")
@@ -1248,28 +1277,44 @@ def test_a_batch_from_end_to_end(run: Run, tmp_path: Path, tree: Path, style: Pa
         ["error", "cannot read tree/sub/cut.png"],
     ]
     assert summary.startswith("done: 3 ok, 2 failed, 0 skipped, 2 no")
-    assert sorted(content(tmp_path / "out")) == ["a.png", "sub/b.jpg", "sub/deep/c.webp"]
+    assert summary.endswith("; failures: out/.stylize/failures.txt")
+    failures = Path("out/.stylize/failures.txt").read_text().splitlines()
+    assert [line.split("\t")[0] for line in failures] == ["tree/notes.png", "tree/sub/cut.png"]
+    assert pictures(tmp_path / "out") == ["a.png", "sub/b.jpg", "sub/deep/c.webp"]
     assert content(tree) == before
 
     # the same as one by one
     assert run("transfer", "tree/sub/b.jpg", "-s", style, "-o", "single.jpg").code == 0
     assert Path("single.jpg").read_bytes() == Path("out/sub/b.jpg").read_bytes()
 
-    # again: what is there is left alone, what is missing is done
+    # again: what is done is left alone, what was changed too, what is missing is done
     Path("out/a.png").write_text("touched")
     Path("out/sub/b.jpg").unlink()
     again = run("batch", "tree", "-s", style, "-o", "out")
     assert again.lines == ["out/sub/b.jpg"]
-    assert "done: 1 ok, 2 failed, 2 skipped (they exist; --overwrite redoes them)" in again.stderr
+    assert "done: 1 ok, 2 failed, 2 skipped (1 done before; 1 exist, --overwrite replaces them)" in again.stderr
     assert Path("out/a.png").read_text() == "touched"
-    assert len(run("batch", "tree", "-s", style, "-o", "out", "--overwrite").lines) == 3
+    assert run("batch", "tree", "-s", style, "-o", "out", "--overwrite").lines == ["out/a.png"]
     assert pixels(Path("out/a.png")).shape == (30, 40, 3)
+    assert len(run("batch", "tree", "-s", style, "-o", "out", "--redo").lines) == 3
+
+
+def test_other_options_redo_and_equal_ones_do_not(run: Run, tree: Path, style: Path, code_file: Path) -> None:
+    common = ("batch", "tree", "-o", "out", "--exclude", "notes.png", "--exclude", "*/cut.*")
+    assert len(run(*common, "-s", code_file).lines) == 3
+    for same in (["--workers", 1], ["--threads", 1], ["--tile", 16], ["--engine", "torch"], ["--strength", "1.0"]):
+        result = run(*common, "-s", code_file, *same)
+        assert (result.code, result.lines) == (0, []), same
+    for other in (["--strength", 0.5], ["--quality", 80], ["--no-recipe"]):
+        assert len(run(*common, "-s", code_file, *other).lines) == 3, other
+    assert len(run(*common, "-s", style).lines) == 3
 
 
 def test_a_good_batch_and_an_empty_one(run: Run, tmp_path: Path, tree: Path, style: Path) -> None:
     result = run("batch", tree / "sub/deep", tree / "a.png", "-s", style, "-o", "new/out")
     assert (result.code, sorted(result.lines)) == (0, ["new/out/a.png", "new/out/c.webp"])
     assert run("batch", tree / "sub/deep", tree / "a.png", "-s", style, "-o", "new/out").code == 0
+    assert not Path("new/out/.stylize/failures.txt").exists()
     (tmp_path / "empty").mkdir()
     result = run("batch", "empty", "-s", style, "-o", "out")
     assert (result.code, result.lines) == (0, [])
@@ -1280,9 +1325,139 @@ def test_a_good_batch_and_an_empty_one(run: Run, tmp_path: Path, tree: Path, sty
 def test_batches_that_cannot_start(run: Run, tmp_path: Path, tree: Path, style: Path) -> None:
     before = content(tmp_path)
     assert_refused(run("batch", "gone", "-s", style, "-o", "out"), 1, "cannot read gone")
+    assert_refused(run("batch", "@gone", "-s", style, "-o", "out"), 1, "cannot read the list gone")
     assert_refused(run("batch", tree, "-s", "gone.png", "-o", "out"), 1, "cannot read gone.png")
     assert_refused(run("batch", tree, "-s", style, "-o", "photo.png"), 4, "cannot write into photo.png: not a folder")
+    for shard in ("0/3", "4/3", "1/0", "1", "a/b", "-1/3", "1/2/3"):
+        assert_refused(run("batch", tree, "-s", style, "-o", "out", "--shard", shard), 2, "--shard")
+    twice = run("batch", tree, "-s", style, "-s", tree / "../style.png", "-o", "out", "--each-style")
+    assert_refused(twice, 2, "two styles are called style")
     assert content(tmp_path) == before
+
+
+def test_dry_run(run: Run, tmp_path: Path, tree: Path, style: Path) -> None:
+    before = content(tmp_path)
+    result = run("batch", "tree", "-s", style, "-o", "out", "--dry-run")
+    assert result.code == 0
+    assert result.lines == [
+        f"out/{name}" for name in ("a.png", "notes.png", "sub/b.jpg", "sub/cut.png", "sub/deep/c.webp")
+    ]
+    assert "5 to do" in result.stderr
+    assert content(tmp_path) == before
+    assert not Path("out").exists()
+    assert run("batch", "tree/a.png", "-s", style, "-o", "out").code == 0
+    statuses = run("batch", "tree", "-s", style, "-o", "out", "-n", "--json").lines
+    assert [json.loads(line)["status"] for line in statuses] == ["done", "to do", "to do", "to do", "to do"]
+
+
+def test_when_to_give_up(run: Run, tree: Path, style: Path) -> None:
+    for name in ("0", "1", "2"):
+        (tree / f"{name}.png").write_text("no picture")
+    result = run("batch", tree, "-s", style, "-o", "out", "--fail-fast", "--workers", 1)
+    assert (result.code, result.lines) == (1, [])
+    assert result.stderr.count("error: ") < 4
+    assert " left" in result.stderr
+    limited = run("batch", tree, "-s", style, "-o", "out", "--max-failures", 4, "--workers", 1)
+    assert limited.stderr.count("error: ") >= 4
+    assert run("batch", tree, "-s", style, "-o", "out", "--max-failures", 6).lines
+    silent = run("batch", tree, "-s", style, "-o", "out", "--no-retry-failed")
+    assert (silent.code, silent.lines) == (1, [])
+    assert silent.stderr.count("error: ") == 5
+
+
+def test_lists_of_photos(run: Run, tmp_path: Path, tree: Path, style: Path) -> None:
+    names = ["tree/a.png", f"{tree}/sub/b.jpg", "../" + tmp_path.name + "/tree/sub/deep", "gone.png", ""]
+    Path("list.txt").write_text("\r\n".join(names))
+    result = run("batch", "@list.txt", "-s", style, "-o", "out")
+    assert result.code == 1
+    assert "error: cannot read gone.png: no such file" in result.stderr
+    expected = ["tree/a.png", (tree / "sub/b.jpg").as_posix().lstrip("/"), f"{tmp_path.name}/tree/sub/deep/c.webp"]
+    assert pictures(tmp_path / "out") == sorted(expected)
+    piped = run("batch", "-", "-s", style, "-o", "piped", stdin="\0".join(names[:2]).encode())
+    assert (piped.code, piped.lines) == (0, [f"piped/{name}" for name in expected[:2]])
+    # results are not painted again
+    again = run("batch", "-", "-s", style, "-o", "piped", stdin=b"tree/a.png\npiped/tree/a.png\n")
+    assert (again.code, again.lines) == (0, [])
+    assert "1 no images" in again.stderr
+
+
+def test_a_picture_in_each_style(run: Run, tmp_path: Path, tree: Path, style: Path, code_file: Path) -> None:
+    result = run("batch", tree, "-s", style, "-s", code_file, "-o", "out", "--each-style", "--include", "*.png")
+    assert result.code == 1
+    assert pictures(tmp_path / "out") == ["style/a.png", "waves/a.png"]
+    assert "4 failed" in result.stderr
+    for name, source in (("style", style), ("waves", code_file)):
+        run("transfer", tree / "a.png", "-s", source, "-o", f"single-{name}.png")
+        assert Path(f"single-{name}.png").read_bytes() == Path(f"out/{name}/a.png").read_bytes()
+
+
+def test_shards_together_are_the_batch(run: Run, tmp_path: Path, tree: Path, style: Path) -> None:
+    assert run("batch", tree, "-s", style, "-o", "whole").code == 1
+    for part in (1, 2, 3):
+        run("batch", tree, "-s", style, "-o", "parts", "--shard", f"{part}/3")
+        assert Path(f"parts/.stylize/manifest-{part}-of-3.jsonl").exists()
+    assert pictures(tmp_path / "parts") == pictures(tmp_path / "whole")
+    for name in pictures(tmp_path / "whole"):
+        assert Path("parts", name).read_bytes() == Path("whole", name).read_bytes()
+    result = run("batch", tree, "-s", style, "-o", "parts")  # knows what all of them did
+    assert (result.code, result.lines) == (1, [])
+    assert "3 done before" in result.stderr
+
+
+def test_a_second_batch_on_the_same_folder(run: Run, tree: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylize.manifest.LOCK_PATIENCE", 0.1)
+    common = ("batch", tree, "-s", style, "-o", "out")
+    with locked(Path("out")):
+        assert_refused(run(*common), 4, "another batch is at work in out", f"process {os.getpid()} ")
+        assert_refused(run(*common, "--shard", "1/2"), 4, "another batch")
+        assert run(*common, "--dry-run").code == 0
+    with locked(Path("out"), "-1-of-2"):
+        assert_refused(run(*common), 4, "another batch")
+        assert_refused(run(*common, "--shard", "1/2"), 4, "another batch")
+        assert_refused(run(*common, "--shard", "1/3"), 4, "another batch")
+        assert run(*common, "--shard", "2/2").code in (0, 1)
+    assert run(*common).code == 1
+
+
+def photos_in(folder: Path, count: int) -> list[Path]:
+    """Small photos, each different."""
+    folder.mkdir()
+    paths = [folder / f"{number:03}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (45, 30), (number % 256, number // 256, 99)).save(path)
+    return paths
+
+
+@pytest.mark.parametrize("moments", [3, pytest.param(50, marks=pytest.mark.corpus)])
+def test_killed_at_any_moment(tmp_path: Path, environment: dict[str, str], moments: int) -> None:
+    """Run again, every picture is there and whole, and what was finished was not touched."""
+    photos = photos_in(tmp_path / "in", 40 * moments)
+    random = np.random.default_rng(moments)
+    del environment["STYLIZE_MODEL"]  # the packaged model starts without torch
+    code = packaged_path("styles") / "swirls.safetensors"
+    arguments = [*STYLIZE, "batch", tmp_path / "in", "-s", code, "-o", tmp_path / "out", "-q", "--device", "cpu"]
+    finished: dict[str, tuple[str, int]] = {}
+
+    def look() -> dict[str, tuple[str, int]]:
+        files = [path for path in (tmp_path / "out").glob("*.png")]
+        return {path.name: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns) for path in files}
+
+    for _ in range(moments):
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment) as process:
+            assert process.stdout is not None
+            process.stdout.readline()  # it is at work
+            time.sleep(random.uniform(0, 0.3))
+            process.kill()
+        now = look()
+        assert finished.items() <= now.items()
+        for name in now.keys() - finished.keys():
+            assert pixels(tmp_path / "out" / name).shape == (30, 45, 3)
+        finished = now
+    done = subprocess.run(arguments, env=environment, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert finished.items() <= look().items()
+    assert done.stdout.count(b"\n") == len(photos) - len(finished)
+    assert sorted(look()) == [path.name for path in photos]
 
 
 # train

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,15 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stylize import __version__
 from stylize.errors import DeviceError, InputError, UsageError
 from stylize.options import ImageOptions
 from stylize.terminal import Terminal
 
 if TYPE_CHECKING:
-    from stylize.images import Picture
-    from stylize.painting import Layers, Look
-    from stylize.recipe import Recipe
+    from stylize.painting import Look
     from stylize.style_arguments import StyleArgument
     from stylize.transfer import Stylizer
 
@@ -133,35 +129,6 @@ def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
     for path in masks_of(styles, look):
         if not path.exists():
             raise InputError(f"cannot read the mask {shown(path)}: no such file")
-
-
-def recipe_of(
-    photo: str,
-    picture: Picture,
-    target: Path | None,
-    wanted: str | None,
-    styles: Sequence[StyleArgument],
-    layers: Layers,
-    look: Look,
-    model: Path | None,
-    quality: int,
-    stylizer: Stylizer,
-) -> Recipe:
-    """The recipe of one output; ``transfer`` and ``batch`` write the same."""
-    from stylize.images import SUFFIXES, format_of, suffix_of
-    from stylize.recipe import Recipe, command_line
-
-    usual = SUFFIXES[suffix_of(picture.format)]
-    format = wanted or (usual if target is None else format_of(target))
-    command = command_line(
-        os.path.basename(photo),
-        [str(style) for style in styles],
-        look.options(),
-        model=None if model is None else model.name,
-        format=None if format == usual else suffix_of(format).removeprefix("."),
-        quality=quality,
-    )
-    return Recipe(command, __version__, stylizer.engine.hash, tuple(code.content_hash() for code in layers.values()))
 
 
 def parse_seconds(text: str | None) -> float | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -36,20 +40,32 @@ from stylize.cli.arguments import (
     image_options,
     open_stylizer,
     parse_style_scale,
-    recipe_of,
 )
-from stylize.errors import OutputError
+from stylize.cli.process import Stopped, stop_gently
+from stylize.errors import OutputError, UsageError
 from stylize.options import DEFAULT_MAX_PIXELS
 from stylize.terminal import Terminal, say
 
 if TYPE_CHECKING:
+    from stylize.batch import Job
     from stylize.images import Picture
+    from stylize.style_arguments import StyleArgument
 
 
 def batch(
-    inputs: Annotated[list[Path], typer.Argument(metavar="PHOTO|FOLDER...", help="Photos and folders of photos.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="PHOTO|FOLDER|@LIST|-...", help="Photos, folders, files of paths; - reads paths."),
+    ],
     style: Style,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures; the tree is mirrored.")],
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Only such photos: '*.jpg', '*/best/*'; repeatable.")
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="No such photos; repeatable.")] = None,
+    each_style: Annotated[
+        bool, typer.Option("--each-style", help="A picture in each style, OUTPUT/STYLE/..., not in all together.")
+    ] = False,
     strength: Strength = 1.0,
     preserve_color: PreserveColor = False,
     style_scale: StyleScale = "1",
@@ -63,6 +79,20 @@ def batch(
     device: Device = "auto",
     engine: Engine = "auto",
     threads: Threads = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Threads that decode and encode; default: all cores, up to 8.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Do the I-th of N parts only; the others are for other machines.")
+    ] = None,
+    on: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where to work: on this machine, or on a Ray cluster.")
+    ] = "local",
+    redo: Annotated[bool, typer.Option("--redo", help="Do again what is done.")] = False,
+    retry_failed: Annotated[bool, typer.Option(help="Try again what failed before.")] = True,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    max_failures: Annotated[int | None, typer.Option(min=1, help="Stop after so many failures.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only tell what would be written.")] = False,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     allow_truncated: AllowTruncated = False,
     bit_depth: BitDepth = "auto",
@@ -73,56 +103,172 @@ def batch(
     verbose: Verbose = False,
     json: Json = False,
 ) -> None:
-    """Stylise every photo of some folders; bad files are named and counted, the others get done."""
-    from dataclasses import replace
-
-    from stylize.batch import Job, plan_batch, run_batch
-    from stylize.images import shown
-    from stylize.painting import Look, paint, read_layers
-    from stylize.recipe import with_recipe
+    """Stylise many photos; bad files are named and counted, the others get done. Run again, it goes on."""
+    from stylize.batch import plan_batch, run_jobs, sort_out
+    from stylize.images import STDERR, shown
+    from stylize.inputs import find_photos
+    from stylize.manifest import Known, Manifest, label_of, locked, write_failures
+    from stylize.painting import Look, read_layers
     from stylize.style_arguments import parse_style, title_of
+    from stylize.treatment import Treatment
 
-    terminal = Terminal(quiet, verbose, json)
     started = time.monotonic()
+    terminal = Terminal(quiet, verbose, json)
+
+    def aloud(speak: Callable[..., None]) -> Callable[..., None]:
+        def locked_out(*words: object) -> None:
+            with STDERR:
+                speak(*words)
+
+        return locked_out
+
+    warn = aloud(terminal.warn)
     if output.exists() and not output.is_dir():
         raise OutputError(f"cannot write into {shown(output)}: not a folder")
+    part = parse_shard(shard)
+    label = label_of(part)
     look = Look(strength, preserve_color, parse_style_scale(style_scale), mask, invert_mask, feather)
     options = image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
     styles = [parse_style(text) for text in style]
     check_masks(styles, look)
-    plan = plan_batch(inputs, output)
+    groups = one_folder_each(styles) if each_style else {"": styles}
+    found = find_photos(inputs, output=output, include=include or (), exclude=exclude or (), stdin=sys.stdin.buffer)
+    if not found.photos:
+        warn("no photos found")
+
     stylizer = open_stylizer(model, device, engine, threads, terminal)
-    layers = read_layers(stylizer, styles, title_of(styles), options=options, on_warning=terminal.warn)
+    stylizer.on_warning = warn
+    treatments = {
+        name: Treatment(
+            styles=tuple(group),
+            layers=read_layers(stylizer, group, title_of(group), options=options, on_warning=warn),
+            look=look,
+            options=options,
+            model_hash=stylizer.engine.hash,
+            model=model,
+            tile=tile,
+            recipe=not no_recipe,
+        )
+        for name, group in groups.items()
+    }
 
     def stylise(picture: Picture, job: Job) -> Picture:
-        pixels = paint(stylizer, picture, layers, look, photo=str(job.photo), max_pixels=max_pixels, tile=tile)
-        if no_recipe:
-            return replace(picture, pixels=pixels)
-        recipe = recipe_of(str(job.photo), picture, None, None, styles, layers, look, model, quality, stylizer)
-        return replace(picture, pixels=pixels, xmp=with_recipe(picture.xmp, recipe))
+        return treatments[job.style].apply(stylizer, picture, job.photo)
 
-    count = 0
-    with terminal.progress("stylize", len(plan.jobs)) as advance:
-
-        def on_done(job: Job, status: str) -> None:
-            nonlocal count
-            count += 1
-            advance(count, shown(job.photo.name))
-            if status not in ("ok", "skipped"):
-                say(f"error: {status}")
-            if json or status == "ok":
-                terminal.result(str(job.output), photo=str(job.photo), output=str(job.output), status=status)
-
-        verdict = run_batch(
-            plan, stylise, overwrite=overwrite, options=options, on_warning=terminal.warn, on_done=on_done,
+    with ExitStack() as stack:
+        working = bool(found.photos) and not dry_run
+        if working:
+            stack.enter_context(locked(output, label, on_warning=warn))
+        known = Known(output)
+        if known.damaged:
+            warn(f"damaged lines in the manifests of {shown(output)}, which do not count: {known.damaged}")
+        plan = plan_batch(found, output, styles=list(treatments), known=known, shard=part)
+        jobs = sort_out(
+            plan.jobs, known, lambda job: treatments[job.style].fingerprint(job.photo),
+            overwrite=overwrite, redo=redo, retry_failed=retry_failed,
         )  # fmt: skip
-    seconds = time.monotonic() - started
-    if not quiet:
-        if not plan.jobs:
-            terminal.warn("no photos found")
-        skipped = f"{verdict.skipped} skipped" + (" (they exist; --overwrite redoes them)" if verdict.skipped else "")
-        rate = f"{verdict.done / seconds:.1f} images/s"
-        counts = f"{verdict.done} ok, {len(verdict.failures)} failed, {skipped}, {plan.junk} no images"
-        say(f"done: {counts}, {seconds:.1f} s ({rate})")
-    if verdict.failures:
+        failures = plan.failures + [(job.photo, reason) for job, reason in jobs.failed]
+        ok = 0
+
+        def tell(job: Job, status: str, reason: str = "") -> None:
+            if json or status in ("ok", "to do"):
+                why = {"reason": reason} if reason else {}
+                terminal.result(str(job.output), photo=str(job.photo), output=str(job.output), status=status, **why)
+
+        for _, reason in failures:
+            say(f"error: {reason}")
+        for job, reason in jobs.failed:
+            tell(job, "failed", reason)
+        for job in jobs.done:
+            tell(job, "done")
+        for job in jobs.foreign:
+            tell(job, "exists")
+
+        stops: list[int] = []
+        trouble: OutputError | None = None
+        most = 1 if fail_fast else max_failures
+
+        def stopping() -> bool:
+            return bool(stops) or (most is not None and len(failures) >= most)
+
+        if dry_run:
+            for job in jobs.todo:
+                tell(job, "to do")
+        elif jobs.todo:
+            with terminal.progress("stylize", len(jobs.todo)) as advance:
+                try:
+                    if on == "ray":
+                        from stylize import ray_cluster
+
+                        outcomes = ray_cluster.run_jobs(
+                            jobs.todo, treatments, ray_cluster.Settings(model, device, engine, threads, workers),
+                            output, label, stopping=stopping, on_warning=warn, on_note=terminal.note,
+                        )  # fmt: skip
+                    else:
+                        manifest = stack.enter_context(Manifest(output, label))
+                        outcomes = run_jobs(
+                            jobs.todo, stylise, manifest, options=options, workers=workers, stopping=stopping
+                        )
+                    stops = stop_gently("finishing what is in hand")  # after Ray has set its own handlers
+                    for count, outcome in enumerate(outcomes, 1):
+                        with STDERR:
+                            advance(count, shown(outcome.job.photo.name))
+                            for note in outcome.notes:
+                                terminal.warn(note)
+                            if outcome.entry.status == "failed":
+                                failures.append((outcome.job.photo, outcome.entry.reason))
+                                say(f"error: {outcome.entry.reason}")
+                        ok += outcome.entry.status == "ok"
+                        tell(outcome.job, outcome.entry.status, outcome.entry.reason)
+                except OutputError as error:  # such as a full disk; what is done is done
+                    trouble = error
+        listed = None
+        if working:
+            with suppress(OutputError):
+                listed = write_failures(output, label, failures)
+
+        if not quiet:
+            left = len(jobs.todo) - ok - (len(failures) - len(plan.failures) - len(jobs.failed))
+            skipped = len(jobs.done) + len(jobs.foreign)
+            why = [f"{len(jobs.done)} done before"] if jobs.done else []
+            why += [f"{len(jobs.foreign)} exist, --overwrite replaces them"] if jobs.foreign else []
+            counts = [
+                f"{ok} ok",
+                f"{len(failures)} failed",
+                f"{skipped} skipped" + (f" ({'; '.join(why)})" if why else ""),
+            ]
+            counts += [f"{plan.junk} no images"] + ([f"{plan.excluded} excluded"] if plan.excluded else [])
+            counts += [f"{left} {'to do' if dry_run else 'left'}"] if left or dry_run else []
+            seconds = time.monotonic() - started
+            rate = f"{seconds:.1f} s ({ok / seconds:.1f} images/s)"
+            say(f"done: {', '.join(counts)}, {rate}" + (f"; failures: {shown(listed)}" if listed else ""))
+    if trouble is not None:
+        raise trouble
+    if stops:
+        raise Stopped(stops[0])
+    if failures and not dry_run:
         raise typer.Exit(1)
+
+
+def parse_shard(text: str | None) -> tuple[int, int] | None:
+    """``I/N``, from 1 to N."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    shard = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= shard[0] <= shard[1]:
+        raise UsageError(f"--shard {text}: not a part of a whole", hint="I/N, such as 1/8 to 8/8")
+    return shard
+
+
+def one_folder_each(styles: Sequence[StyleArgument]) -> dict[str, list[StyleArgument]]:
+    """The folder of each style's pictures. Raises UsageError for two of one name."""
+    from stylize.style_arguments import title_of
+
+    folders: dict[str, list[StyleArgument]] = {}
+    for style in styles:
+        name = title_of([style])
+        if name.casefold() in map(str.casefold, folders):
+            raise UsageError(f"--each-style: two styles are called {name}", hint="give one of the files another name")
+        folders[name] = [style]
+    return folders

@@ -58,10 +58,11 @@ def _raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
     raise Stopped(number)
 
 
-def stop_gently(*, silent: bool = False) -> list[int]:
+def stop_gently(what: str = "stopping after this step", *, silent: bool = False) -> list[int]:
     """From now on the first SIGINT or SIGTERM is only noted, in the list returned; the second one ends at once.
 
     Args:
+        what: is done then, for people to know.
         silent: another process of the same run says so.
     """
     received: list[int] = []
@@ -71,10 +72,11 @@ def stop_gently(*, silent: bool = False) -> list[int]:
             raise Stopped(number)
         received.append(number)
         if not silent:
-            say("stopping after this step; once more ends at once")
+            say(f"{what}; once more ends at once")
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, note)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, note)
     return received
 
 

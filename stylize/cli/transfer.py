@@ -39,7 +39,6 @@ from stylize.cli.arguments import (
     masks_of,
     open_stylizer,
     parse_style_scale,
-    recipe_of,
 )
 from stylize.cli.process import show
 from stylize.errors import InputError, OutputError, UsageError
@@ -100,6 +99,7 @@ def transfer(
     from stylize.painting import Look, paint, read_layers
     from stylize.recipe import with_recipe
     from stylize.style_arguments import parse_style, title_of
+    from stylize.treatment import recipe_for
 
     terminal = Terminal(quiet, verbose, json)
     look = Look(strength, preserve_color, parse_style_scale(style_scale), mask, invert_mask, feather)
@@ -169,7 +169,9 @@ def transfer(
             pixels = paint(stylizer, picture, layers, look, photo=name, max_pixels=max_pixels, tile=tile)
             like = picture
             if not no_recipe:
-                recipe = recipe_of(name, picture, target, wanted, styles, layers, look, model, quality, stylizer)
+                recipe = recipe_for(
+                    name, picture, target, wanted, styles, layers, look, model, quality, stylizer.engine.hash
+                )
                 like = replace(picture, xmp=with_recipe(picture.xmp, recipe))
             destination: Any = target if target is not None else sys.stdout.buffer
             notes = write_image(

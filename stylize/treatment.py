@@ -1,0 +1,144 @@
+"""Treatment: what a batch does to every photo, in a form that can be sent to other processes and recognised later.
+
+Two treatments with equal fingerprints make equal pictures of a photo, up to the rounding of the engines: that is how a
+batch knows what it need not do again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stylize import __version__
+from stylize.images import SUFFIXES, Picture, format_of, suffix_of
+from stylize.manifest import hash_file
+from stylize.masks import ALPHA, mask_of_photo
+from stylize.options import ImageOptions
+from stylize.painting import Layers, Look, paint
+from stylize.recipe import Recipe, command_line, with_recipe
+from stylize.style_arguments import StyleArgument
+
+if TYPE_CHECKING:
+    from stylize.transfer import Stylizer
+
+REVISION = 1  # to be raised whenever the same model, style and options give other pixels
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """A style, or several together, and how it is painted and written.
+
+    Attributes:
+        styles: what was asked for, to be told in the recipes.
+        layers: the codes that it means.
+        model_hash: of the model that the codes belong to.
+        model: its file, if it is not the default one.
+        tile: side of the tiles in pixels; the result does not depend on it.
+        recipe: whether pictures tell how they were made.
+    """
+
+    styles: tuple[StyleArgument, ...]
+    layers: Layers
+    look: Look
+    options: ImageOptions
+    model_hash: str
+    model: Path | None = None
+    tile: int | None = None
+    recipe: bool = True
+
+    def apply(self, stylizer: Stylizer, picture: Picture, photo: Path) -> Picture:
+        """The painted picture, its recipe in its XMP data. Raises as ``stylize.painting.paint``."""
+        pixels = paint(
+            stylizer, picture, self.layers, self.look,
+            photo=str(photo), max_pixels=self.options.max_pixels, tile=self.tile,
+        )  # fmt: skip
+        if not self.recipe:
+            return replace(picture, pixels=pixels)
+        recipe = recipe_for(
+            str(photo), picture, None, None, self.styles, self.layers, self.look, self.model, self.options.quality,
+            self.model_hash,
+        )  # fmt: skip
+        return replace(picture, pixels=pixels, xmp=with_recipe(picture.xmp, recipe))
+
+    def fingerprint(self, photo: Path) -> str:
+        """SHA-256 of all that decides how a photo's picture looks, save the photo: the mask that belongs to it, too.
+
+        Names and dates of files do not count, nor which engine, device, tiles and threads compute it, nor which
+        photos are refused.
+
+        Raises:
+            InputError: it has no mask.
+            OSError: its mask cannot be read.
+        """
+        own = [hash_file(mask_of_photo(folder, str(photo))) for folder in self._mask_folders]
+        return hashlib.sha256("\n".join([self._common, *own]).encode()).hexdigest() if own else self._common
+
+    @property
+    def _masks(self) -> list[str]:
+        return [mask for mask in (self.look.mask, *self.layers) if mask not in (None, ALPHA)]
+
+    @cached_property
+    def _mask_folders(self) -> list[Path]:
+        return [Path(mask) for mask in self._masks if os.path.isdir(mask)]
+
+    @cached_property
+    def _common(self) -> str:
+        def content(mask: str | None) -> str | None:
+            if mask in (None, ALPHA):
+                return mask
+            return "folder" if os.path.isdir(mask) else hash_file(Path(mask))
+
+        facts = {
+            "revision": REVISION,
+            "model": self.model_hash,
+            "styles": [(content(mask), code.content_hash()) for mask, code in self.layers.items()],
+            "strength": self.look.strength,
+            "preserve_color": self.look.preserve_color,
+            "style_scale": self.look.style_scale,
+            "mask": content(self.look.mask),
+            "invert_mask": self.look.invert_mask,
+            "feather": self.look.feather,
+            "quality": self.options.quality,
+            "bit_depth": self.options.bit_depth,
+            "metadata": self.options.metadata,
+            "background": self.options.background,
+            "recipe": self.recipe,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def recipe_for(
+    photo: str,
+    picture: Picture,
+    target: Path | None,
+    wanted: str | None,
+    styles: Sequence[StyleArgument],
+    layers: Layers,
+    look: Look,
+    model: Path | None,
+    quality: int,
+    model_hash: str,
+) -> Recipe:
+    """The recipe of one output; ``transfer`` and ``batch`` write the same.
+
+    Args:
+        target: where it is written, which may decide its format; None for the photo's own.
+        wanted: the format that was asked for.
+    """
+    usual = SUFFIXES[suffix_of(picture.format)]
+    format = wanted or (usual if target is None else format_of(target))
+    command = command_line(
+        os.path.basename(photo),
+        [str(style) for style in styles],
+        look.options(),
+        model=None if model is None else model.name,
+        format=None if format == usual else suffix_of(format).removeprefix("."),
+        quality=quality,
+    )
+    return Recipe(command, __version__, model_hash, tuple(code.content_hash() for code in layers.values()))
