@@ -195,7 +195,6 @@ class Stylizer:
         """
         if not pictures:
             raise UsageError("a style needs at least one picture")
-        # Sums of floats depend on their order: a fixed one makes equal sets give equal bytes.
         pictures = [to_8_bit(picture) for picture in pictures]
         # Sums of floats depend on their order: a fixed one makes equal sets give equal bytes.
         keys = [(p.shape, hashlib.sha256(p.tobytes()).digest()) for p in pictures]
@@ -294,8 +293,10 @@ class Stylizer:
             engine = self._engine_for(samples[0])
             paint = self._measured(engine, samples, style)[1]
 
+        dtype = samples[0].dtype
+
         def transfer(frame: Pixels) -> Pixels:
-            if frame.dtype != samples[0].dtype:
+            if frame.dtype != dtype:
                 raise InputError("the frames of a sequence have different bit depths", hint="--bit-depth 8")
             with _explained(frame):
                 output = self._in_tiles(engine, paint, frame, tile)

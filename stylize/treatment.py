@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stylize import __version__
-from stylize.images import SUFFIXES, Picture, format_of, suffix_of
+from stylize.errors import InputError
+from stylize.images import SUFFIXES, Picture, format_of, read_image, suffix_of
 from stylize.manifest import hash_file
 from stylize.masks import ALPHA, mask_of_photo
 from stylize.options import ImageOptions
-from stylize.painting import Layers, Look, paint
+from stylize.painting import Frozen, Layers, Look, freeze, paint
 from stylize.recipe import Recipe, command_line, with_recipe
 from stylize.style_arguments import StyleArgument
 
@@ -41,6 +42,7 @@ class Treatment:
         model: its file, if it is not the default one.
         tile: side of the tiles in pixels; the result does not depend on it.
         recipe: whether pictures tell how they were made.
+        frames: of a sequence, some of its frames: what is measured on them together holds for all.
     """
 
     styles: tuple[StyleArgument, ...]
@@ -51,20 +53,42 @@ class Treatment:
     model: Path | None = None
     tile: int | None = None
     recipe: bool = True
+    frames: tuple[Path, ...] = ()
 
     def apply(self, stylizer: Stylizer, picture: Picture, photo: Path) -> Picture:
         """The painted picture, its recipe in its XMP data. Raises as ``stylize.painting.paint``."""
         pixels = paint(
             stylizer, picture, self.layers, self.look,
-            photo=str(photo), max_pixels=self.options.max_pixels, tile=self.tile,
+            photo=str(photo), max_pixels=self.options.max_pixels, tile=self.tile, frozen=self._frozen(stylizer),
         )  # fmt: skip
         if not self.recipe:
             return replace(picture, pixels=pixels)
         recipe = recipe_for(
             str(photo), picture, None, None, self.styles, self.layers, self.look, self.model, self.options.quality,
-            self.model_hash,
+            self.model_hash, sequence=bool(self.frames),
         )  # fmt: skip
         return replace(picture, pixels=pixels, xmp=with_recipe(picture.xmp, recipe))
+
+    def _frozen(self, stylizer: Stylizer) -> Frozen | None:
+        """What the frames have in common, measured when first asked for. Raises InputError if none can be read."""
+        if self.frames and "frozen" not in self.__dict__:
+            samples, failures = [], []
+            for frame in self.frames:
+                try:
+                    samples.append(
+                        read_image(
+                            frame,
+                            max_pixels=self.options.max_pixels,
+                            bit_depth=self.options.bit_depth,
+                            allow_truncated=self.options.allow_truncated,
+                        )
+                    )
+                except InputError as error:  # it fails by name when its turn comes
+                    failures.append(error)
+            if not samples:
+                raise failures[0]
+            self.__dict__["frozen"] = freeze(stylizer, samples, self.layers, self.look, tile=self.tile)
+        return self.__dict__.get("frozen")
 
     def fingerprint(self, photo: Path) -> str:
         """SHA-256 of all that decides how a photo's picture looks, save the photo: the mask that belongs to it, too.
@@ -110,6 +134,8 @@ class Treatment:
             "background": self.options.background,
             "recipe": self.recipe,
         }
+        if self.frames:
+            facts["frames"] = [hash_file(frame) for frame in self.frames]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -124,12 +150,15 @@ def recipe_for(
     model: Path | None,
     quality: int,
     model_hash: str,
+    *,
+    sequence: bool = False,
 ) -> Recipe:
     """The recipe of one output; ``transfer`` and ``batch`` write the same.
 
     Args:
         target: where it is written, which may decide its format; None for the photo's own.
         wanted: the format that was asked for.
+        sequence: it is a frame, which only its whole folder makes again.
     """
     usual = SUFFIXES[suffix_of(picture.format)]
     format = wanted or (usual if target is None else format_of(target))
@@ -141,4 +170,7 @@ def recipe_for(
         format=None if format == usual else suffix_of(format).removeprefix("."),
         quality=quality,
     )
+    if sequence:
+        folder = os.path.basename(os.path.dirname(os.path.abspath(photo)))
+        command = ("stylize", "batch", folder, "--sequence", *command[3:], "--output", f"{folder}-stylised")
     return Recipe(command, __version__, model_hash, tuple(code.content_hash() for code in layers.values()))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
+from stylize.cli import app
 from stylize.errors import InputError
 from stylize.images import Picture
 from stylize.painting import Look, freeze, paint
@@ -88,3 +92,56 @@ def test_strength_0_returns_the_frames(stylizer: Stylizer, style: StyleCode, fra
 def test_frames_of_other_depths_are_refused(stylizer: Stylizer, style: StyleCode, frames: list[Picture]) -> None:
     with pytest.raises(InputError, match="bit depths"):
         stylizer.freeze([frames[0].pixels], style)(frames[1].pixels.astype(np.uint16) * 257)
+
+
+@pytest.fixture
+def folder(frames: list[Picture], tmp_path: Path) -> Path:
+    (tmp_path / "frames").mkdir()
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame.pixels).save(tmp_path / "frames" / f"{number:04}.png")
+    return tmp_path / "frames"
+
+
+def batch(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, ["batch", *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stderr
+
+
+def test_a_batch_of_frames(
+    folder: Path, style: StyleCode, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STYLIZE_MODEL", str(tiny_model))
+    style.save(tmp_path / "style.safetensors")
+    common = (folder, "--style", tmp_path / "style.safetensors", "--device", "cpu")
+
+    def outputs(name: str) -> list[bytes]:
+        return [path.read_bytes() for path in sorted((tmp_path / name).glob("*.png"))]
+
+    def painted(name: str) -> list[np.ndarray]:
+        return [np.asarray(Image.open(io.BytesIO(data))) for data in outputs(name)]
+
+    batch(*common, "--output", tmp_path / "alone")
+    batch(*common, "--output", tmp_path / "together", "--sequence")
+    assert len(outputs("together")) == 4
+    assert flicker(painted("together")) < 0.05 * flicker(painted("alone"))
+    # In shards, the frames that are measured are still spread over all of them.
+    for shard in ("1/2", "2/2"):
+        batch(*common, "--output", tmp_path / "shards", "--sequence", "--shard", shard)
+    assert outputs("shards") == outputs("together")
+    # A scene that has changed is another scene, for all its frames.
+    assert "4 skipped" in batch(*common, "--output", tmp_path / "together", "--sequence")
+    Image.new("RGB", (640, 160), "white").save(folder / "0000.png")
+    assert "4 ok" in batch(*common, "--output", tmp_path / "together", "--sequence")
+
+
+def test_a_frame_that_cannot_be_read_spoils_no_other(
+    folder: Path, style: StyleCode, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STYLIZE_MODEL", str(tiny_model))
+    style.save(tmp_path / "style.safetensors")
+    (folder / "0000.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    arguments = ["batch", folder, "--style", tmp_path / "style.safetensors", "-o", tmp_path / "out", "--sequence"]
+    result = CliRunner().invoke(app, [*map(str, arguments), "--device", "cpu"])
+    assert result.exit_code == 1
+    assert "3 ok, 1 failed" in result.stderr

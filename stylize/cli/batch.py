@@ -49,7 +49,10 @@ from stylize.terminal import Terminal, say
 if TYPE_CHECKING:
     from stylize.batch import Job
     from stylize.images import Picture
+    from stylize.inputs import Photo
     from stylize.style_arguments import StyleArgument
+
+FRAMES = 8  # of a sequence, on which its statistics are measured
 
 
 def batch(
@@ -65,6 +68,10 @@ def batch(
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="No such photos; repeatable.")] = None,
     each_style: Annotated[
         bool, typer.Option("--each-style", help="A picture in each style, OUTPUT/STYLE/..., not in all together.")
+    ] = False,
+    sequence: Annotated[
+        bool,
+        typer.Option("--sequence", help="The photos are frames of one scene: nothing that stands still flickers."),
     ] = False,
     strength: Strength = 1.0,
     preserve_color: PreserveColor = False,
@@ -148,6 +155,7 @@ def batch(
             model=model,
             tile=tile,
             recipe=not no_recipe,
+            frames=sample_frames(found.photos) if sequence else (),
         )
         for name, group in groups.items()
     }
@@ -259,6 +267,12 @@ def parse_shard(text: str | None) -> tuple[int, int] | None:
     if not 1 <= shard[0] <= shard[1]:
         raise UsageError(f"--shard {text}: not a part of a whole", hint="I/N, such as 1/8 to 8/8")
     return shard
+
+
+def sample_frames(photos: Sequence[Photo]) -> tuple[Path, ...]:
+    """Some frames, spread evenly over all of them, whatever the shard."""
+    count = min(len(photos), FRAMES)
+    return tuple(photos[index * (len(photos) - 1) // max(count - 1, 1)].path for index in range(count))
 
 
 def one_folder_each(styles: Sequence[StyleArgument]) -> dict[str, list[StyleArgument]]:
