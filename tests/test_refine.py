@@ -24,8 +24,9 @@ MakePicture = Callable[..., np.ndarray]
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in [("CROP", 64), ("ZOOM", 64), ("WINDOWS", 2), ("BATCH", 2), ("CHECK_EVERY", 5)]:
+    for name, value in [("CROP", 64), ("ZOOM", 96), ("BATCH", 2), ("CHECK_EVERY", 5)]:
         monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(module, "has_vgg19", lambda: False)
 
 
 @pytest.fixture(scope="module")
