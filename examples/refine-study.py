@@ -24,6 +24,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ from torch.nn import functional
 
 from stylize import losses
 from stylize.data import to_tensor
-from stylize.device import channels_last
+from stylize.device import channels_last, pick_precision
 from stylize.images import Pixels, fill_transparent, read_image
 from stylize.perceptual import FeatureStatistics, feature_statistics, load_vgg19
 from stylize.refine import PERCEPTUAL, STEPS, chosen, refine
@@ -62,18 +63,18 @@ def main() -> None:
     options = parser.parse_args()
     photos = read_folder(options.photos, options.most_photos, options.size)
     styles = read_folder(options.styles, options.most_styles, options.size)
-    judges = Judges([*photos.values(), *styles.values()])
+    judges = Judges(list(photos.values()), list(styles.values()))
     stylizer = Stylizer(options.model)
     measures = judges.measures
     print(f"refined with {chosen(options.perceptual)}, {len(photos)} photos, {options.size} px\n")
     print(f"| style | {' | '.join(measures)} | halves | seconds |\n|---|{'---|' * (len(measures) + 2)}")
-    results = []
+    results: list[dict[str, Any]] = []
     for name, picture in styles.items():
         plain = stylizer.encode_style([picture])
         start = time.monotonic()
         refined = refine(stylizer, plain, [picture], steps=options.steps, perceptual=options.perceptual)
         seconds = time.monotonic() - start
-        before, after = (judges.scores(stylizer, code, picture, list(photos.values())) for code in (plain, refined))
+        before, after = (judges.scores(stylizer, code, picture) for code in (plain, refined))
         halves = judges.halves(picture)
         cells = [f"{before[m]:.3g} → {after[m]:.3g} ({after[m] / before[m] - 1:+.0%})" for m in measures]
         print(f"| {name} | {' | '.join(cells)} | {halves:.2f} | {seconds:.0f} |", flush=True)
@@ -103,24 +104,33 @@ class Judges:
     """The networks that score pictures, normalised on those that they are to judge.
 
     Args:
-        pictures: photos and styles, (H, W, 3) uint8.
+        photos, styles: (H, W, 3) uint8.
     """
 
-    def __init__(self, pictures: Sequence[Pixels]) -> None:
+    def __init__(self, photos: Sequence[Pixels], styles: Sequence[Pixels]) -> None:
+        pictures = [*photos, *styles]
+        self.precision = pick_precision(torch.device("cpu"))
         self.vgg = channels_last(load_vgg19()).eval().requires_grad_(False)
         self.vgg.normalise(as_tensor(picture) for picture in pictures)
+        self.vgg.to(self.precision)
         self.lite = load_lite(pictures) if importlib.util.find_spec("efficientnet_lite_pytorch") else None
         self.measures = ["style", "gram", *(["eff_style"] if self.lite else []), "content", "content_mvn"]
+        self.photos = [(photo, self.look(photo)[3:]) for photo in photos]
 
     @torch.inference_mode()
-    def scores(self, stylizer: Stylizer, code: StyleCode, style: Pixels, photos: Sequence[Pixels]) -> Scores:
+    def look(self, pixels: Pixels) -> list[Tensor]:
+        """VGG19's maps of a picture."""
+        return [f.float() for f in self.vgg(as_tensor(pixels).to(self.precision))]
+
+    @torch.inference_mode()
+    def scores(self, stylizer: Stylizer, code: StyleCode, style: Pixels) -> Scores:
         """Every measure, in the mean over the photos painted with a code."""
-        wanted = statistics(self.vgg(as_tensor(style)))
+        wanted = statistics(self.look(style))
         lite_wanted = statistics(self.lite(as_tensor(style))) if self.lite else []
         rows = []
-        for photo in photos:
-            output = as_tensor(stylizer.transfer(photo, code))
-            maps, own = self.vgg(output), self.vgg(as_tensor(photo))[3:]
+        for photo, own in self.photos:
+            output = stylizer.transfer(photo, code)
+            maps = self.look(output)
             row = {
                 "style": moments_distance(statistics(maps), wanted),
                 "gram": float(losses.style_loss(statistics(maps), wanted)),
@@ -130,7 +140,7 @@ class Judges:
                 "content_mvn": float(losses.content_loss(maps[3:], own)),
             }
             if self.lite:
-                row["eff_style"] = moments_distance(statistics(self.lite(output)), lite_wanted)
+                row["eff_style"] = moments_distance(statistics(self.lite(as_tensor(output))), lite_wanted)
             rows.append(row)
         return {measure: float(np.mean([row[measure] for row in rows])) for measure in self.measures}
 
@@ -139,7 +149,7 @@ class Judges:
         """The measure ``style`` between the halves of one picture, upper to lower and left to right."""
         half = len(style) // 2
         pairs = [(style[:half], style[-half:]), (style[:, :half], style[:, -half:])]
-        seen = [[statistics(self.vgg(as_tensor(np.ascontiguousarray(part)))) for part in pair] for pair in pairs]
+        seen = [[statistics(self.look(np.ascontiguousarray(part))) for part in pair] for pair in pairs]
         return float(np.mean([moments_distance(one, other) for one, other in seen]))
 
 

@@ -1005,7 +1005,9 @@ def test_refine(run: Run, photo: Path, style: Path, code_file: Path, monkeypatch
     (facts,) = json.loads(result.stdout)["refined"]
     assert 0 <= facts["steps"] <= 4 and len(facts["style"]) == len(facts["content"]) == 2
     assert facts["perceptual"] == "light"
-    assert re.fullmatch(r"refined in \d steps with light: style distance [\d.]+ -> [\d.]+, content [^\n]+\n", result.stderr)
+    assert re.fullmatch(
+        r"refined in \d steps with light: style distance [\d.]+ -> [\d.]+, content [^\n]+\n", result.stderr
+    )
     first = Path("mine.safetensors").read_bytes()
     assert run(*arguments, "--overwrite").code == 0
     assert Path("mine.safetensors").read_bytes() == first
