@@ -997,7 +997,7 @@ def test_titles_and_thumbnails(run: Run, style: Path) -> None:
 
 
 def test_refine(run: Run, photo: Path, style: Path, code_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in [("CROP", 64), ("ZOOM", 64), ("CHECK_EVERY", 2)]:
+    for name, value in [("CROP", 64), ("ZOOM", 64), ("CHECK_EVERY", 2), ("RATE", 0.02), ("FENCE", 0.0)]:
         monkeypatch.setattr(f"stylize.refine.{name}", value)
     arguments = ["encode-style", style, "--refine", "--refine-steps", 4, "--perceptual", "light"]
     arguments += ["-o", "mine.safetensors"]
