@@ -289,7 +289,8 @@ class _Refinement:
     def _vgg19(self, pictures: Sequence[Tensor]) -> PerceptualNetwork:
         """VGG19, normalised on the photos and the style's pictures."""
         network = channels_last(load_vgg19().to(self.device)).eval().requires_grad_(False)
-        network.normalise([*self.photos.split(1), *pictures])
+        with self._autocast():
+            network.normalise([*self.photos.split(1), *pictures])
         # Autocast would convert the frozen weights again at every call.
         return network.to(self.precision)
 
