@@ -551,12 +551,13 @@ def _window(photo: Pixels, top: int, left: int, height: int, width: int, margins
     first_column, last_column = left - margins.left, left + width + margins.right
     if first_row >= 0 and first_column >= 0 and last_row <= photo.shape[0] and last_column <= photo.shape[1]:
         return photo[first_row:last_row, first_column:last_column]
-    rows = photo[_mirrored(np.arange(first_row, last_row), photo.shape[0])]
+    rows = _mirrored(np.arange(first_row, last_row), photo.shape[0])
     columns = _mirrored(np.arange(first_column, last_column), photo.shape[1])
-    before, inner = max(-first_column, 0), slice(max(first_column, 0), min(last_column, photo.shape[1]))
-    after = before + inner.stop - inner.start
+    inner = slice(max(first_column, 0), min(last_column, photo.shape[1]))
+    before, after = inner.start - first_column, inner.stop - first_column
     # Single columns are slow to gather: only those beyond the border are.
-    return np.concatenate([rows[:, columns[:before]], rows[:, inner], rows[:, columns[after:]]], axis=1)
+    parts = (photo[rows[:, None], columns[:before]], photo[rows, inner], photo[rows[:, None], columns[after:]])
+    return np.concatenate(parts, axis=1)
 
 
 def _mirrored(index: np.ndarray, size: int) -> np.ndarray:

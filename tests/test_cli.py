@@ -923,7 +923,9 @@ def test_a_stop_leaves_whole_files_only(
     sources: Sequence[Path] = [tmp_path / "in"] if command == "batch" else photos
     (tmp_path / "out").mkdir()
     arguments = [*STYLIZE, command, *sources, "-s", style, "-o", tmp_path / "out"]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+    with subprocess.Popen(  # unbuffered: "communicate" would lose what "readline" has read ahead
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, bufsize=0
+    ) as process:
         assert process.stdout is not None
         process.stdout.readline()  # it is at work
         process.send_signal(number)

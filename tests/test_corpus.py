@@ -29,6 +29,7 @@ from hostile import Case, cases, mutants
 from PIL import Image, ImageFile
 
 from stylize import cli
+from stylize.cli import process
 from stylize.images import read_image
 from stylize.style_code import StyleCode
 from stylize.transfer import Stylizer
@@ -64,9 +65,9 @@ def transfer(
     command = typer.main.get_command(cli.app)
     monkeypatch.setattr(cli, "app", command)  # built once, not for every file
     monkeypatch.setattr(Stylizer, "transfer", small)
-    monkeypatch.setattr(cli, "_stylizer", lambda *arguments: stylizer)
+    monkeypatch.setattr("stylize.cli.transfer.open_stylizer", lambda *arguments: stylizer)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # crash logs
-    monkeypatch.setenv(cli.DEBUG_VARIABLE, "")
+    monkeypatch.setenv(process.DEBUG_VARIABLE, "")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def transfer(photo: Path, output: Path) -> tuple[int, str]:
