@@ -36,6 +36,21 @@ def has_bf16_instructions() -> bool:
     return False
 
 
+def usable_cores() -> int | None:
+    """The cores that this process may use, threads of one core counted once; None where that is not known.
+
+    Containers and schedulers allow fewer than the machine has, and a library that does not ask starts threads, and
+    pins them, where they may not run.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    allowed = os.sched_getaffinity(0)
+    with suppress(OSError):
+        folder = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+        return len({Path(folder.format(number)).read_text() for number in allowed})
+    return len(allowed)
+
+
 def free_memory() -> int | None:
     """Bytes that this process may still take without swapping or being refused; None where it is not known.
 

@@ -14,7 +14,7 @@ import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 
 from stylize.colour_map import Floats
-from stylize.device import free_memory, keep_freed_memory, memory_errors
+from stylize.device import free_memory, keep_freed_memory, memory_errors, usable_cores
 from stylize.errors import RefusedError
 from stylize.images import Pixels
 from stylize.layers import Margins, Position
@@ -136,8 +136,7 @@ class Graph:
         options.log_severity_level = 3  # errors
         # Threads that wait must not burn the time of other work; convolutions are long enough to wake up for.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or usable_cores() or 0  # 0: its own choice
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(t)) for t in weights.values()]
         options.add_external_initializers(list(weights), values)
         graph = packaged_path(f"{name}.onnx").read_bytes()

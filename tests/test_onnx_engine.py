@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import torch
 
 from stylize import onnx_engine, tensor_file, transfer
 from stylize.checkpoint import load_model, save_model
+from stylize.device import usable_cores
 from stylize.errors import RefusedError, UsageError
 from stylize.extended_code import refinement_sizes
 from stylize.layers import Margins
@@ -180,3 +182,14 @@ def test_a_model_with_other_tensors_than_it_says_is_refused(
     path.write_bytes(tensor_file.to_bytes(tensors, metadata))
     with pytest.raises(RefusedError):
         Stylizer(path, "cpu", engine="onnx").encode_style([make_picture()])
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="there is no such thing here")
+def test_threads_are_for_the_cores_that_this_process_may_use() -> None:
+    script = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
+        "from stylize.device import usable_cores; print(usable_cores())"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout == "1\n"
+    assert 1 <= (usable_cores() or 0) <= (os.cpu_count() or 1)
