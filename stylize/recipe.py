@@ -93,7 +93,7 @@ def recipe_of(xmp: bytes | None) -> Recipe | None:
         recipe = Recipe(tuple(_texts(fields["command"])), version, model, tuple(_texts(fields["styles"])))
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return recipe if recipe.command[:2] == ("stylize", "transfer") else None
+    return recipe if recipe.command[:2] in (("stylize", "transfer"), ("stylize", "batch")) else None
 
 
 def _texts(values: object) -> list[str]:

@@ -125,6 +125,9 @@ def test_a_batch_of_frames(
     batch(*common, "--output", tmp_path / "together", "--sequence")
     assert len(outputs("together")) == 4
     assert flicker(painted("together")) < 0.05 * flicker(painted("alone"))
+    # A frame tells how its scene is made.
+    told = CliRunner().invoke(app, ["inspect", str(tmp_path / "together" / "0001.png")]).stdout
+    assert "stylize batch frames --sequence --style style.safetensors" in told
     # In shards, the frames that are measured are still spread over all of them.
     for shard in ("1/2", "2/2"):
         batch(*common, "--output", tmp_path / "shards", "--sequence", "--shard", shard)
