@@ -30,7 +30,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.nn import functional
 
 from stylize import losses
 from stylize.data import to_tensor
@@ -132,15 +131,13 @@ class Judges:
             output = stylizer.transfer(photo, code)
             maps = self.look(output)
             row = {
-                "style": moments_distance(statistics(maps), wanted),
+                "style": float(losses.moments_distance(statistics(maps), wanted)),
                 "gram": float(losses.style_loss(statistics(maps), wanted)),
-                "content": float(
-                    torch.stack([functional.mse_loss(a, b) for a, b in zip(maps[3:], own, strict=True)]).mean()
-                ),
+                "content": float(losses.feature_distance(maps[3:], own)),
                 "content_mvn": float(losses.content_loss(maps[3:], own)),
             }
             if self.lite:
-                row["eff_style"] = moments_distance(statistics(self.lite(as_tensor(output))), lite_wanted)
+                row["eff_style"] = float(losses.moments_distance(statistics(self.lite(as_tensor(output))), lite_wanted))
             rows.append(row)
         return {measure: float(np.mean([row[measure] for row in rows])) for measure in self.measures}
 
@@ -150,7 +147,7 @@ class Judges:
         half = len(style) // 2
         pairs = [(style[:half], style[-half:]), (style[:, :half], style[:, -half:])]
         seen = [[statistics(self.look(np.ascontiguousarray(part))) for part in pair] for pair in pairs]
-        return float(np.mean([moments_distance(one, other) for one, other in seen]))
+        return float(np.mean([float(losses.moments_distance(one, other)) for one, other in seen]))
 
 
 def load_lite(pictures: Sequence[Pixels]) -> Network:
@@ -182,15 +179,6 @@ def load_lite(pictures: Sequence[Pixels]) -> Network:
 def statistics(maps: Sequence[Tensor]) -> list[FeatureStatistics]:
     """Gram matrix, means and deviations of every map."""
     return [feature_statistics(f) for f in maps]
-
-
-def moments_distance(found: Sequence[FeatureStatistics], wanted: Sequence[FeatureStatistics]) -> float:
-    """Squared distance of means and deviations, in the mean over the maps."""
-    terms = [
-        functional.mse_loss(f.mean, s.mean) + functional.mse_loss(f.std, s.std)
-        for f, s in zip(found, wanted, strict=True)
-    ]
-    return float(torch.stack(terms).mean())
 
 
 def as_tensor(pixels: Pixels) -> Tensor:

@@ -30,7 +30,8 @@ from stylize.images import (
     encode_image,
     format_of,
     make_folder,
-    read_image,
+    output_name,
+    read_photo,
     refuse_same_file,
     remove_stale,
     shown,
@@ -136,12 +137,6 @@ def shard_of(relative: PurePath, shards: int) -> int:
     """The shard, 1 to ``shards``, that does a photo: it depends on its relative path alone."""
     digest = hashlib.sha256(os.fsencode(relative.as_posix())).digest()
     return int.from_bytes(digest[:8], "big") % shards + 1
-
-
-def output_name(photo: PurePath, format: str) -> str:
-    """The name of a photo's output: its own, with the suffix of the format that is written."""
-    suffix = photo.suffix
-    return photo.name if SUFFIXES.get(suffix.lower()) == format else photo.stem + suffix_of(format)
 
 
 def _names(photos: Sequence[Photo], style: str, known: Known | None) -> list[str]:
@@ -339,12 +334,7 @@ def _read(job: Job, options: ImageOptions) -> _Read:
         make_folder(job.output.parent)
         check_target(job.output, overwrite=job.replaces)
         refuse_same_file(job.photo, job.output)
-        picture = read_image(
-            job.photo,
-            max_pixels=options.max_pixels,
-            bit_depth=options.bit_depth,
-            allow_truncated=options.allow_truncated,
-        )
+        picture = read_photo(job.photo, options)
     except StylizeError as error:
         picture = error
     return _Read(picture, seen, time.perf_counter() - started)

@@ -97,6 +97,11 @@ def load_perceptual(path: Path) -> PerceptualNetwork:
     return network.eval().requires_grad_(False)
 
 
+def newest_checkpoint(run: Path) -> Path | None:
+    """The last checkpoint in a training run's folder."""
+    return max((run / "checkpoints").glob("step-*.safetensors"), default=None)
+
+
 def load_discriminator(path: Path, code_size: int) -> Discriminator:
     """D out of a checkpoint of a training run, in fp32.
 

@@ -36,7 +36,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stylize import losses
-from stylize.checkpoint import load_discriminator, load_model, load_perceptual
+from stylize.checkpoint import load_discriminator, load_model, load_perceptual, newest_checkpoint
 from stylize.data import to_tensor
 from stylize.device import channels_last
 from stylize.errors import InputError
@@ -229,16 +229,11 @@ class Judge:
     @torch.no_grad()
     def score(self, content: Seen, style: Seen, output: Seen) -> Scores:
         """Every measure but D's score."""
-        content_distances = [functional.mse_loss(o, c) for o, c in zip(output.deep, content.deep, strict=True)]
-        style_distances = [
-            functional.mse_loss(o.mean, s.mean) + functional.mse_loss(o.std, s.std)
-            for o, s in zip(output.statistics, style.statistics, strict=True)
-        ]
         return {
             "ssim": ssim(content.picture, output.picture),
-            "content": float(torch.stack(content_distances).mean()),
+            "content": float(losses.feature_distance(output.deep, content.deep)),
             "content_mvn": float(losses.content_loss(output.deep, content.deep)),
-            "style": float(torch.stack(style_distances).mean()),
+            "style": float(losses.moments_distance(output.statistics, style.statistics)),
             "gram": float(losses.style_loss(output.statistics, style.statistics)),
         }
 
@@ -255,7 +250,7 @@ class Critic:
     """
 
     def __init__(self, run: Path, device: torch.device) -> None:
-        newest = max((run / "checkpoints").glob("step-*.safetensors"), default=None)
+        newest = newest_checkpoint(run)
         if newest is None:
             raise InputError(f"{shown(run)} holds no checkpoint", hint="--discriminator takes the folder of a run")
         model = load_model(run / "model.safetensors", device)

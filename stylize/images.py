@@ -30,7 +30,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -40,7 +40,7 @@ from PIL import Image, ImageColor, ImageFile, PngImagePlugin, TiffImagePlugin
 from stylize.colour_profile import Native, ProfileError, to_8_bit, to_srgb, to_srgb_16
 from stylize.colour_profile import Pixels as Pixels
 from stylize.errors import InputError, OutputError, UsageError
-from stylize.options import DEFAULT_MAX_PIXELS
+from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
 
 try:
     import fcntl
@@ -189,6 +189,16 @@ def read_image(
             except (MemoryError, OSError, ValueError) as error:  # no space for a copy; a mode Pillow cannot convert
                 raise _unreadable(name, error) from error
     return to_16_bit(picture) if bit_depth == "16" else picture
+
+
+def read_photo(source: Path | bytes, options: ImageOptions) -> Picture:
+    """``read_image`` as the options of a command ask for."""
+    return read_image(
+        source,
+        max_pixels=options.max_pixels,
+        bit_depth=options.bit_depth,
+        allow_truncated=options.allow_truncated,
+    )
 
 
 def to_16_bit(picture: Picture) -> Picture:
@@ -584,6 +594,12 @@ def format_of(path: Path) -> str:
         trouble = f'unknown suffix "{shown(path.suffix)}"' if path.suffix else "it has no suffix"
         raise OutputError(f"cannot write {shown(path)}: {trouble}", hint=f"use one of {' '.join(SUFFIXES)}")
     return format
+
+
+def output_name(photo: PurePath, format: str) -> str:
+    """The name of a photo's output: its own, with the suffix of the format that is written."""
+    suffix = photo.suffix
+    return photo.name if SUFFIXES.get(suffix.lower()) == format else photo.stem + suffix_of(format)
 
 
 def suffix_of(format: str) -> str:

@@ -30,6 +30,11 @@ def content_loss(found: Sequence[Tensor], content: Sequence[Tensor]) -> Tensor:
     return _mean([functional.mse_loss(_normalised(f), _normalised(c)) for f, c in zip(found, content, strict=True)])
 
 
+def feature_distance(found: Sequence[Tensor], content: Sequence[Tensor]) -> Tensor:
+    """Squared distance of features as they are, Gatys et al. 2016, eq. 1: what evaluation measures content by."""
+    return _mean([functional.mse_loss(f, c) for f, c in zip(found, content, strict=True)])
+
+
 def style_loss(found: Sequence[FeatureStatistics], style: Sequence[FeatureStatistics]) -> Tensor:
     """Distance of Gram matrices, Gatys et al. 2016, eq. 4, relative to the style's: mean of ‖G − S‖ / ‖S‖.
 
@@ -48,6 +53,19 @@ def moments_loss(found: Sequence[FeatureStatistics], style: Sequence[FeatureStat
     for f, s in zip(found, style, strict=True):
         terms += [4 * functional.smooth_l1_loss(a, b, beta=2.0) for a, b in ((f.mean, s.mean), (f.std, s.std))]
     return 2 * _mean(terms)
+
+
+def moments_distance(found: Sequence[FeatureStatistics], style: Sequence[FeatureStatistics]) -> Tensor:
+    """Squared distance of means and deviations, what evaluation measures style by.
+
+    For one style at a time: without the limit of ``moments_loss``, as there are no others to be drowned.
+    """
+    return _mean(
+        [
+            functional.mse_loss(f.mean, s.mean) + functional.mse_loss(f.std, s.std)
+            for f, s in zip(found, style, strict=True)
+        ]
+    )
 
 
 def palette_loss(found: Tensor, style: Tensor) -> Tensor:

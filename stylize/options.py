@@ -7,8 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from stylize.errors import UsageError
+
 DEFAULT_MAX_PIXELS = 178_956_970  # twice Pillow's own warning level: where Pillow refuses, too
 LIGHT_WIDTHS = (16, 32, 64, 128, 128)  # channels of the light perceptual network's five blocks
+
+
+def check_strength(strength: float) -> None:
+    """Raises UsageError for a strength that is not between 0 and 1."""
+    if not 0 <= strength <= 1:
+        raise UsageError(f"--strength {strength:g} is not between 0 and 1")
 
 
 @dataclass(frozen=True)

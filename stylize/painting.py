@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from stylize.errors import UsageError
 from stylize.images import Picture, Pixels, fill_transparent
 from stylize.masks import composite, feathered, read_mask
-from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
+from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions, check_strength
 from stylize.stroke_scale import LEAST, MOST, at_stroke_scale, auto_scale, frozen_passes
 from stylize.style_arguments import StyleArgument, by_mask, read_style
 
@@ -51,8 +51,7 @@ class Look:
     feather: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.strength <= 1:
-            raise UsageError(f"--strength {self.strength:g} is not between 0 and 1")
+        check_strength(self.strength)
         if self.style_scale is not None and not LEAST <= self.style_scale <= MOST:
             raise UsageError(
                 f"--style-scale {self.style_scale:g} is not between {LEAST:g} and {MOST:g}", hint="or auto"

@@ -233,25 +233,17 @@ class _Refinement:
         """The content losses of painted windows, of features normalised and as they are: (2,)."""
         found = self._deep(maps)
         content = [torch.cat(layer) for layer in zip(*(self.content[k] for k in chosen), strict=True)]
-        raw = torch.stack([functional.mse_loss(f, c) for f, c in zip(found, content, strict=True)]).mean()
-        return torch.stack([losses.content_loss(found, content), raw])
+        return torch.stack([losses.content_loss(found, content), losses.feature_distance(found, content)])
 
     def _allowed(self, chosen: Sequence[int]) -> Tensor:
         """The content losses of the plain code, (2,)."""
         return torch.stack([self.allowed[k] for k in chosen]).mean(0)
 
     def _distances(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """How far painted windows are from the style: Gram matrices, and moments.
-
-        The moments are squared without the limit that training sets: here are no other styles to be drowned.
-        """
+        """How far painted windows are from the style: Gram matrices, and moments."""
         found = [feature_statistics(f) for f in maps]
         wanted = [s.repeat(len(maps[0])) for s in self.wanted]
-        moments = [
-            functional.mse_loss(f.mean, s.mean) + functional.mse_loss(f.std, s.std)
-            for f, s in zip(found, wanted, strict=True)
-        ]
-        return losses.style_loss(found, wanted), torch.stack(moments).mean()
+        return losses.style_loss(found, wanted), losses.moments_distance(found, wanted)
 
     def _loss(self, chosen: Sequence[int]) -> Tensor:
         output, maps = self._paint(chosen)

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stylize.checkpoint import Model, save_model
+from stylize.checkpoint import Model, newest_checkpoint, save_model
 from stylize.data import PictureFolders, batches, content_crop, step_random, style_crop, to_tensor
 from stylize.data_check import FolderCheck, check_pictures, leave_out, listings, recall, refuse_bad, to_json
 from stylize.device import channels_last, keep_freed_memory
@@ -253,7 +253,7 @@ def train(
 
 def _latest(output: Path, resume: bool) -> Path | None:
     """The checkpoint to go on from."""
-    latest = max((output / "checkpoints").glob("step-*.safetensors"), default=None)
+    latest = newest_checkpoint(output)
     if latest is not None and not resume:
         raise OutputError(f"{shown(output)} holds a training run", hint="--resume continues it")
     return latest

@@ -31,7 +31,7 @@ from stylize.extended_code import fits
 from stylize.images import Pixels, shown
 from stylize.layers import BORDER, MARGIN, STRIDE, Margins, Position
 from stylize.mixing import mean, mean_code
-from stylize.options import ModelSizes
+from stylize.options import ModelSizes, check_strength
 from stylize.packaged import default_model
 from stylize.style_code import Refinement, StyleCode, make_thumbnail
 from stylize.style_set import Member, examine
@@ -407,8 +407,7 @@ class Stylizer:
 
 
 def _check(strength: float, tile: int | None) -> None:
-    if not 0 <= strength <= 1:
-        raise UsageError(f"--strength {strength:g} is not between 0 and 1")
+    check_strength(strength)
     if tile is not None and tile < 1:
         raise UsageError(f"--tile {tile} is not a number of pixels")
 

@@ -9,20 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stylize import __version__
 from stylize.errors import InputError
-from stylize.images import SUFFIXES, Picture, format_of, read_image, suffix_of
+from stylize.images import Picture, read_photo
 from stylize.manifest import hash_file
 from stylize.masks import ALPHA, mask_of_photo
 from stylize.options import ImageOptions
 from stylize.painting import Frozen, Layers, Look, freeze, paint
-from stylize.recipe import Recipe, command_line, with_recipe
+from stylize.recipe import recipe_for, with_recipe
 from stylize.style_arguments import StyleArgument
 
 if TYPE_CHECKING:
@@ -75,14 +73,7 @@ class Treatment:
             samples, failures = [], []
             for frame in self.frames:
                 try:
-                    samples.append(
-                        read_image(
-                            frame,
-                            max_pixels=self.options.max_pixels,
-                            bit_depth=self.options.bit_depth,
-                            allow_truncated=self.options.allow_truncated,
-                        )
-                    )
+                    samples.append(read_photo(frame, self.options))
                 except InputError as error:  # it fails by name when its turn comes
                     failures.append(error)
             if not samples:
@@ -137,40 +128,3 @@ class Treatment:
         if self.frames:
             facts["frames"] = [hash_file(frame) for frame in self.frames]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def recipe_for(
-    photo: str,
-    picture: Picture,
-    target: Path | None,
-    wanted: str | None,
-    styles: Sequence[StyleArgument],
-    layers: Layers,
-    look: Look,
-    model: Path | None,
-    quality: int,
-    model_hash: str,
-    *,
-    sequence: bool = False,
-) -> Recipe:
-    """The recipe of one output; ``transfer`` and ``batch`` write the same.
-
-    Args:
-        target: where it is written, which may decide its format; None for the photo's own.
-        wanted: the format that was asked for.
-        sequence: it is a frame, which only its whole folder makes again.
-    """
-    usual = SUFFIXES[suffix_of(picture.format)]
-    format = wanted or (usual if target is None else format_of(target))
-    command = command_line(
-        os.path.basename(photo),
-        [str(style) for style in styles],
-        look.options(),
-        model=None if model is None else model.name,
-        format=None if format == usual else suffix_of(format).removeprefix("."),
-        quality=quality,
-    )
-    if sequence:
-        folder = os.path.basename(os.path.dirname(os.path.abspath(photo)))
-        command = ("stylize", "batch", folder, "--sequence", *command[3:], "--output", f"{folder}-stylised")
-    return Recipe(command, __version__, model_hash, tuple(code.content_hash() for code in layers.values()))

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stylize import batch
-from stylize.batch import Job, Outcome, Plan, Sorted, output_name, plan_batch, run_jobs, shard_of, sort_out
+from stylize.batch import Job, Outcome, Plan, Sorted, plan_batch, run_jobs, shard_of, sort_out
 from stylize.errors import InputError, OutputError
-from stylize.images import SUFFIXES, Picture, read_image, refuse_same_file
+from stylize.images import SUFFIXES, Picture, output_name, read_image, refuse_same_file
 from stylize.inputs import find_photos
 from stylize.manifest import Entry, Known, Manifest
 from stylize.options import ImageOptions
@@ -360,11 +360,11 @@ def test_few_photos_are_held_at_a_time(tmp_path: Path, write_picture: WritePictu
     for seed in range(30):
         write_picture(tmp_path / f"in/{seed:02}.png", np.full((50, 50, 3), seed, np.uint8))
     read: list[str] = []
-    original = batch.read_image
+    original = batch.read_photo
 
-    def counting(path: Path, **options: Any) -> Picture:
+    def counting(path: Path, options: ImageOptions) -> Picture:
         read.append(path.name)
-        return original(path, **options)
+        return original(path, options)
 
     ahead: list[int] = []
 
@@ -374,7 +374,7 @@ def test_few_photos_are_held_at_a_time(tmp_path: Path, write_picture: WritePictu
         return picture
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch, "read_image", counting)
+        patch.setattr(batch, "read_photo", counting)
         assert run([tmp_path / "in"], tmp_path / "out", stylise, workers=3).done == 30
         assert 1 < max(ahead) <= 3 + 2
         patch.setattr(batch, "PIXELS_BETWEEN_STAGES", 2500)

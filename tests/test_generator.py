@@ -17,6 +17,7 @@ from stylize.generator import (
     EPSILON,
     FoldedGenerator,
     Generator,
+    Mixed,
     StyleConv,
     convolve,
     fitted,
@@ -141,16 +142,23 @@ def test_training_form_and_folded_form_agree_far_from_the_border(
     assert (trained_form - folded_form).abs().mean() < 0.15 * folded_form.std()
 
 
-def test_half_precision_is_within_two_grey_levels(
-    shipped_model: Model, make_picture: Callable[..., np.ndarray]
-) -> None:
+@pytest.fixture(scope="module")
+def shipped_work(shipped_model: Model, make_picture: Callable[..., np.ndarray]) -> tuple[Tensor, dict[str, Mixed]]:
+    """A photo in the colours of a style, in cells, and the shipped model's layers for that style."""
     style, content = (
         torch.from_numpy(make_picture(*shape)).permute(2, 0, 1)[None].float() / 255
         for shape in ((96, 128, 1), (480, 416, 6))
     )
     code, palette = shipped_model.encoder(style)
-    generator, canvas = shipped_model.generator, canvas_of(content, palette)
-    folded = generator.fold(canvas, generator.mixed(generator.modulations(code)))[0]
+    generator = shipped_model.generator
+    return canvas_of(content, palette), generator.mixed(generator.modulations(code))
+
+
+def test_half_precision_is_within_two_grey_levels(
+    shipped_model: Model, shipped_work: tuple[Tensor, dict[str, Mixed]]
+) -> None:
+    canvas, mixed = shipped_work
+    folded = shipped_model.generator.fold(canvas, mixed)[0]
     exact, rounded = folded(canvas), folded.to(torch.bfloat16)(canvas)
     assert rounded.dtype == torch.float32
     assert 0 < torch.quantile((exact - rounded).abs().flatten(), 0.999) < 2 / 255
@@ -186,16 +194,11 @@ def test_a_tile_gives_the_pixels_of_the_whole(folded: FoldedGenerator, around: i
 
 
 def test_what_lies_beyond_a_pictures_border_hardly_matters(
-    shipped_model: Model, make_picture: Callable[..., np.ndarray]
+    shipped_model: Model, shipped_work: tuple[Tensor, dict[str, Mixed]]
 ) -> None:
     """``BORDER`` pixels of it stand for ``MARGIN``: the strokes at the border change, nothing goes dark."""
-    style, content = (
-        torch.from_numpy(make_picture(*shape)).permute(2, 0, 1)[None].float() / 255
-        for shape in ((96, 128, 1), (480, 416, 6))
-    )
-    code, palette = shipped_model.encoder(style)
-    canvas, generator = canvas_of(content, palette), shipped_model.generator
-    folded = generator.fold(canvas, generator.mixed(generator.modulations(code)), margin=MARGIN)[0]
+    canvas, mixed = shipped_work
+    folded = shipped_model.generator.fold(canvas, mixed, margin=MARGIN)[0]
     full = picture_of(folded(canvas, margins=AROUND))
     cut = MARGIN - BORDER
     less = picture_of(folded(canvas[..., cut // 2 : -cut // 2, cut // 2 : -cut // 2], [(cut, cut)]))

@@ -23,6 +23,7 @@ from stylize.cli.arguments import (
     set_threads,
 )
 from stylize.errors import DeviceError, UsageError
+from stylize.options import check_strength
 from stylize.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ def evaluate(
     """Measure what a model keeps of photos and how well it meets styles, alone or beside another model."""
     from stylize.images import check_target, format_of, refuse_same_file, shown, write_atomically, write_image
 
-    if not 0 <= strength <= 1:
-        raise UsageError(f"--strength {strength:g} is not between 0 and 1")
+    check_strength(strength)
     if perceptual not in ("light", "vgg19"):
         raise UsageError(f"--perceptual {perceptual}: no such network", hint="light or vgg19")
     if sheet is not None:

@@ -84,22 +84,21 @@ def transfer(
     """Stylise photos: stylize transfer photo.jpg --style mine.png"""
     from dataclasses import replace
 
-    from stylize.batch import output_name
     from stylize.images import (
         SUFFIXES,
         check_target,
         format_of,
         make_folder,
-        read_image,
+        output_name,
+        read_photo,
         refuse_same_file,
         shown,
         suffix_of,
         write_image,
     )
     from stylize.painting import Look, paint, read_layers
-    from stylize.recipe import with_recipe
+    from stylize.recipe import recipe_for, with_recipe
     from stylize.style_arguments import parse_style, title_of
-    from stylize.treatment import recipe_for
 
     terminal = Terminal(quiet, verbose, json)
     look = Look(strength, preserve_color, parse_style_scale(style_scale), mask, invert_mask, feather)
@@ -147,12 +146,7 @@ def transfer(
     for name in photos:
         started = time.monotonic()
         try:
-            picture = read_image(
-                _stdin() if name == "-" else Path(name),
-                max_pixels=max_pixels,
-                bit_depth=bit_depth,
-                allow_truncated=allow_truncated,
-            )
+            picture = read_photo(_stdin() if name == "-" else Path(name), options)
             target = target_of(name, SUFFIXES[suffix_of(picture.format)])
             if target is not None:
                 if target in written:
