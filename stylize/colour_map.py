@@ -10,6 +10,8 @@ REGULARISATION = 3e-4  # added to the variances: colours of a nearly grey photo 
 
 Floats = NDArray[np.float32]
 
+_ORDER = [[0, 1, 2], [1, 3, 4], [2, 4, 5]]  # of a covariance's entries in a palette
+
 
 def palette_of(pixels: NDArray[np.uint8 | np.uint16]) -> Floats:
     """The palette of pixels (…, 3): their mean colour and the six entries of their covariance, (9,)."""
@@ -22,11 +24,27 @@ def palette_of(pixels: NDArray[np.uint8 | np.uint16]) -> Floats:
 
 def colour_map(content: Floats, style: Floats) -> tuple[Floats, Floats]:
     """M (3, 3) and t (3,) of the map ``x -> M x + t`` from one palette (9,) to another, see ``stylize.palette``."""
-    order = [[0, 1, 2], [1, 3, 4], [2, 4, 5]]
-    c, s = (palette[3:].astype(np.float64)[order] + REGULARISATION * np.eye(3) for palette in (content, style))
+    c, s = _covariance(content), _covariance(style)
     root, inverse = _power(c, 0.5), _power(c, -0.5)
     matrix = inverse @ _power(root @ s @ root, 0.5) @ inverse
     return matrix.astype(np.float32), (style[:3] - matrix @ content[:3]).astype(np.float32)
+
+
+def palette_between(one: Floats, other: Floats, share: float) -> Floats:
+    """The palette (9,) of a picture of palette ``one`` after each pixel went a ``share`` of its way to ``other``.
+
+    The displacement interpolation of McCann, Advances in Mathematics 1997: contrast changes evenly. A weighted mean of
+    covariances would keep two thirds of a photo's contrast at half of the way to a plain grey.
+    """
+    matrix, _ = colour_map(one, other)
+    step = np.eye(3) + share * (matrix - np.eye(3))
+    covariance = step @ _covariance(one) @ step.T - REGULARISATION * np.eye(3)
+    mean = one[:3] + share * (other[:3] - one[:3])
+    return np.concatenate([mean, covariance[np.triu_indices(3)]]).astype(np.float32)
+
+
+def _covariance(palette: Floats) -> NDArray[np.float64]:
+    return palette[3:].astype(np.float64)[_ORDER] + REGULARISATION * np.eye(3)
 
 
 def _power(matrix: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:

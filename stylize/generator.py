@@ -44,6 +44,7 @@ class Modulation(NamedTuple):
     mix: Tensor  # a, (S, K)
     scale: Tensor  # γ, (S, C); ones where the layer has no AdaIN
     shift: Tensor  # β, (S, C)
+    added: Tensor | None = None  # ΔW, (C_out, C_in, 3, 3): what the refinement of a style (S = 1) adds to its kernel
 
 
 def extend(
@@ -55,7 +56,11 @@ def extend(
         layer, part = name.rsplit(".", 1)
         wish = extended[layer]
         added = torch.as_tensor(delta, device=wish.mix.device, dtype=wish.mix.dtype)
-        extended[layer] = wish._replace(**{part: getattr(wish, part) + added})
+        if part == "left":
+            right = torch.as_tensor(refinement[f"{layer}.right"], device=added.device, dtype=added.dtype)
+            extended[layer] = wish._replace(added=(added @ right).unflatten(1, (-1, 3, 3)))
+        elif part != "right":
+            extended[layer] = wish._replace(**{part: getattr(wish, part) + added})
     return extended
 
 
@@ -218,9 +223,10 @@ class StyleConv(nn.Module):
         scale, shift = affine.chunk(2, dim=1)
         return Modulation(mix, 1 + scale, shift)
 
-    def kernel(self, mix: Tensor) -> Tensor:
-        """W(z) = Σₖ aₖ Wₖ: (S, K) -> (S, C_out, C_in, 3, 3)."""
-        return torch.einsum("sk,koihw->soihw", mix, self.weight)
+    def kernel(self, modulation: Modulation) -> Tensor:
+        """W(z) = Σₖ aₖ Wₖ, and ΔW of a refined style: (S, C_out, C_in, 3, 3)."""
+        mixed = torch.einsum("sk,koihw->soihw", modulation.mix, self.weight)
+        return mixed if modulation.added is None else mixed + modulation.added
 
     def forward(self, x: Tensor, modulation: Modulation) -> Tensor:
         """Convolve, normalise by each picture's own statistics, modulate.
@@ -236,11 +242,11 @@ class StyleConv(nn.Module):
         if layer.enlarge:
             x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
         x = functional.pad(x, (1, 1, 1, 1), mode="reflect" if min(x.shape[-2:]) > 1 else "replicate")
-        kernels = self.kernel(modulation.mix)
+        kernels = self.kernel(modulation)
         y = torch.cat(
             [functional.conv2d(part, w, stride=layer.stride) for part, w in zip(x.chunk(styles), kernels, strict=True)]
         )
-        scale, shift = (_per_picture(m, y) for m in modulation[1:])
+        scale, shift = (_per_picture(m, y) for m in (modulation.scale, modulation.shift))
         if layer.adain:
             mean = y.mean((2, 3), dtype=torch.float32)  # (B, C)
             second = y.square().mean((2, 3), dtype=torch.float32)
@@ -304,9 +310,9 @@ class Generator(nn.Module):
     def mixed(self, modulations: Mapping[str, Modulation]) -> dict[str, Mixed]:
         """Every layer's kernel, scale and shift for one style (S = 1)."""
         layers = {}
-        for name, (mix, scale, shift) in modulations.items():
-            kernel = cast(StyleConv, self.convs[name]).kernel(mix.float())[0]
-            layers[name] = Mixed(kernel, scale[0].float(), shift[0].float())
+        for name, wish in modulations.items():
+            kernel = cast(StyleConv, self.convs[name]).kernel(wish._replace(mix=wish.mix.float()))[0]
+            layers[name] = Mixed(kernel, wish.scale[0].float(), wish.shift[0].float())
         return layers
 
     @torch.inference_mode()

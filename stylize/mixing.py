@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylize.errors import RefusedError, UsageError
-from stylize.style_code import Refinement, StyleCode
+from stylize.extended_code import weighted_sum
+from stylize.style_code import StyleCode
 
 Floats = NDArray[np.float32]
 
@@ -45,7 +46,7 @@ def mix(parts: Sequence[tuple[StyleCode, float]], title: str) -> StyleCode:
         title=title,
         images=sum(style.images for style in styles),
         thumbnail=styles[int(np.argmax(shares))].thumbnail,
-        refinement=_sum_of([style.refinement for style in styles], shares),
+        refinement=weighted_sum([style.refinement for style in styles], shares),
         merged_from=", ".join(f"{style.title}:{share:.3g}" for style, share in zip(styles, shares, strict=True)),
     )
 
@@ -65,12 +66,3 @@ def mean_code(codes: Sequence[Floats], shares: NDArray[np.float64]) -> Floats:
     if length < 1e-3 * np.linalg.norm(stacked, axis=1).min():  # opposite codes: no direction is left to lengthen
         return np.asarray(middle, np.float32)
     return np.asarray(middle * (shares @ np.linalg.norm(stacked, axis=1) / length), np.float32)
-
-
-def _sum_of(refinements: Sequence[Refinement], shares: NDArray[np.float64]) -> Refinement:
-    """The weighted sum; a style that is not refined adds nothing."""
-    total: dict[str, NDArray[np.float64]] = {}
-    for refinement, share in zip(refinements, shares, strict=True):
-        for name, values in refinement.items():
-            total[name] = total.get(name, np.zeros(len(values))) + share * values
-    return {name: values.astype(np.float32) for name, values in total.items()}

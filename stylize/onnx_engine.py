@@ -101,13 +101,16 @@ class OnnxEngine:
 
 
 def _refined(mixed: Arrays, bank: Arrays, refinement: Refinement) -> Arrays:
-    """Kernels, scales and shifts with what a refinement adds, as ``stylize.generator.extend``: W + Σₖ δₖ Wₖ."""
+    """Kernels, scales and shifts with what a refinement adds, as ``stylize.generator.extend``: W + Σₖ δₖ Wₖ + ΔW."""
     refined = dict(mixed)
     for name, delta in refinement.items():
         layer, part = name.rsplit(".", 1)
         if part == "mix":
             refined[f"{layer}.kernel"] += np.tensordot(delta, bank[f"generator.convs.{layer}.weight"], axes=1)
-        else:
+        elif part == "left":
+            kernel = refined[f"{layer}.kernel"]
+            kernel += (delta @ refinement[f"{layer}.right"]).reshape(kernel.shape)
+        elif part != "right":
             refined[name] = refined[name] + delta
     return refined
 

@@ -2,16 +2,16 @@
 
 The encoder guesses a code in one look. Here the code, and an extended code that asks every layer of G directly
 (``stylize.extended_code``), are optimised so that G, on windows of a few photos, matches the statistics of all given
-pictures: Gram matrices (Gatys et al. 2016), means and deviations (Huang & Belongie 2017), over 2,700 numbers instead of
-pixels. The judge is VGG19 where it is installed, else the light φ that the model carries. The photos' content is
-fenced: the content loss may not grow beyond that of the plain code. One window of every photo is not painted on but
-kept to decide, at the end, which step was the best. The model's weights stay as they are; the style's file grows by ten
-kilobytes.
+pictures: Gram matrices (Gatys et al. 2016), means and deviations (Huang & Belongie 2017), over 50,000 numbers instead
+of pixels. The judge is VGG19 where it is installed, else the light φ that the model carries. The photos' content has a
+price, which follows how much of it is lost: the content loss may not grow beyond that of the plain code. One window of
+every photo is not painted on but kept to decide, at the end, which step was the best. The model's weights stay as they
+are; the style's file grows by 0.2 MB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import cast
@@ -27,9 +27,10 @@ from stylize import losses
 from stylize.data import to_tensor
 from stylize.device import channels_last, memory_errors, pick_precision
 from stylize.errors import DeviceError, InputError, UsageError
-from stylize.extended_code import refinement_sizes
+from stylize.extended_code import refinement_shapes
 from stylize.generator import StyleConv, extend, flow, grain_at
 from stylize.images import Pixels, read_image
+from stylize.options import ModelSizes
 from stylize.packaged import packaged_path
 from stylize.palette import apply_colour_map, colour_map, palette_of
 from stylize.perceptual import FeatureStatistics, PerceptualNetwork, feature_statistics, has_vgg19, load_vgg19
@@ -39,13 +40,16 @@ from stylize.transfer import Stylizer, at_working_size
 
 STEPS = 200
 CROP, ZOOM = 256, 512  # pixels: side of the photos' windows, and the short side to which the photos are brought
-WINDOWS = 4  # of each photo, at its corners; the last is kept to check
+ZOOMS = (1.0, 0.75, 1.25, 0.875, 1.5)  # of that short side, in turn: four photos must stand for all
+WINDOWS = 12  # of each photo; the last is kept to check
 BATCH = 1  # windows per step
-RATE = 0.01  # Adam's; it falls to a tenth. At 0.05 networks that take no part get worse
-CHECK_EVERY, PATIENCE, LEAST_GAIN = 20, 3, 0.003  # steps; checks without a relative gain so large end the work
-STYLE, MOMENTS, PALETTE, GRID, FENCE = 3.0, 3.0, 0.5, 10.0, 5.0  # weights of the terms
+RATE, KERNEL_RATE = 0.01, 0.006  # Adam's; they fall to a tenth. At 0.05 networks that take no part get worse
+CHECK_EVERY, PATIENCE, LEAST_GAIN = 20, 4, 0.003  # steps; checks without a relative gain so large end the work
+STYLE, MOMENTS, PALETTE, GRID = 3.0, 3.0, 0.5, 10.0  # weights of the terms
+PRICE, PRICE_RATE, PRICES = 1.5, 0.3, (0.05, 30.0)  # of content: at the start, how fast it follows, its bounds
+FENCE = 5.0  # what content that is lost counts when steps are compared
 PERCEPTUAL = ("auto", "vgg19", "light")
-AIM = 0.95  # of the plain code's content loss: on photos never painted on it is some per cent more
+AIM = 1.0  # of the plain code's content loss
 CONTENT_LAYERS = (3, 4)  # of φ, counted from 0: relu4_1 and relu5_1
 
 
@@ -171,30 +175,41 @@ class _Refinement:
             self.grain = grain_at(self.generator.grain, places, (CROP, CROP))
             self.content = [self._deep(self._look(photo[None])) for photo in self.photos]
         self.code = nn.Parameter(torch.tensor(style.code, device=self.device))
-        old = style.refinement
-        self.added = {
-            name: nn.Parameter(torch.tensor(old.get(name, np.zeros(size, np.float32)), device=self.device))
-            for name, size in refinement_sizes(engine.sizes).items()
-        }
+        self.added = {name: nn.Parameter(values.to(self.device)) for name, values in self._start(engine.sizes)}
+        self.price = torch.full((2,), PRICE, device=self.device)  # of content, normalised and raw
         with torch.no_grad():
             self.allowed = [self._content_of(self._paint([k])[1], [k]) for k in range(len(self.photos))]
 
+    def _start(self, sizes: ModelSizes) -> Iterator[tuple[str, Tensor]]:
+        """What is added at first: as the style has it; else nothing, by a product whose left factor is zero."""
+        random = torch.Generator().manual_seed(0)
+        for name, shape in refinement_shapes(sizes).items():
+            if name in self.style.refinement:
+                yield name, torch.tensor(self.style.refinement[name])
+            elif name.endswith(".right"):
+                bank = cast(StyleConv, self.generator.convs[name.removesuffix(".right")]).weight
+                yield name, torch.randn(shape, generator=random) * float(bank.std())
+            else:
+                yield name, torch.zeros(shape)
+
     def run(self, steps: int, report: Callable[[Progress], None]) -> StyleCode:
-        parameters = [self.code, *self.added.values()]
-        optimiser = torch.optim.Adam(parameters, lr=RATE, betas=(0.9, 0.99))
+        kernels = [values for name, values in self.added.items() if name.endswith((".left", ".right"))]
+        wishes = [self.code, *(values for name, values in self.added.items() if not name.endswith((".left", ".right")))]
+        rates = [(wishes, RATE), (kernels, KERNEL_RATE)]
+        optimiser = torch.optim.Adam([{"params": p, "lr": rate} for p, rate in rates], betas=(0.9, 0.99))
         best, best_progress, idle = self.style, self._check(0), 0
         report(best_progress)
         random = np.random.default_rng(0)
         left: list[int] = []
         for step in range(1, steps + 1):
-            for group in optimiser.param_groups:
-                group["lr"] = RATE * (1 - 0.9 * (step - 1) / steps)
+            for group, (_, rate) in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * (1 - 0.9 * (step - 1) / steps)
             if len(left) < BATCH:
                 left = random.permutation(self.painted).tolist()
             loss = self._loss([left.pop() for _ in range(BATCH)])
             optimiser.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
+            nn.utils.clip_grad_norm_([*wishes, *kernels], 1.0)
             optimiser.step()
             if step % CHECK_EVERY == 0 or step == steps:
                 progress = self._check(step)
@@ -246,14 +261,22 @@ class _Refinement:
         return losses.style_loss(found, wanted), losses.moments_distance(found, wanted)
 
     def _loss(self, chosen: Sequence[int]) -> Tensor:
+        """The distance from the style, and content at a price that rises while too much of it is lost.
+
+        The prices are the multipliers of the constraints "content ≤ AIM · that of the plain code", found while the rest
+        is optimised (Platt & Barr, NIPS 1987).
+        """
         output, maps = self._paint(chosen)
         style, moments = self._distances(maps)
+        content = self._content_of(maps, chosen) / self._allowed(chosen)  # (2,)
+        price = self.price
+        self.price = (price * torch.exp(PRICE_RATE * (content.detach() - AIM))).clamp(*PRICES)
         return (
             STYLE * style
             + MOMENTS * moments
             + PALETTE * self._palette_loss(output)
             + GRID * losses.grid_loss(output.float())
-            + FENCE * torch.relu(self._content_of(maps, chosen) / self._allowed(chosen) - AIM).sum()
+            + (price * content).sum()
         )
 
     def _palette_loss(self, output: Tensor) -> Tensor:
@@ -313,11 +336,24 @@ def _cost(progress: Progress) -> float:
 
 
 def photo_windows(photo: Pixels) -> list[Pixels]:
-    """Windows at the corners of a photo that was brought to ``ZOOM``: (CROP, CROP, 3) uint8 each."""
+    """Windows of a photo, the same every time: (CROP, CROP, 3) uint8 each.
+
+    In different places, sizes, and positions of a square; the last, by which steps are judged, upright and as photos
+    are painted.
+    """
+    random = np.random.default_rng(0)
     height, width = photo.shape[:2]
-    scale = ZOOM / min(height, width)
-    size = (max(round(width * scale), CROP), max(round(height * scale), CROP))
-    small = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
-    bottom, right = small.shape[0] - CROP, small.shape[1] - CROP
-    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right)]
-    return [small[top : top + CROP, left : left + CROP] for top, left in corners[:WINDOWS]]
+    windows = []
+    for k in range(WINDOWS):
+        last = k == WINDOWS - 1
+        scale = ZOOM * (1.0 if last else ZOOMS[k % len(ZOOMS)]) / min(height, width)
+        size = (max(round(width * scale), CROP), max(round(height * scale), CROP))
+        small = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+        top, left = (int(random.integers(side - CROP + 1)) for side in small.shape[:2])
+        window = small[top : top + CROP, left : left + CROP]
+        if not last:
+            window = window.transpose(1, 0, 2) if random.random() < 0.5 else window
+            rows, columns = random.choice((-1, 1), size=2)
+            window = window[::rows, ::columns]
+        windows.append(window)
+    return windows

@@ -25,15 +25,15 @@ from stylize.errors import RefusedError, UsageError
 from stylize.images import Pixels, shown, write_atomically
 
 FORMAT = "1"
-MAX_CODE_BYTES = 1 << 20
+MAX_CODE_BYTES = 8 << 20  # a refined style has 0.2 MB; a mixture has the sum of its parts
 PALETTE = 9  # numbers of a palette; stylize.palette has the same, but needs torch
 THUMBNAIL_SIDE = 128  # pixels
 REFINED = "refine."  # prefix of the tensors of a refinement
 _MOST_TEXT = 4096  # characters of a metadata field that are kept
-_REFINED_NAME = re.compile(r"[a-z0-9_]{1,40}\.(mix|scale|shift)")
+_REFINED_NAME = re.compile(r"[a-z0-9_]{1,40}\.(mix|scale|shift|left|right)")
 
-# What a refined style adds to the wishes of its code: "LAYER.mix" (K,), "LAYER.scale" (C,) and "LAYER.shift" (C,) of
-# the generator's layers, float32; see ``stylize.generator.Modulation``. Empty for a plain code.
+# What a refined style adds to the wishes of its code, float32, by the names of ``stylize.extended_code``. Empty for a
+# plain code.
 Refinement = Mapping[str, np.ndarray]
 
 
@@ -123,9 +123,10 @@ class StyleCode:
         if (
             set(tensors) - {REFINED + name for name in refinement} != {"code", "palette"}
             or not all(map(_REFINED_NAME.fullmatch, refinement))
-            or any(t.dtype != np.float32 or t.ndim != 1 or not len(t) for t in tensors.values())
+            or any(t.dtype != np.float32 or not t.size for t in tensors.values())
+            or any(t.ndim != (2 if name.endswith((".left", ".right")) else 1) for name, t in tensors.items())
         ):
-            raise RefusedError(f"{what} holds other tensors than the vectors of 32-bit numbers of a style code")
+            raise RefusedError(f"{what} holds other tensors than the 32-bit numbers of a style code")
         if tensors["palette"].shape != (PALETTE,) or not _is_palette(tensors["palette"]):
             raise RefusedError(f"{what} does not hold a palette")
         if metadata.get("modelspec.hash_sha256") != "0x" + tensor_file.content_hash(tensors):

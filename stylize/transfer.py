@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from PIL import Image
 
-from stylize.colour_map import Floats, colour_map, palette_of
+from stylize.colour_map import Floats, colour_map, palette_between, palette_of
 from stylize.colour_profile import to_8_bit
 from stylize.device import free_memory, has_bf16_instructions, may_have_gpu
 from stylize.errors import DeviceError, InputError, RefusedError, StylizeError, UsageError
-from stylize.extended_code import fits
+from stylize.extended_code import fits, scaled
 from stylize.images import Pixels, shown
 from stylize.layers import BORDER, MARGIN, STRIDE, Margins, Position
 from stylize.mixing import mean, mean_code
@@ -344,8 +344,8 @@ class Stylizer:
             style = replace(
                 style,
                 code=own_code + np.float32(strength) * (style.code - own_code),
-                palette=own_palette + np.float32(strength) * (style.palette - own_palette),
-                refinement={name: np.float32(strength) * values for name, values in style.refinement.items()},
+                palette=palette_between(own_palette, style.palette, strength),
+                refinement=scaled(style.refinement, strength),
             )
         if preserve_color:
             # With the photo's own palette its tones stay, too: lightness alone would take the style's darkness.

@@ -1503,6 +1503,24 @@ def test_training(run: Run, tmp_path: Path, photo_folder: Path, style_folder: Pa
 
 
 @pytest.mark.skipif(not packaged("perceptual").exists(), reason="the perceptual network is not packaged")
+def test_training_a_model_of_other_sizes(
+    run: Run, tiny_model: Path, photo_folder: Path, style_folder: Path, photo: Path, style: Path
+) -> None:
+    command = ["train", "--content", photo_folder, "--style", style_folder, "-o", "run", *TINY, "--steps", 1]
+    sizes = ["--widths", "8,8,16,16", "--bank", 2, "--code-size", 32]
+    result = run(*command, *sizes)
+    assert result.code == 0, result.stderr
+    assert run("transfer", photo, "-s", style, "--model", "run/model.safetensors", "-o", "out.png").code == 0
+    facts = json.loads(run("inspect", "run/model.safetensors", "--json").stdout)
+    assert (facts["code"], facts["widths"], facts["bank"]) == ("32", "8 8 16 16", "2")
+
+    assert_refused(run(*command, "--resume"), 3, "checkpoint")
+    assert_refused(run(*command, *sizes, "--init", tiny_model), 2, "the model says the sizes", "leave out --widths")
+    for widths in ("8,8,16", "8,8,16,x", "8,8,16,0", "8,8,16,99999"):
+        assert_refused(run(*command, "--widths", widths), 2, f"--widths {widths}: not four numbers of channels")
+
+
+@pytest.mark.skipif(not packaged("perceptual").exists(), reason="the perceptual network is not packaged")
 def test_a_stop_saves_the_training(
     tmp_path: Path, photo_folder: Path, style_folder: Path, environment: dict[str, str]
 ) -> None:

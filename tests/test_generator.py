@@ -338,6 +338,17 @@ def test_equal_palettes_leave_a_picture_alone(windows: Tensor) -> None:
     torch.testing.assert_close(apply_colour_map(windows, *colour_map(own, own)), windows, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
+def test_colours_move_evenly(make_picture: Callable[..., np.ndarray], share: float) -> None:
+    pixels = make_picture(48, 64, seed=3)
+    own, other = in_numpy.palette_of(pixels), in_numpy.palette_of(make_picture(48, 64, seed=8) // 3)
+    matrix, offset = in_numpy.colour_map(own, other)
+    there = pixels @ matrix.T + 255 * offset
+    between = pixels + share * (there - pixels)
+    expected = np.concatenate([between.mean((0, 1)) / 255, np.cov(between.reshape(-1, 3).T / 255)[np.triu_indices(3)]])
+    np.testing.assert_allclose(in_numpy.palette_between(own, other, share), expected, atol=1e-3)
+
+
 def test_numpy_and_torch_make_the_same_colour_map(make_picture: Callable[..., np.ndarray], palette: Tensor) -> None:
     for picture in (make_picture(seed=1), np.full((4, 4, 3), 7, np.uint8)):
         images = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255

@@ -17,7 +17,7 @@ from stylize import onnx_engine, tensor_file, transfer
 from stylize.checkpoint import load_model, save_model
 from stylize.device import usable_cores
 from stylize.errors import RefusedError, UsageError
-from stylize.extended_code import refinement_sizes
+from stylize.extended_code import refinement_shapes
 from stylize.layers import Margins
 from stylize.onnx_engine import OnnxEngine
 from stylize.packaged import packaged
@@ -70,7 +70,7 @@ def test_both_engines_take_a_refined_style(
     onnx: Stylizer, by_torch: Stylizer, style: StyleCode, make_picture: MakePicture
 ) -> None:
     random = np.random.default_rng(0)
-    lengths = refinement_sizes(onnx.engine.sizes)
+    lengths = refinement_shapes(onnx.engine.sizes)
     added = {name: random.normal(0, 0.1, size).astype(np.float32) for name, size in lengths.items()}
     refined, photo = replace(style, refinement=added), make_picture(96, 128, seed=2)
     ours, theirs = (s.transfer(photo, refined, strength=0.8) for s in (onnx, by_torch))

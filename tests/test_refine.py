@@ -13,7 +13,7 @@ import torch
 from stylize import refine as module
 from stylize.data import to_tensor
 from stylize.errors import RefusedError, UsageError
-from stylize.extended_code import refinement_sizes
+from stylize.extended_code import RANK, refinement_shapes
 from stylize.generator import extend
 from stylize.mixing import mix
 from stylize.perceptual import PerceptualNetwork
@@ -26,7 +26,8 @@ MakePicture = Callable[..., np.ndarray]
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in [("CROP", 64), ("ZOOM", 96), ("RATE", 0.02), ("CHECK_EVERY", 5)]:
+    sizes = {"CROP": 64, "ZOOM": 96, "WINDOWS": 4, "CHECK_EVERY": 5}
+    for name, value in (sizes | {"RATE": 0.02, "KERNEL_RATE": 0.0005, "PRICE": 8.0}).items():
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(module, "has_vgg19", lambda: False)
 
@@ -46,7 +47,7 @@ def refined(
     stylizer: Stylizer, style_code: StyleCode, picture: np.ndarray, photos: list[np.ndarray]
 ) -> tuple[StyleCode, list[Progress]]:
     seen: list[Progress] = []
-    return refine(stylizer, style_code, [picture], steps=20, photos=photos, report=seen.append), seen
+    return refine(stylizer, style_code, [picture], steps=40, photos=photos, report=seen.append), seen
 
 
 def test_the_style_comes_nearer_and_the_content_stays(
@@ -70,8 +71,8 @@ def test_the_same_every_time_whatever_the_order(
     monkeypatch.setattr(module, "FENCE", 0.0)  # so that a few steps are a gain
     pictures = [make_picture(seed=seed) for seed in (3, 4)]
     plain = stylizer.encode_style(pictures)
-    one = refine(stylizer, plain, pictures, weights=[1, 0.5], steps=5, photos=photos)
-    other = refine(stylizer, plain, pictures[::-1], weights=[0.5, 1], steps=5, photos=photos)
+    one = refine(stylizer, plain, pictures, weights=[1, 0.5], steps=25, photos=photos)
+    other = refine(stylizer, plain, pictures[::-1], weights=[0.5, 1], steps=25, photos=photos)
     assert one.to_bytes() == other.to_bytes() != plain.to_bytes()
 
 
@@ -186,12 +187,15 @@ def test_wishes_add_up(stylizer: Stylizer, style_code: StyleCode) -> None:
     generator = engine.model.generator
     with torch.no_grad():
         wishes = generator.modulations(torch.from_numpy(style_code.code)[None])
-        added = {name: np.full(size, 0.5, np.float32) for name, size in refinement_sizes(engine.sizes).items()}
+        added = {name: np.full(size, 0.5, np.float32) for name, size in refinement_shapes(engine.sizes).items()}
         extended = extend(wishes, added)
     for name, wish in wishes.items():
-        for part, before, after in zip(wish._fields, wish, extended[name], strict=True):
-            expected = before + (0.5 if f"{name}.{part}" in added else 0.0)
-            assert torch.allclose(after, expected)
+        for part in ("mix", "scale", "shift"):
+            before, after = getattr(wish, part), getattr(extended[name], part)
+            assert torch.allclose(after, before + (0.5 if f"{name}.{part}" in added else 0.0))
+        kernel = extended[name].added
+        assert kernel is not None
+        assert torch.allclose(kernel, torch.full_like(kernel, RANK * 0.5 * 0.5))
     assert "out.scale" not in added
 
 

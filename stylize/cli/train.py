@@ -26,7 +26,7 @@ from stylize.cli.arguments import (
 )
 from stylize.cli.process import Stopped, note_requests, stop_gently
 from stylize.errors import DeviceError, UsageError
-from stylize.options import LossWeights, TrainingOptions
+from stylize.options import LossWeights, ModelSizes, TrainingOptions
 from stylize.terminal import Terminal, say
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from stylize.training import Checks, Progress
 
 FEW_PICTURES = 20  # of one kind: fewer are hardly meant
-_OPTIONS, _LOSSES = TrainingOptions(), LossWeights()
+_OPTIONS, _LOSSES, _SIZES = TrainingOptions(), LossWeights(), ModelSizes()
 
 
 def train(
@@ -73,6 +73,11 @@ def train(
     lambda_identity: Annotated[
         float, typer.Option(help="Weight of returning a photo from its own code.")
     ] = _LOSSES.identity,
+    widths: Annotated[
+        str, typer.Option(help="Channels of the generator at 1/2, 1/4, 1/8, 1/16 of the resolution.")
+    ] = ",".join(map(str, _SIZES.widths)),
+    bank: Annotated[int, typer.Option(min=1, max=64, help="Kernels per convolution that a style mixes.")] = _SIZES.bank,
+    code_size: Annotated[int, typer.Option(min=1, max=4096, help="Numbers of a style code.")] = _SIZES.code,
     seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _OPTIONS.seed,
     log_every: Annotated[int, typer.Option(min=1, help="Steps between lines of metrics.csv.")] = _OPTIONS.log_every,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = _OPTIONS.save_every,
@@ -113,12 +118,15 @@ def train(
         )
     if perceptual not in ("light", "vgg19"):
         raise UsageError(f"--perceptual {perceptual}: no such network", hint="light or vgg19")
+    sizes = ModelSizes(code=code_size, widths=_widths(widths), bank=bank)
+    if init != "scratch" and sizes != _SIZES:
+        raise UsageError(f"--init {init}: the model says the sizes", hint="leave out --widths, --bank and --code-size")
     options = TrainingOptions(
         steps=steps, max_seconds=parse_seconds(max_time), styles=styles_per_step, contents=photos_per_style, crop=crop,
         style_crop=style_crop, rate=rate, discriminator_rate=discriminator_rate, decay=decay, perceptual=perceptual,
         layers=layers, content_layers=_layers(content_layers), adversarial_start=adversarial_start,
         seed=seed, log_every=log_every, save_every=save_every, sample_every=sample_every, init=init,
-        keep=keep, precision=precision, logger=logger,
+        keep=keep, precision=precision, logger=logger, sizes=sizes,
         weights=LossWeights(
             adversarial=lambda_adv, content=lambda_content, style=lambda_style, moments=lambda_moments,
             palette=lambda_palette, tv=lambda_tv, grid=lambda_grid, code=lambda_code, identity=lambda_identity,
@@ -253,3 +261,11 @@ def _layers(text: str) -> tuple[int, ...]:
     if len(layers) != len(text.split(",")):
         raise UsageError(f"--content-layers {text}: not layers of the perceptual network", hint="1 to 5, as in 3,4")
     return layers
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    """``16,48,96,128`` -> numbers"""
+    widths = tuple(int(word) for word in text.split(",") if word.strip().isdecimal() and 1 <= int(word) <= 4096)
+    if len(widths) != len(text.split(",")) or len(widths) != 4:
+        raise UsageError(f"--widths {text}: not four numbers of channels", hint="as in 16,48,96,128")
+    return widths

