@@ -43,7 +43,6 @@ from stylize.encoder import StyleEncoder
 from stylize.evaluation import Judge, evaluate, load_judge, select
 from stylize.generator import StyleConv
 from stylize.images import Pixels, read_image, write_image
-from stylize.layers import layers_of
 from stylize.options import LossWeights, TrainingOptions
 from stylize.packaged import packaged_path
 from stylize.perceptual import feature_statistics
@@ -114,6 +113,13 @@ def seeing(*, moments: bool, sketches: bool) -> Callable[[StyleEncoder, Tensor],
     return code_of
 
 
+def averaged(self: Discriminator, images: Tensor, code: Tensor) -> Tensor:
+    """``Discriminator.forward`` with the mean over channels instead of the inner product: the code hardly counts."""
+    features = self.features(images * 2 - 1)
+    score: Tensor = self.realism(features) + (features * self.agreement(code)[..., None, None]).mean(1, keepdim=True)
+    return score
+
+
 def unconditional(self: Discriminator, images: Tensor, code: Tensor) -> Tensor:
     """``Discriminator.forward`` that does not look at the code."""
     score: Tensor = self.realism(self.features(images * 2 - 1))
@@ -152,6 +158,7 @@ _NO_CODE = (Discriminator, "forward", unconditional)
 VARIANTS = {
     "base": Variant("as shipped: K = 4, 14 kMAC per pixel, 256 numbers, no discriminator"),
     "seed-1": Variant("the same with other random numbers: what chance does", {"seed": 1}),
+    "seed-2": Variant("and once more", {"seed": 2}),
     "adv-0.2": Variant("λ_adv = 0.2 from a tenth of the steps on", weights={"adversarial": 0.2}),
     "bank-1": Variant("K = 1", sizes={"bank": 1}),
     "bank-8": Variant("K = 8", sizes={"bank": 8}),
@@ -167,7 +174,15 @@ VARIANTS = {
         "E sees the projected Gram matrices only",
         patches=((StyleEncoder, "code_of", seeing(moments=False, sketches=True)),),
     ),
+    "adv-0.2-mean": Variant(
+        "λ_adv = 0.2, D averages its agreement over channels",
+        weights={"adversarial": 0.2}, patches=((Discriminator, "forward", averaged),),
+    ),
     "adv-1": Variant("λ_adv = 1", weights={"adversarial": 1}),
+    "adv-1-mean": Variant(
+        "λ_adv = 1, D averages its agreement over channels",
+        weights={"adversarial": 1}, patches=((Discriminator, "forward", averaged),),
+    ),
     "narrow": Variant("5.7 kMAC per pixel: widths 16, 32, 48, 80", sizes={"widths": (16, 32, 48, 80)}),
     "wide": Variant("25 kMAC per pixel: widths 16, 64, 128, 192", sizes={"widths": (16, 64, 128, 192)}),
     "code-64": Variant("64 numbers", sizes={"code": 64}),
@@ -290,15 +305,6 @@ def grid_sheet(folder: Path) -> Pixels:
         contrast = np.clip((sky - sky.mean((0, 1))) * 3 + 128, 0, 255).astype(np.uint8)
         cells.append((name, Image.fromarray(contrast).resize((384, 384), Image.Resampling.NEAREST)))
     return labelled_sheet([cells], (384, 384))
-
-
-def multiply_adds(widths: tuple[int, ...]) -> float:
-    """Per pixel of the picture, when folded."""
-    total = 0.0
-    for layer in layers_of(widths).values():
-        spacing = layer.spacing * (2 if layer.enlarge else layer.stride)  # of the positions that are computed
-        total += layer.channels_in * layer.channels_out * (16 if layer.enlarge else 9) / spacing**2
-    return total
 
 
 def table(folder: Path, names: list[str]) -> str:

@@ -46,4 +46,4 @@ class Discriminator(nn.Module):
         """
         features = self.features(images * 2 - 1)  # (B, C, H/8, W/8)
         wanted = self.agreement(code)[..., None, None]  # (B, C, 1, 1)
-        return self.realism(features) + (features * wanted).mean(1, keepdim=True)
+        return self.realism(features) + (features * wanted).sum(1, keepdim=True)
