@@ -46,7 +46,7 @@ BATCH = 1  # windows per step
 RATE, KERNEL_RATE = 0.01, 0.006  # Adam's; they fall to a tenth. At 0.05 networks that take no part get worse
 CHECK_EVERY, PATIENCE, LEAST_GAIN = 20, 4, 0.003  # steps; checks without a relative gain so large end the work
 STYLE, MOMENTS, PALETTE, GRID = 3.0, 3.0, 0.5, 10.0  # weights of the terms
-PRICE, PRICE_RATE, PRICES = 1.5, 0.3, (0.05, 30.0)  # of content: at the start, how fast it follows, its bounds
+PRICE, PRICE_RATE = 0.25, 0.3  # of content: at the start, in parts of the distance; and how fast it follows
 FENCE = 5.0  # what content that is lost counts when steps are compared
 PERCEPTUAL = ("auto", "vgg19", "light")
 AIM = 1.0  # of the plain code's content loss
@@ -176,9 +176,11 @@ class _Refinement:
             self.content = [self._deep(self._look(photo[None])) for photo in self.photos]
         self.code = nn.Parameter(torch.tensor(style.code, device=self.device))
         self.added = {name: nn.Parameter(values.to(self.device)) for name, values in self._start(engine.sizes)}
-        self.price = torch.full((2,), PRICE, device=self.device)  # of content, normalised and raw
         with torch.no_grad():
             self.allowed = [self._content_of(self._paint([k])[1], [k]) for k in range(len(self.photos))]
+        self.plain = self._check(0)
+        # Of content, normalised and raw. A style that is nearly met must not be lost for a little content.
+        self.price = torch.full((2,), PRICE * _distance(self.plain), device=self.device)
 
     def _start(self, sizes: ModelSizes) -> Iterator[tuple[str, Tensor]]:
         """What is added at first: as the style has it; else nothing, by a product whose left factor is zero."""
@@ -197,7 +199,7 @@ class _Refinement:
         wishes = [self.code, *(values for name, values in self.added.items() if not name.endswith((".left", ".right")))]
         rates = [(wishes, RATE), (kernels, KERNEL_RATE)]
         optimiser = torch.optim.Adam([{"params": p, "lr": rate} for p, rate in rates], betas=(0.9, 0.99))
-        best, best_progress, idle = self.style, self._check(0), 0
+        best, best_progress, idle = self.style, self.plain, 0
         report(best_progress)
         random = np.random.default_rng(0)
         left: list[int] = []
@@ -270,7 +272,7 @@ class _Refinement:
         style, moments = self._distances(maps)
         content = self._content_of(maps, chosen) / self._allowed(chosen)  # (2,)
         price = self.price
-        self.price = (price * torch.exp(PRICE_RATE * (content.detach() - AIM))).clamp(*PRICES)
+        self.price = price * torch.exp(PRICE_RATE * (content.detach() - AIM))
         return (
             STYLE * style
             + MOMENTS * moments
@@ -329,10 +331,13 @@ class _Refinement:
         return torch.autocast(self.device.type, self.precision)
 
 
+def _distance(progress: Progress) -> float:
+    return STYLE * progress.style + MOMENTS * progress.moments
+
+
 def _cost(progress: Progress) -> float:
     """The distance from the style; one that is paid for with content is no better."""
-    distance = STYLE * progress.style + MOMENTS * progress.moments
-    return distance * (1 + FENCE * max(progress.kept - 1, 0.0))
+    return _distance(progress) * (1 + FENCE * max(progress.kept - 1, 0.0))
 
 
 def photo_windows(photo: Pixels) -> list[Pixels]:
