@@ -103,7 +103,7 @@ class OnnxEngine:
 def _refined(mixed: Arrays, bank: Arrays, refinement: Refinement) -> Arrays:
     """Kernels, scales and shifts with what a refinement adds, as ``stylize.generator.extend``: W + Σₖ δₖ Wₖ + ΔW."""
     refined = dict(mixed)
-    for name, delta in refinement.items():
+    for name, delta in sorted(refinement.items()):  # a file has another order, and sums of floats depend on it
         layer, part = name.rsplit(".", 1)
         if part == "mix":
             refined[f"{layer}.kernel"] += np.tensordot(delta, bank[f"generator.convs.{layer}.weight"], axes=1)

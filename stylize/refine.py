@@ -160,7 +160,7 @@ class _Refinement:
         half = pick_precision(self.device)
         self.precision = half if half == torch.bfloat16 else torch.float32  # fp16 would need its losses scaled
         windows = [photo_windows(photo) for photo in photos]
-        self.photos = to_tensor([window for four in windows for window in four], self.device)  # (P, 3, CROP, CROP)
+        self.photos = to_tensor([window for each in windows for window in each], self.device)  # (P, 3, CROP, CROP)
         last = WINDOWS - 1
         self.painted, self.kept = ([k for k in range(len(self.photos)) if (k % WINDOWS == last) == b] for b in (0, 1))
         with torch.no_grad():
