@@ -158,7 +158,6 @@ _NO_CODE = (Discriminator, "forward", unconditional)
 VARIANTS = {
     "base": Variant("as shipped: K = 4, 14 kMAC per pixel, 256 numbers, no discriminator"),
     "seed-1": Variant("the same with other random numbers: what chance does", {"seed": 1}),
-    "seed-2": Variant("and once more", {"seed": 2}),
     "adv-0.2": Variant("λ_adv = 0.2 from a tenth of the steps on", weights={"adversarial": 0.2}),
     "bank-1": Variant("K = 1", sizes={"bank": 1}),
     "bank-8": Variant("K = 8", sizes={"bank": 8}),
@@ -189,6 +188,9 @@ VARIANTS = {
     "no-identity": Variant("no identity loss", weights={"identity": 0}),
     "adv-unconditional": Variant(
         "λ_adv = 1, D does not see the code", weights={"adversarial": 1}, patches=(_NO_CODE, _NO_OTHERS)
+    ),
+    "adv-unconditional-1": Variant(
+        "the same with the other random numbers", {"seed": 1}, {"adversarial": 1}, patches=(_NO_CODE, _NO_OTHERS)
     ),
     "adv-r1": Variant(
         "λ_adv = 1, R1", weights={"adversarial": 1},
