@@ -156,7 +156,7 @@ _NO_OTHERS = (training_step, "_discriminator_gradients", no_others)
 _NO_CODE = (Discriminator, "forward", unconditional)
 
 VARIANTS = {
-    "base": Variant("as shipped: K = 4, 14 kMAC per pixel, 256 numbers, no discriminator"),
+    "base": Variant("K = 4, 14 kMAC per pixel, 256 numbers, as shipped; no discriminator"),
     "seed-1": Variant("the same with other random numbers: what chance does", {"seed": 1}),
     "adv-0.2": Variant("λ_adv = 0.2 from a tenth of the steps on", weights={"adversarial": 0.2}),
     "bank-1": Variant("K = 1", sizes={"bank": 1}),
@@ -242,7 +242,9 @@ def main() -> None:
         print(f"{name}: {row}", flush=True)
     print(table(options.output, names))
     if options.sheets is not None:
-        write_image(options.sheets / "study-discriminator.jpg", discriminator_sheet(options.output), overwrite=True)
+        write_image(
+            options.sheets / "study-discriminator.jpg", discriminator_sheet(options.output), quality=85, overwrite=True
+        )
         write_image(options.sheets / "study-grid.png", grid_sheet(options.output), overwrite=True)
 
 
