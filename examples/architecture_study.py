@@ -243,7 +243,7 @@ def main() -> None:
     print(table(options.output, names))
     if options.sheets is not None:
         write_image(
-            options.sheets / "study-discriminator.jpg", discriminator_sheet(options.output), quality=85, overwrite=True
+            options.sheets / "study-discriminator.jpg", discriminator_sheet(options.output), quality=80, overwrite=True
         )
         write_image(options.sheets / "study-grid.png", grid_sheet(options.output), overwrite=True)
 
