@@ -223,10 +223,10 @@ class StyleConv(nn.Module):
         scale, shift = affine.chunk(2, dim=1)
         return Modulation(mix, 1 + scale, shift)
 
-    def kernel(self, modulation: Modulation) -> Tensor:
-        """W(z) = Σₖ aₖ Wₖ, and ΔW of a refined style: (S, C_out, C_in, 3, 3)."""
-        mixed = torch.einsum("sk,koihw->soihw", modulation.mix, self.weight)
-        return mixed if modulation.added is None else mixed + modulation.added
+    def kernel(self, mix: Tensor, added: Tensor | None = None) -> Tensor:
+        """W(z) = Σₖ aₖ Wₖ, and ΔW of a refined style: (S, K) -> (S, C_out, C_in, 3, 3)."""
+        mixed = torch.einsum("sk,koihw->soihw", mix, self.weight)
+        return mixed if added is None else mixed + added
 
     def forward(self, x: Tensor, modulation: Modulation) -> Tensor:
         """Convolve, normalise by each picture's own statistics, modulate.
@@ -242,7 +242,7 @@ class StyleConv(nn.Module):
         if layer.enlarge:
             x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
         x = functional.pad(x, (1, 1, 1, 1), mode="reflect" if min(x.shape[-2:]) > 1 else "replicate")
-        kernels = self.kernel(modulation)
+        kernels = self.kernel(modulation.mix, modulation.added)
         y = torch.cat(
             [functional.conv2d(part, w, stride=layer.stride) for part, w in zip(x.chunk(styles), kernels, strict=True)]
         )
@@ -311,7 +311,7 @@ class Generator(nn.Module):
         """Every layer's kernel, scale and shift for one style (S = 1)."""
         layers = {}
         for name, wish in modulations.items():
-            kernel = cast(StyleConv, self.convs[name]).kernel(wish._replace(mix=wish.mix.float()))[0]
+            kernel = cast(StyleConv, self.convs[name]).kernel(wish.mix.float(), wish.added)[0]
             layers[name] = Mixed(kernel, wish.scale[0].float(), wish.shift[0].float())
         return layers
 

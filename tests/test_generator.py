@@ -95,7 +95,7 @@ def unfolded(generator: Generator, content: Tensor, code: Tensor, palette: Tenso
     modulations, margin = generator.modulations(code), MARGIN + extra
 
     def conv(name: str, x: Tensor) -> Tensor:
-        style_conv, (mix, scale, shift) = generator.convs[name], modulations[name]
+        style_conv, (mix, scale, shift, _) = generator.convs[name], modulations[name]
         layer = style_conv.layer
         kernel = sum(a * w for a, w in zip(mix[0], style_conv.weight, strict=True))
         if layer.enlarge:
