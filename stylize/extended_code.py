@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from stylize.layers import layers_of
 from stylize.options import ModelSizes
-from stylize.style_code import Refinement
+from stylize.style_code import FACTORS, Refinement
 
 RANK = 4  # r of what ``stylize.refine`` learns: 48,000 numbers, 190 KB
 
@@ -73,7 +73,7 @@ def weighted_sum(refinements: Sequence[Refinement], shares: Sequence[float] | ND
         for name, values in scaled(refinement, share).items():
             if name not in total:
                 total[name] = values.astype(np.float64)
-            elif name.endswith((".left", ".right")):
+            elif name.endswith(FACTORS):
                 total[name] = np.concatenate([total[name], values], axis=1 if name.endswith(".left") else 0)
             else:
                 total[name] = total[name] + values

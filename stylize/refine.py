@@ -34,7 +34,7 @@ from stylize.options import ModelSizes
 from stylize.packaged import packaged_path
 from stylize.palette import apply_colour_map, colour_map, palette_of
 from stylize.perceptual import FeatureStatistics, PerceptualNetwork, feature_statistics, has_vgg19, load_vgg19
-from stylize.style_code import StyleCode
+from stylize.style_code import FACTORS, StyleCode
 from stylize.torch_engine import TorchEngine
 from stylize.transfer import Stylizer, at_working_size
 
@@ -195,8 +195,8 @@ class _Refinement:
                 yield name, torch.zeros(shape)
 
     def run(self, steps: int, report: Callable[[Progress], None]) -> StyleCode:
-        kernels = [values for name, values in self.added.items() if name.endswith((".left", ".right"))]
-        wishes = [self.code, *(values for name, values in self.added.items() if not name.endswith((".left", ".right")))]
+        kernels = [values for name, values in self.added.items() if name.endswith(FACTORS)]
+        wishes = [self.code, *(values for name, values in self.added.items() if not name.endswith(FACTORS))]
         rates = [(wishes, RATE), (kernels, KERNEL_RATE)]
         optimiser = torch.optim.Adam([{"params": p, "lr": rate} for p, rate in rates], betas=(0.9, 0.99))
         best, best_progress, idle = self.style, self.plain, 0

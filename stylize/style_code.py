@@ -29,6 +29,7 @@ MAX_CODE_BYTES = 8 << 20  # a refined style has 0.2 MB; a mixture has the sum of
 PALETTE = 9  # numbers of a palette; stylize.palette has the same, but needs torch
 THUMBNAIL_SIDE = 128  # pixels
 REFINED = "refine."  # prefix of the tensors of a refinement
+FACTORS = (".left", ".right")  # ends of the names of matrices among them; the others are vectors
 _MOST_TEXT = 4096  # characters of a metadata field that are kept
 _REFINED_NAME = re.compile(r"[a-z0-9_]{1,40}\.(mix|scale|shift|left|right)")
 
@@ -124,7 +125,7 @@ class StyleCode:
             set(tensors) - {REFINED + name for name in refinement} != {"code", "palette"}
             or not all(map(_REFINED_NAME.fullmatch, refinement))
             or any(t.dtype != np.float32 or not t.size for t in tensors.values())
-            or any(t.ndim != (2 if name.endswith((".left", ".right")) else 1) for name, t in tensors.items())
+            or any(t.ndim != (2 if name.endswith(FACTORS) else 1) for name, t in tensors.items())
         ):
             raise RefusedError(f"{what} holds other tensors than the 32-bit numbers of a style code")
         if tensors["palette"].shape != (PALETTE,) or not _is_palette(tensors["palette"]):
