@@ -176,21 +176,49 @@ def test_crops_are_square(
         assert crop.shape == (size, size, 3) and crop.dtype == np.uint8
 
 
-def test_crops_come_in_all_eight_positions(rng: np.random.Generator) -> None:
-    rows, columns = np.mgrid[:64, :64].astype(np.uint8)
-    picture = np.stack([rows, 2 * columns, rows], axis=2)
-    corners = [random_crop(rng, picture, 32, zoom=(1, 2), aspect=0)[[0, 0, -1], [0, -1, 0], :2] for _ in range(400)]
-    seen = [tuple(np.sign(np.diff(c.astype(int), axis=0)).ravel()) for c in corners]  # how both ramps run
-    counts = {position: seen.count(position) for position in seen}
-    assert len(counts) == 8
-    assert min(counts.values()) > 25
+@pytest.fixture
+def slopes() -> np.ndarray:
+    """(256, 256, 3): red rises down the rows, green along the columns."""
+    rows, columns = np.mgrid[:256, :256].astype(np.uint8)
+    return np.stack([rows, columns, rows], axis=2)
 
 
-def test_zoom_is_in_output_pixels_per_picture_pixel(rng: np.random.Generator) -> None:
-    ramp = np.repeat(np.arange(240, dtype=np.uint8)[None, :, None], 240, axis=0).repeat(3, axis=2)
-    crop = random_crop(rng, ramp, 100, zoom=(2, 2), aspect=0).astype(float)
-    steps = [abs(np.diff(line)).mean() for line in (crop[50, :, 0], crop[:, 50, 0])]  # the crop may lie on its side
-    assert max(steps) == pytest.approx(0.5, abs=0.05)
+def directions(crop: np.ndarray) -> np.ndarray:
+    """Where rows and columns of the picture ran to in a crop of ``slopes``: two steps (down, right) per pixel."""
+    middle = slice(len(crop) // 4, -len(crop) // 4)
+    tones = crop[middle, middle, :2].astype(float)
+    return np.array([[np.diff(tones[..., c], axis=axis).mean() for axis in (0, 1)] for c in (0, 1)])
+
+
+def test_crops_are_turned_and_mirrored(rng: np.random.Generator, slopes: np.ndarray) -> None:
+    seen = [directions(random_crop(rng, slopes, 64, zoom=(1, 1), aspect=0)) for _ in range(400)]
+    angles = np.degrees([np.arctan2(*step[0]) for step in seen]) + 5  # 5 more: the upright ones fall within a bin
+    upright = [angle // 90 % 4 for angle in angles if angle % 90 < 10]
+    slanted = [angle // 45 % 8 for angle in angles if angle % 90 > 10]
+    assert 150 < len(upright) < 300  # half of all, and those that came near it by chance
+    assert min(upright.count(quarter) for quarter in range(4)) > 25
+    assert min(slanted.count(eighth) for eighth in range(8)) > 8
+    mirrored = sum(np.linalg.det(step) < 0 for step in seen)
+    assert 150 < mirrored < 250
+
+
+def test_nothing_but_the_picture_is_in_a_crop(rng: np.random.Generator) -> None:
+    white = np.full((60, 200, 3), 255, np.uint8)
+    for _ in range(300):
+        assert random_crop(rng, white, int(rng.integers(20, 90)), zoom=(0.3, 2), aspect=0.3).min() == 255
+
+
+def test_zoom_is_in_output_pixels_per_picture_pixel(rng: np.random.Generator, slopes: np.ndarray) -> None:
+    for _ in range(20):
+        steps = directions(random_crop(rng, slopes, 100, zoom=(2, 2), aspect=0))
+        assert np.linalg.norm(steps, axis=1) == pytest.approx([0.5, 0.5], abs=0.03)
+
+
+def test_small_pictures_are_enlarged_but_not_squeezed(rng: np.random.Generator, slopes: np.ndarray) -> None:
+    for _ in range(20):
+        steps = directions(random_crop(rng, slopes[:90], 100, zoom=(0.5, 0.5), aspect=0))
+        lengths = np.linalg.norm(steps, axis=1)
+        assert lengths[0] == pytest.approx(lengths[1], rel=0.05) and lengths.max() < 1.3
 
 
 def test_colours_are_varied_but_not_places(rng: np.random.Generator) -> None:
