@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 PALETTE = 9  # mean and covariance of a picture's colours
 REGULARISATION = 3e-4  # added to the variances: colours of a nearly grey photo are not amplified without bound
+ITERATIONS = 100  # at most, for a palette among others; a dozen is usual
 
 Floats = NDArray[np.float32]
 
@@ -30,17 +33,31 @@ def colour_map(content: Floats, style: Floats) -> tuple[Floats, Floats]:
     return matrix.astype(np.float32), (style[:3] - matrix @ content[:3]).astype(np.float32)
 
 
-def palette_between(one: Floats, other: Floats, share: float) -> Floats:
-    """The palette (9,) of a picture of palette ``one`` after each pixel went a ``share`` of its way to ``other``.
+def palette_among(palettes: Sequence[Floats], shares: Sequence[float] | NDArray[np.float64]) -> Floats:
+    """The palette (9,) among N palettes (9,), nearer to those of larger shares; the shares sum to 1.
 
-    The displacement interpolation of McCann, Advances in Mathematics 1997: contrast changes evenly. A weighted mean of
-    covariances would keep two thirds of a photo's contrast at half of the way to a plain grey.
+    Between two it is that of a picture each of whose pixels went its share of the way from its own colour to the other
+    palette (McCann, Advances in Mathematics 1997): contrast changes evenly. A weighted mean of covariances would keep
+    two thirds of a photo's contrast at half of the way to a plain grey. Among more, it is their barycentre by the same
+    distance, by the iteration of Álvarez-Esteban et al., J. Math. Anal. Appl. 2016, eq. 7.
     """
-    matrix, _ = colour_map(one, other)
-    step = np.eye(3) + share * (matrix - np.eye(3))
-    covariance = step @ _covariance(one) @ step.T - REGULARISATION * np.eye(3)
-    mean = one[:3] + share * (other[:3] - one[:3])
+    covariances = [_covariance(palette) for palette in palettes]
+    middle = _weighted(covariances, shares)
+    for _ in range(ITERATIONS):
+        before, root, inverse = middle, _power(middle, 0.5), _power(middle, -0.5)
+        step = _weighted([_power(root @ covariance @ root, 0.5) for covariance in covariances], shares)
+        middle = inverse @ step @ step @ inverse
+        if np.abs(middle - before).max() < 1e-9:
+            break
+    mean = _weighted([palette[:3].astype(np.float64) for palette in palettes], shares)
+    covariance = middle - REGULARISATION * np.eye(3)
     return np.concatenate([mean, covariance[np.triu_indices(3)]]).astype(np.float32)
+
+
+def _weighted(
+    arrays: Sequence[NDArray[np.float64]], shares: Sequence[float] | NDArray[np.float64]
+) -> NDArray[np.float64]:
+    return np.tensordot(np.asarray(shares, np.float64), np.stack(arrays), axes=1)
 
 
 def _covariance(palette: Floats) -> NDArray[np.float64]:

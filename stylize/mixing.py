@@ -1,8 +1,9 @@
 """Mixing: several style codes with weights -> one style code.
 
 Codes mix by their weighted mean, brought back to the mean length of its parts: a mean of unlike codes is shorter than
-each of them, and to the generator a short code is a faint style. Palettes mix by their weighted mean. Refinements
-(``stylize.extended_code``) add up by their weights. A style with all of the weight comes out unchanged.
+each of them, and to the generator a short code is a faint style. Palettes mix so that contrast changes evenly
+(``stylize.colour_map.palette_among``). Refinements (``stylize.extended_code``) add up by their weights. A style with
+all of the weight comes out unchanged.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from stylize.colour_map import palette_among
 from stylize.errors import RefusedError, UsageError
 from stylize.extended_code import weighted_sum
 from stylize.style_code import StyleCode
@@ -41,7 +43,7 @@ def mix(parts: Sequence[tuple[StyleCode, float]], title: str) -> StyleCode:
     shares = np.asarray(weights, np.float64) / sum(weights)
     return StyleCode(
         code=mean_code([style.code for style in styles], shares),
-        palette=mean([style.palette for style in styles], shares),
+        palette=palette_among([style.palette for style in styles], shares),
         model_hash=styles[0].model_hash,
         title=title,
         images=sum(style.images for style in styles),

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from PIL import Image
 
-from stylize.colour_map import Floats, colour_map, palette_between, palette_of
+from stylize.colour_map import Floats, colour_map, palette_among, palette_of
 from stylize.colour_profile import to_8_bit
 from stylize.device import free_memory, has_bf16_instructions, may_have_gpu
 from stylize.errors import DeviceError, InputError, RefusedError, StylizeError, UsageError
@@ -344,7 +344,7 @@ class Stylizer:
             style = replace(
                 style,
                 code=own_code + np.float32(strength) * (style.code - own_code),
-                palette=palette_between(own_palette, style.palette, strength),
+                palette=palette_among([own_palette, style.palette], [1 - strength, strength]),
                 refinement=scaled(style.refinement, strength),
             )
         if preserve_color:

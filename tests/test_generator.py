@@ -346,7 +346,27 @@ def test_colours_move_evenly(make_picture: Callable[..., np.ndarray], share: flo
     there = pixels @ matrix.T + 255 * offset
     between = pixels + share * (there - pixels)
     expected = np.concatenate([between.mean((0, 1)) / 255, np.cov(between.reshape(-1, 3).T / 255)[np.triu_indices(3)]])
-    np.testing.assert_allclose(in_numpy.palette_between(own, other, share), expected, atol=1e-3)
+    np.testing.assert_allclose(in_numpy.palette_among([own, other], [1 - share, share]), expected, atol=1e-3)
+
+
+def test_a_palette_among_three_has_the_least_total_distance_to_them(make_picture: Callable[..., np.ndarray]) -> None:
+    palettes = [
+        in_numpy.palette_of(make_picture(48, 64, seed=seed) // divisor) for seed, divisor in enumerate((1, 2, 4))
+    ]
+    shares = [0.2, 0.5, 0.3]
+
+    def total(candidate: np.ndarray) -> float:
+        distances = []
+        for palette in palettes:
+            moved = in_numpy.colour_map(candidate, palette)[0] - np.eye(3)
+            covariance = candidate[3:][in_numpy._ORDER] + in_numpy.REGULARISATION * np.eye(3)
+            distances.append(np.trace(moved @ covariance @ moved.T) + np.square(palette[:3] - candidate[:3]).sum())
+        return float(np.dot(shares, distances))
+
+    among = in_numpy.palette_among(palettes, shares)
+    for direction in np.eye(9, dtype=np.float32) * 1e-3:
+        assert total(among) < min(total(among + direction), total(among - direction))
+    assert total(among) < total(np.average(palettes, axis=0, weights=shares))
 
 
 def test_numpy_and_torch_make_the_same_colour_map(make_picture: Callable[..., np.ndarray], palette: Tensor) -> None:

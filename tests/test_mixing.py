@@ -49,6 +49,13 @@ def test_more_weight_is_nearer() -> None:
     assert distances[0] == 0
 
 
+def test_contrast_changes_evenly() -> None:
+    plain = np.array([0.5, 0.5, 0.5, 0, 0, 0, 0, 0, 0], np.float32)
+    rich = np.array([0.5, 0.5, 0.5, 0.09, 0, 0, 0.09, 0, 0.09], np.float32)
+    found = [mix([(replace(A, palette=rich), w), (replace(B, palette=plain), 1 - w)], "x").palette for w in (0.25, 0.5)]
+    np.testing.assert_allclose([np.sqrt(palette[3]) for palette in found], [0.075, 0.15], atol=0.02)
+
+
 def test_refinements_add_up_by_their_weights() -> None:
     one = replace(A, refinement={"stem.mix": np.array([1, 2], np.float32), "out.shift": np.ones(3, np.float32)})
     two = replace(B, refinement={"stem.mix": np.array([0, -2], np.float32)})
