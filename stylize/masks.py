@@ -7,6 +7,7 @@ alpha if it is a cut-out. It can also be the photo's own alpha, or a folder with
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +52,18 @@ def mask_of_photo(folder: Path, photo: str) -> Path:
     """The mask with the name of a photo in a folder of masks. Raises InputError."""
     stem = os.path.splitext(os.path.basename(photo))[0]
     try:
-        found = sorted(path for path in folder.iterdir() if path.stem == stem and path.is_file())
+        found = _masks_in(folder, folder.stat().st_mtime_ns).get(stem)
     except OSError as error:
         raise InputError(f"cannot read the masks in {shown(folder)}: {(error.strerror or '').lower()}") from error
-    if not found:
+    if found is None:
         raise InputError(f"no mask for {shown(os.path.basename(photo))} in {shown(folder)}", hint=f"{shown(stem)}.png")
-    return found[0]
+    return found
+
+
+@lru_cache(maxsize=16)
+def _masks_in(folder: Path, changed: int) -> dict[str, Path]:
+    """The masks by their names without suffix; of several, the first by name. Listed once, until the folder changes."""
+    return {path.stem: path for path in sorted(folder.iterdir(), reverse=True) if path.is_file()}
 
 
 def feathered(mask: Pixels, radius: float) -> Pixels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,6 +84,15 @@ def test_a_folder_of_masks(tmp_path: Path, make_picture: MakePicture) -> None:
     assert (read_mask(str(tmp_path), photo, "photos/x.jpg", max_pixels=10_000) == MASK).all()
     with pytest.raises(InputError, match=r"no mask for y\.jpg"):
         read_mask(str(tmp_path), photo, "photos/y.jpg", max_pixels=10_000)
+
+
+def test_a_mask_that_is_put_into_a_folder_later_is_found(tmp_path: Path, make_picture: MakePicture) -> None:
+    photo = picture(make_picture(40, 60))
+    os.utime(tmp_path, (0, 0))  # clocks of files may tick slowly
+    with pytest.raises(InputError, match=r"no mask for x\.jpg"):
+        read_mask(str(tmp_path), photo, "x.jpg", max_pixels=10_000)
+    Image.fromarray(MASK).save(tmp_path / "x.png")
+    assert (read_mask(str(tmp_path), photo, "x.jpg", max_pixels=10_000) == MASK).all()
 
 
 def test_a_mask_has_the_shape_of_the_photo(tmp_path: Path, make_picture: MakePicture) -> None:
