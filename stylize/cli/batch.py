@@ -47,7 +47,7 @@ from stylize.options import DEFAULT_MAX_PIXELS
 from stylize.terminal import Terminal, say
 
 if TYPE_CHECKING:
-    from stylize.batch import Job
+    from stylize.batch import Job, Plan, Sorted
     from stylize.images import Picture
     from stylize.inputs import Photo
     from stylize.style_arguments import StyleArgument
@@ -236,26 +236,30 @@ def batch(
                 listed = write_failures(output, label, failures)
 
         if not quiet:
-            left = len(jobs.todo) - ok - (len(failures) - len(plan.failures) - len(jobs.failed))
-            skipped = len(jobs.done) + len(jobs.foreign)
-            why = [f"{len(jobs.done)} done before"] if jobs.done else []
-            why += [f"{len(jobs.foreign)} exist, --overwrite replaces them"] if jobs.foreign else []
-            counts = [
-                f"{ok} ok",
-                f"{len(failures)} failed",
-                f"{skipped} skipped" + (f" ({'; '.join(why)})" if why else ""),
-            ]
-            counts += [f"{plan.junk} no images"] + ([f"{plan.excluded} excluded"] if plan.excluded else [])
-            counts += [f"{left} {'to do' if dry_run else 'left'}"] if left or dry_run else []
-            seconds = time.monotonic() - started
-            rate = f"{seconds:.1f} s ({ok / seconds:.1f} images/s)"
-            say(f"done: {', '.join(counts)}, {rate}" + (f"; failures: {shown(listed)}" if listed else ""))
+            done = summary(plan, jobs, ok, len(failures), dry_run=dry_run, seconds=time.monotonic() - started)
+            say(done + (f"; failures: {shown(listed)}" if listed else ""))
     if trouble is not None:
         raise trouble
     if stops:
         raise Stopped(stops[0])
     if failures and not dry_run:
         raise typer.Exit(1)
+
+
+def summary(plan: Plan, jobs: Sorted, ok: int, failed: int, *, dry_run: bool, seconds: float) -> str:
+    """The last line: what became of everything that was found."""
+    left = len(jobs.todo) - ok - (failed - len(plan.failures) - len(jobs.failed))
+    why = [f"{len(jobs.done)} done before"] if jobs.done else []
+    why += [f"{len(jobs.foreign)} exist, --overwrite replaces them"] if jobs.foreign else []
+    counts = [
+        f"{ok} ok",
+        f"{failed} failed",
+        f"{len(jobs.done) + len(jobs.foreign)} skipped" + (f" ({'; '.join(why)})" if why else ""),
+        f"{plan.junk} no images",
+    ]
+    counts += [f"{plan.excluded} excluded"] if plan.excluded else []
+    counts += [f"{left} {'to do' if dry_run else 'left'}"] if left or dry_run else []
+    return f"done: {', '.join(counts)}, {seconds:.1f} s ({ok / seconds:.1f} images/s)"
 
 
 def parse_shard(text: str | None) -> tuple[int, int] | None:
