@@ -136,7 +136,9 @@ def _measured(
     origins = [(top - BORDER, left - BORDER) for top, left in corners]
 
     def measure() -> Painter:
-        return stylizer.engine.measure(style.code, style.refinement, colours, transfer.to_cells(windows), origins)[1]
+        return stylizer.engine.measure(
+            style.code, style.refinement, style.palette, colours, transfer.to_cells(windows), origins
+        )[1]
 
     painter = measure()
     return measure, lambda pixels: transfer._paint_tiles(painter, pixels, stylizer.engine.best_tile)

@@ -5,8 +5,8 @@ is given a model's tensors, so that any model of the default sizes fits. To be r
 needs the ``export`` extra.
 
     mix       code; tensors of G                       -> kernel, scale and shift of every layer
-    measure   windows of a photo; kernel, scale, shift -> the painted windows, gain and bias of every layer
-    paint     a tile; kernel, gain, bias               -> the painted tile
+    measure   windows of a photo; kernel, scale, shift -> the painted windows, gain and bias of every layer, the finish
+    paint     a tile; kernel, gain, bias, the finish   -> the painted tile
     encode    a picture; tensors of E                  -> its code and statistics
 """
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from stylize.checkpoint import Model
-from stylize.generator import Mixed, fold, measure, paint, recolour
+from stylize.generator import ColourMap, Mixed, fold, measure, paint, recolour
 from stylize.layers import BORDER, PLAN, STRIDE
 from stylize.options import ModelSizes
 
@@ -62,11 +62,13 @@ class Encode(nn.Module):
 class Measure(nn.Module):
     """``stylize.generator.measure`` from bytes to bytes; ``total`` is not finite if any number in it was not."""
 
-    def forward(self, cells: Tensor, grain: Tensor, matrix: Tensor, offset: Tensor, *layers: Tensor) -> list[Tensor]:
-        """(n, 12, h, w), (n, 4, h, w), M, t, and kernel, scale and shift of each layer."""
+    def forward(
+        self, cells: Tensor, grain: Tensor, matrix: Tensor, offset: Tensor, palette: Tensor, *layers: Tensor
+    ) -> list[Tensor]:
+        """(n, 12, h, w), (n, 4, h, w), M, t, (9,), and kernel, scale and shift of each layer."""
         mixed = {name: Mixed(*layers[3 * k : 3 * k + 3]) for k, name in enumerate(PLAN)}
-        painted, gains, biases = measure(mixed, recolour(cells, matrix, offset), grain)
-        return [_bytes(painted), painted.sum(), *gains.values(), *biases.values()]
+        painted, frozen = measure(mixed, recolour(cells, matrix, offset), grain, palette[None])
+        return [_bytes(painted), painted.sum(), *frozen.gains.values(), *frozen.biases.values(), *frozen.finish]
 
 
 class Paint(nn.Module):
@@ -75,9 +77,10 @@ class Paint(nn.Module):
     def forward(
         self, cells: Tensor, grain: Tensor, matrix: Tensor, offset: Tensor, margins: Tensor, *layers: Tensor
     ) -> list[Tensor]:
-        """(n, 12, h, w), (n, 4, h, w), M, t, (4,), and kernel, gain and bias of each layer."""
-        kernels, gains, biases = (dict(zip(PLAN, layers[part::3], strict=True)) for part in range(3))
-        painted = paint(fold(kernels, gains, biases), recolour(cells, matrix, offset), grain, margins)
+        """(n, 12, h, w), (n, 4, h, w), M, t, (4,), kernel, gain and bias of each layer, M and t of the finish."""
+        kernels, gains, biases = (dict(zip(PLAN, layers[part:-2:3], strict=True)) for part in range(3))
+        canvas, finish = recolour(cells, matrix, offset), ColourMap(*layers[-2:])
+        painted = paint(fold(kernels, gains, biases), finish, canvas, grain, margins)
         return [_bytes(painted), painted.sum()]
 
 
@@ -103,11 +106,12 @@ def graphs() -> dict[str, onnx.ModelProto]:
     folded_layers: Example = {}
     for name, layer in mixed.items():
         folded_layers |= {f"{name}.kernel": layer.kernel, f"{name}.gain": layer.scale, f"{name}.bias": layer.shift}
-    measured = [f"{name}.{part}" for part in ("gain", "bias") for name in PLAN]
+    folded_layers |= {"finish.gain": torch.eye(3) + 0.1, "finish.bias": torch.zeros(3) + 0.1}
+    measured = [f"{name}.{part}" for part in ("gain", "bias") for name in PLAN] + ["finish.gain", "finish.bias"]
     picture = torch.randint(0, 256, (256, 320, 3), dtype=torch.uint8)
     return {
         "mix": _trace(Mix(model), {"code": torch.randn(1, model.sizes.code)}, list(_by_name(mixed)), constant=False),
-        "measure": _trace(Measure(), tile, ["painted", "total", *measured], mixed_layers),
+        "measure": _trace(Measure(), tile | {"palette": torch.rand(9)}, ["painted", "total", *measured], mixed_layers),
         "paint": _trace(Paint(), tile | {"margins": torch.full((4,), BORDER)}, ["painted", "total"], folded_layers),
         "encode": _trace(Encode(model), {"picture": picture}, ["code", "known"]),
     }

@@ -9,8 +9,9 @@ With the code known and the statistics μ, σ *frozen*, mix and AdaIN are one af
 kernel: ``Generator.fold`` returns a plain stack of convolutions and ReLUs. It has no global operation left, so tiles
 with a halo of ``MARGIN`` pixels give the pixels of the whole picture.
 
-G paints on the photo after it was given the style's colours (``stylize.palette``): its last layer adds to that picture,
-in logits, so that no output leaves [0, 1].
+G paints on the photo after it was given the style's colours (``stylize.palette``), the *canvas*: its last layer adds to
+that picture, in logits, so that no output leaves [0, 1]. Paint changes the colours again, and most where the photo had
+little of them; so the painting is given the style's palette once more, by an affine map, its *finish*.
 
 Beside the photo, G sees a *grain*: fixed random patterns, from dots to blotches, bound to positions. A clear sky has
 nothing that a convolution could turn into strokes; the grain gives it something (as the noise of Texture Networks,
@@ -36,6 +37,7 @@ from stylize.palette import apply_colour_map, colour_map, palette_of
 ROUNDING = 1e-4  # relative; smaller deviations of a single-precision convolution mean nothing
 CANVAS_EPSILON = 0.02  # the canvas is kept so far from black and white, where paint would not show
 EPSILON = 1e-3  # of the variance; a flat crop must not have its noise blown up
+FINISH_FLOOR = 3e-3  # of the colours' variances: what was painted in hardly any colours is not blown up
 
 
 class Modulation(NamedTuple):
@@ -147,7 +149,7 @@ def fitted(layer: Layer, kernel: Tensor) -> Tensor:
 
 
 def recolour(cells: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
-    """The canvas: a colour map ``x -> M x + t`` over pixels in cells, in one pass.
+    """A colour map ``x -> M x + t`` over pixels in cells, in one pass.
 
     Args:
         cells: (B, 12, h, w), uint8, uint16, or floats in [0, 1].
@@ -157,10 +159,16 @@ def recolour(cells: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
         (B, 12, h, w) in [0, 1].
     """
     pixels = torch.eye(4, device=matrix.device)  # each of a cell's four by itself
-    kernel = (matrix[:, None, :, None] * pixels[:, None]).reshape(12, 12)
+    kernel = (matrix[:, None, :, None] * pixels[:, None]).reshape(12, 12, 1, 1)
     if not cells.is_floating_point():
         kernel = kernel / torch.iinfo(cells.dtype).max
-    return functional.conv2d(cells.float(), kernel[..., None, None], offset.repeat_interleave(4)).clamp_(0, 1)
+    return functional.conv2d(cells.float(), kernel, offset.repeat_interleave(4)).clamp_(0, 1)
+
+
+def finished(painted: Tensor, palette: Tensor) -> Tensor:
+    """Paintings with their finish, each by its own colours: (B, 3, H, W) in [0, 1] and wanted palettes (B, 9)."""
+    with torch.autocast(painted.device.type, enabled=False):
+        return apply_colour_map(painted, *colour_map(palette_of(painted), palette.float(), FINISH_FLOOR))
 
 
 def _make_grain() -> Tensor:
@@ -301,7 +309,8 @@ class Generator(nn.Module):
         with torch.no_grad(), torch.autocast(content.device.type, enabled=False):
             canvas = apply_colour_map(content, *colour_map(palette_of(content), wanted.float()))
         cells = functional.pixel_unshuffle(canvas, 2)
-        return functional.pixel_shuffle(flow(lambda name, x: self.convs[name](x, modulations[name]), cells, grain), 2)
+        painted = flow(lambda name, x: self.convs[name](x, modulations[name]), cells, grain)
+        return finished(functional.pixel_shuffle(painted, 2), wanted)
 
     def modulations(self, code: Tensor) -> dict[str, Modulation]:
         """What the codes (S, Z) ask of every layer: the *extended code*."""
@@ -320,6 +329,7 @@ class Generator(nn.Module):
         self,
         canvas: Tensor,
         mixed: Mapping[str, Mixed],
+        palette: Tensor,
         origins: Sequence[Position] | None = None,
         margin: int = BORDER,
     ) -> tuple[FoldedGenerator, Tensor]:
@@ -329,14 +339,15 @@ class Generator(nn.Module):
             canvas: (n, 12, h, w) in [0, 1], n windows of one photo in the style's colours, in cells. The outer
                 ``margin`` pixels of each are its surroundings: they are seen, but not counted.
             mixed: the layers of one style.
+            palette: (1, 9), the style's colours.
             origins: where each window's upper left pixel lies on the grain, by default at 0, 0.
 
         Returns:
             the folded generator, and what it makes of these windows: (n, 12, h − ``margin``, w − ``margin``).
         """
-        painted, gains, biases = measure(mixed, canvas, grain_under(self.grain, canvas, origins), margin)
+        painted, frozen = measure(mixed, canvas, grain_under(self.grain, canvas, origins), palette, margin)
         kernels = {name: layer.kernel for name, layer in mixed.items()}
-        return FoldedGenerator(fold(kernels, gains, biases), self.grain), painted
+        return FoldedGenerator(fold(kernels, frozen.gains, frozen.biases), frozen.finish, self.grain), painted
 
 
 def grain_under(grain: Tensor, cells: Tensor, origins: Sequence[Position] | None) -> Tensor:
@@ -344,9 +355,24 @@ def grain_under(grain: Tensor, cells: Tensor, origins: Sequence[Position] | None
     return grain_at(grain, origins or [(0, 0)] * len(cells), [2 * side for side in cells.shape[2:]])
 
 
+class ColourMap(NamedTuple):
+    """``x -> M x + t``"""
+
+    matrix: Tensor  # M (3, 3)
+    offset: Tensor  # t (3,)
+
+
+class Frozen(NamedTuple):
+    """The statistics of one photo in one style."""
+
+    gains: dict[str, Tensor]  # by layer, γ/σ and β − μ γ/σ, (C,): what AdaIN comes down to
+    biases: dict[str, Tensor]
+    finish: ColourMap
+
+
 def measure(
-    mixed: Mapping[str, Mixed], canvas: Tensor, grain: Tensor, margin: int = BORDER
-) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    mixed: Mapping[str, Mixed], canvas: Tensor, grain: Tensor, palette: Tensor, margin: int = BORDER
+) -> tuple[Tensor, Frozen]:
     """Run G over windows of one photo, each layer normalised by its statistics over all of them.
 
     Each layer's statistics are measured and frozen before the next layer sees its output.
@@ -354,9 +380,10 @@ def measure(
     Args:
         mixed: the layers of one style.
         canvas, grain: see ``flow``; surrounded by ``margin`` pixels on every side.
+        palette: (1, 9), the style's colours.
 
     Returns:
-        the painted windows without the margin; by layer the gain γ/σ and the bias β − μ γ/σ that AdaIN comes down to.
+        the painted windows without the margin, and what was measured.
     """
     gains: dict[str, Tensor] = {}
     biases: dict[str, Tensor] = {}
@@ -376,7 +403,11 @@ def measure(
         y = torch.addcmul(bias[:, None, None], y, gain[:, None, None])
         return functional.relu(y) if layer.relu else y
 
-    return flow(conv, canvas, grain, torch.full((4,), margin)), gains, biases
+    painted = flow(conv, canvas, grain, torch.full((4,), margin))
+    found = palette_of(painted.reshape(painted.shape[0], 3, -1), pooled=True)  # of a colour, 4 channels
+    matrix, offset = colour_map(found, palette, FINISH_FLOOR)
+    finish = ColourMap(matrix[0], offset[0])
+    return recolour(painted, *finish), Frozen(gains, biases, finish)
 
 
 def _inner_statistics(y: Tensor, margin: int) -> tuple[Tensor, Tensor]:
@@ -397,15 +428,17 @@ def fold(
     return folded
 
 
-def paint(folded: Mapping[str, tuple[Tensor, Tensor]], canvas: Tensor, grain: Tensor, margins: Tensor) -> Tensor:
-    """The folded network: convolutions, biases and ReLUs, nothing else. See ``flow``."""
+def paint(
+    folded: Mapping[str, tuple[Tensor, Tensor]], finish: ColourMap, canvas: Tensor, grain: Tensor, margins: Tensor
+) -> Tensor:
+    """The folded network: convolutions, biases and ReLUs, then the finish. See ``flow``."""
 
     def conv(name: str, x: Tensor) -> Tensor:
         kernel, bias = folded[name]
         y = convolve(PLAN[name], x.to(kernel.dtype), kernel, bias)
         return functional.relu_(y) if PLAN[name].relu else y
 
-    return flow(conv, canvas, grain, margins)
+    return recolour(flow(conv, canvas, grain, margins), *finish)
 
 
 class FoldedGenerator:
@@ -415,8 +448,8 @@ class FoldedGenerator:
     changes nothing further inside.
     """
 
-    def __init__(self, folded: Mapping[str, tuple[Tensor, Tensor]], grain: Tensor) -> None:
-        self.folded, self.grain = folded, grain
+    def __init__(self, folded: Mapping[str, tuple[Tensor, Tensor]], finish: ColourMap, grain: Tensor) -> None:
+        self.folded, self.finish, self.grain = folded, finish, grain
 
     def to(self, dtype: torch.dtype) -> FoldedGenerator:
         """The same network in another precision, kernels laid out channels-last.
@@ -427,7 +460,7 @@ class FoldedGenerator:
         for name, (kernel, bias) in self.folded.items():
             kind = dtype if PLAN[name].adain else torch.float32
             folded[name] = (kernel.to(kind, memory_format=torch.channels_last), bias.to(kind))
-        return FoldedGenerator(folded, self.grain.to(dtype))
+        return FoldedGenerator(folded, self.finish, self.grain.to(dtype))
 
     @torch.inference_mode()
     def __call__(
@@ -443,4 +476,5 @@ class FoldedGenerator:
             margins: how many pixels at the top, bottom, left and right are surroundings: ``MARGIN`` where the picture
                 goes on, ``BORDER`` beyond its border.
         """
-        return paint(self.folded, canvas, grain_under(self.grain, canvas, origins), torch.tensor(margins))
+        grain = grain_under(self.grain, canvas, origins)
+        return paint(self.folded, self.finish, canvas, grain, torch.tensor(margins))

@@ -77,6 +77,7 @@ class OnnxEngine:
         self,
         code: Floats,
         refinement: Refinement,
+        palette: Floats,
         colours: tuple[Floats, Floats],
         cells: Pixels,
         origins: Sequence[Position],
@@ -88,7 +89,7 @@ class OnnxEngine:
             self._mixed = _refined(Graph("mix", {}, self.threads)({"code": code[None]} | bank), bank, refinement)
             self._measure = Graph("measure", self._mixed, self.threads)
             self._style = key
-        outputs = self._measure(_inputs(cells, self._grain, origins, colours))
+        outputs = self._measure(_inputs(cells, self._grain, origins, colours) | {"palette": palette})
         return _finite(outputs), OnnxPainter(self._mixed | outputs, self._grain, colours, self.threads)
 
     def _floats(self, prefix: str) -> Arrays:

@@ -1,8 +1,9 @@
 """The palette: the mean and covariance of a picture's colours, and the linear map from one palette to another.
 
-Before the generator paints, the photo gets the colours of the style. Of all linear maps that do, the optimal transport
-moves colours least (the linear Monge-Kantorovitch map of Pitié & Kokaram, "The linear Monge-Kantorovitch linear colour
-mapping for example-based colour transfer", CVMP 2007): red stays the reddest, light stays light.
+Before the generator paints, the photo gets the colours of the style, and the painting gets them once more. Of all
+linear maps that do, the optimal transport moves colours least (the linear Monge-Kantorovitch map of Pitié & Kokaram,
+"The linear Monge-Kantorovitch linear colour mapping for example-based colour transfer", CVMP 2007): red stays the
+reddest, light stays light.
 
 A palette is nine numbers: the mean colour and the six entries of the symmetric covariance, in that order.
 """
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor
 
 from stylize.colour_map import REGULARISATION
+
+NEWTON_STEPS = 28  # roots of eigenvalues a ten-millionth of the trace are exact; each step brings them up by half
 
 
 def palette_of(images: Tensor, *, pooled: bool = False) -> Tensor:
@@ -34,23 +37,23 @@ def mean_and_covariance(palette: Tensor) -> tuple[Tensor, Tensor]:
     return mean, entries[:, order]
 
 
-def colour_map(content: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
+def colour_map(content: Tensor, style: Tensor, floor: float = REGULARISATION) -> tuple[Tensor, Tensor]:
     """The affine map ``x -> M x + t`` that gives colours of one palette the other palette.
 
         M = C^(−½) (C^½ S C^½)^½ C^(−½),   t = m_style − M m_content
 
     Args:
         content, style: palettes, (B, 9), with covariances C and S.
+        floor: is added to all variances, that colours which hardly vary are not amplified without bound.
 
     Returns:
         M (B, 3, 3) and t (B, 3); the identity where the palettes are equal.
     """
     content_mean, c = mean_and_covariance(content)
     style_mean, s = mean_and_covariance(style)
-    floor = REGULARISATION * torch.eye(3, device=content.device)
-    root = _power(c + floor, 0.5)
-    inverse = _power(c + floor, -0.5)
-    matrix = inverse @ _power(root @ (s + floor) @ root, 0.5) @ inverse
+    least = floor * torch.eye(3, device=content.device, dtype=torch.float64)
+    root, inverse = square_roots(c.double() + least)
+    matrix = (inverse @ square_roots(root @ (s.double() + least) @ root)[0] @ inverse).float()
     return matrix, style_mean - (matrix @ content_mean[..., None])[..., 0]
 
 
@@ -60,7 +63,16 @@ def apply_colour_map(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     return (mapped + offset[..., None, None]).clamp(0, 1).contiguous(memory_format=torch.channels_last)
 
 
-def _power(matrices: Tensor, exponent: float) -> Tensor:
-    """Powers of symmetric positive matrices (B, 3, 3)."""
-    values, vectors = torch.linalg.eigh(matrices)
-    return (vectors * values.clamp_min(1e-8).pow(exponent)[:, None]) @ vectors.transpose(1, 2)
+def square_roots(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """A^½ and A^(−½) of symmetric positive matrices (B, 3, 3), in fp64.
+
+    By the Newton–Schulz iteration (Higham, "Functions of Matrices", 2008, eq. 6.35), of products alone: unlike
+    eigenvectors it has a gradient where eigenvalues are equal, and ONNX can express it.
+    """
+    identity = torch.eye(3, device=matrices.device, dtype=matrices.dtype)
+    scale = (matrices * identity).sum((1, 2), keepdim=True)  # the trace: brings all eigenvalues below 1
+    root, inverse = matrices / scale, identity[None]
+    for _ in range(NEWTON_STEPS):
+        step = (3 * identity - inverse @ root) / 2
+        root, inverse = root @ step, step @ inverse
+    return root * scale.sqrt(), inverse / scale.sqrt()

@@ -28,7 +28,7 @@ from stylize.data import to_tensor
 from stylize.device import channels_last, memory_errors, pick_precision
 from stylize.errors import DeviceError, InputError, UsageError
 from stylize.extended_code import refinement_shapes
-from stylize.generator import StyleConv, extend, flow, grain_at
+from stylize.generator import StyleConv, extend, finished, flow, grain_at
 from stylize.images import Pixels, read_image
 from stylize.options import ModelSizes
 from stylize.packaged import packaged_path
@@ -45,7 +45,7 @@ WINDOWS = 12  # of each photo; the last is kept to check
 BATCH = 1  # windows per step
 RATE, KERNEL_RATE = 0.01, 0.006  # Adam's; they fall to a tenth. At 0.05 networks that take no part get worse
 CHECK_EVERY, PATIENCE, LEAST_GAIN = 20, 6, 0.003  # steps; checks without a relative gain so large end the work
-STYLE, MOMENTS, PALETTE, GRID = 3.0, 3.0, 0.5, 10.0  # weights of the terms
+STYLE, MOMENTS, GRID = 3.0, 3.0, 10.0  # weights of the terms
 PRICE, PRICE_RATE = 0.25, 0.3  # of content: at the start, in parts of the distance; and how fast it follows
 FENCE = 5.0  # what content that is lost counts when steps are compared
 PERCEPTUAL = ("auto", "vgg19", "light")
@@ -233,7 +233,7 @@ class _Refinement:
                 self.canvas[chosen],
                 self.grain[chosen],
             )
-            output = functional.pixel_shuffle(cells, 2)
+        output = finished(functional.pixel_shuffle(cells, 2), self.palette.expand(len(chosen), -1))
         return output, self._look(output)
 
     def _look(self, pictures: Tensor) -> list[Tensor]:
@@ -273,16 +273,7 @@ class _Refinement:
         content = self._content_of(maps, chosen) / self._allowed(chosen)  # (2,)
         price = self.price
         self.price = price * torch.exp(PRICE_RATE * (content.detach() - AIM))
-        return (
-            STYLE * style
-            + MOMENTS * moments
-            + PALETTE * self._palette_loss(output)
-            + GRID * losses.grid_loss(output.float())
-            + (price * content).sum()
-        )
-
-    def _palette_loss(self, output: Tensor) -> Tensor:
-        return 10 * (palette_of(output) - self.palette).square().sum(1).mean()
+        return STYLE * style + MOMENTS * moments + GRID * losses.grid_loss(output.float()) + (price * content).sum()
 
     @torch.no_grad()
     def _check(self, step: int) -> Progress:

@@ -150,7 +150,10 @@ class StyleCode:
 
 def _is_palette(palette: np.ndarray) -> bool:
     """Whether nine numbers can be the mean and covariance of colours in [0, 1]: none can vary by more than ½."""
-    return bool((np.abs(palette[:3] - 0.5) <= 0.5).all() and (np.abs(palette[3:]) <= 0.25).all())
+    if not ((np.abs(palette[:3] - 0.5) <= 0.5).all() and (np.abs(palette[3:]) <= 0.25).all()):
+        return False
+    covariance = palette[3:][[[0, 1, 2], [1, 3, 4], [2, 4, 5]]]
+    return bool(np.linalg.eigvalsh(covariance)[0] > -1e-4)  # rounding
 
 
 def make_thumbnail(pictures: Sequence[Pixels]) -> bytes:

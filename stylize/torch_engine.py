@@ -69,6 +69,7 @@ class TorchEngine:
         self,
         code: Floats,
         refinement: Refinement,
+        palette: Floats,
         colours: tuple[Floats, Floats],
         cells: Pixels,
         origins: Sequence[Position],
@@ -80,7 +81,7 @@ class TorchEngine:
             wishes = generator.modulations(torch.from_numpy(code).to(self.device)[None])
             mixed = generator.mixed(extend(wishes, refinement))
             canvas = recolour(torch.from_numpy(cells).to(self.device), matrix, offset)
-            folded, painted = generator.fold(canvas, mixed, origins)
+            folded, painted = generator.fold(canvas, mixed, torch.from_numpy(palette).to(self.device)[None], origins)
             return _to_steps(painted, cells.dtype), TorchPainter(folded, self.precision, (matrix, offset))
 
 

@@ -90,6 +90,7 @@ class Engine(Protocol):
         self,
         code: Floats,
         refinement: Refinement,
+        palette: Floats,
         colours: tuple[Floats, Floats],
         cells: Pixels,
         origins: Sequence[Position],
@@ -99,7 +100,8 @@ class Engine(Protocol):
         Args:
             code: (Z,).
             refinement: what is added to the wishes of the code.
-            colours: the colour map, M and t.
+            palette: (9,), the style's.
+            colours: the colour map from the photo's palette to it, M and t.
             cells: (n, 12, h, w) uint8, windows of the photo with ``BORDER`` pixels around them, see ``to_cells``; the
                 torch engine takes uint16, too, and gives back what it takes.
             origins: where the windows' upper left pixels lie in the photo.
@@ -391,7 +393,7 @@ class Stylizer:
             origins += [(top - BORDER, left - BORDER) for top, left in corners]
         stack = np.stack(windows)
         colours = colour_map(palette_of(stack[:, BORDER:-BORDER, BORDER:-BORDER]), style.palette)
-        return engine.measure(style.code, style.refinement, colours, to_cells(stack), origins)
+        return engine.measure(style.code, style.refinement, style.palette, colours, to_cells(stack), origins)
 
     def _in_tiles(self, engine: Engine, paint: Painter, photo: Pixels, tile: int | None) -> Pixels:
         """Paint tile by tile, in smaller ones when memory runs out."""

@@ -125,7 +125,7 @@ def test_the_graphs_are_those_of_the_modules(
         engine = OnnxEngine(packaged("default"))
         colours = np.eye(3, dtype=np.float32), np.zeros(3, np.float32)
         cells = transfer.to_cells(make_picture(320, 288, seed=3)[None])
-        painted, paint = engine.measure(style.code, {}, colours, cells, [(0, 0)])
+        painted, paint = engine.measure(style.code, {}, style.palette, colours, cells, [(0, 0)])
         return painted, paint(cells, (16, 32), Margins(112, 32, 64, 48)), *engine.encode(make_picture(seed=4))
 
     shipped = run()

@@ -16,6 +16,7 @@ from stylize.errors import RefusedError, UsageError
 from stylize.extended_code import RANK, refinement_shapes
 from stylize.generator import extend
 from stylize.mixing import mix
+from stylize.packaged import packaged
 from stylize.perceptual import PerceptualNetwork
 from stylize.refine import Progress, packaged_photos, photo_windows, refine
 from stylize.style_code import StyleCode
@@ -24,12 +25,13 @@ from stylize.transfer import Stylizer
 MakePicture = Callable[..., np.ndarray]
 
 
+SMALL = {"CROP": 64, "ZOOM": 96, "WINDOWS": 4, "CHECK_EVERY": 4, "PATIENCE": 10, "has_vgg19": lambda: False}
+
+
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = {"CROP": 64, "ZOOM": 96, "WINDOWS": 4, "CHECK_EVERY": 4, "PATIENCE": 10}
-    for name, value in (sizes | {"RATE": 0.02, "KERNEL_RATE": 0.0005, "PRICE": 3.0}).items():
+    for name, value in SMALL.items():
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(module, "has_vgg19", lambda: False)
 
 
 @pytest.fixture(scope="module")
@@ -42,27 +44,41 @@ def photos(make_picture: MakePicture) -> list[np.ndarray]:
     return [make_picture(seed=1), make_picture(seed=2)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def shipped() -> Stylizer:
+    """What an untrained network paints cannot be brought nearer to a style."""
+    return Stylizer(packaged("default"), "cpu", engine="torch")
+
+
+@pytest.fixture(scope="module")
+def plain(shipped: Stylizer, picture: np.ndarray) -> StyleCode:
+    return shipped.encode_style([picture])
+
+
+@pytest.fixture(scope="module")
 def refined(
-    stylizer: Stylizer, style_code: StyleCode, picture: np.ndarray, photos: list[np.ndarray]
+    shipped: Stylizer, plain: StyleCode, picture: np.ndarray, make_picture: MakePicture
 ) -> tuple[StyleCode, list[Progress]]:
     seen: list[Progress] = []
-    return refine(stylizer, style_code, [picture], steps=80, photos=photos, report=seen.append), seen
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (SMALL | {"CROP": 96, "RATE": 0.02}).items():
+            patch.setattr(module, name, value)
+        photos = [make_picture(seed=1), make_picture(seed=2)]
+        return refine(shipped, plain, [picture], steps=80, photos=photos, report=seen.append), seen
 
 
 def test_the_style_comes_nearer_and_the_content_stays(
-    style_code: StyleCode, refined: tuple[StyleCode, list[Progress]]
+    plain: StyleCode, refined: tuple[StyleCode, list[Progress]]
 ) -> None:
-    before = style_code.code.copy()
     style, seen = refined
     first, last = seen[0], seen[-1]
     assert first.step == 0 < last.step
     assert last in seen[1:-1]
     assert first.kept == pytest.approx(1)
-    assert last.style + last.moments < 0.97 * (first.style + first.moments)
+    assert last.style + last.moments < 0.9 * (first.style + first.moments)
     assert last.kept < 1.1
-    assert (style_code.code == before).all() and not style_code.refinement  # the plain code is another
-    assert (style.palette == style_code.palette).all()
+    assert not plain.refinement  # the plain code is another
+    assert (style.palette == plain.palette).all()
 
 
 def test_the_same_every_time_whatever_the_order(
@@ -78,8 +94,8 @@ def test_the_same_every_time_whatever_the_order(
 
 
 def test_a_refined_style_works_wherever_a_plain_one_does(
-    stylizer: Stylizer,
-    style_code: StyleCode,
+    shipped: Stylizer,
+    plain: StyleCode,
     refined: tuple[StyleCode, list[Progress]],
     make_picture: MakePicture,
     tmp_path: Path,
@@ -88,14 +104,14 @@ def test_a_refined_style_works_wherever_a_plain_one_does(
     style.save(tmp_path / "refined.safetensors")
     assert (tmp_path / "refined.safetensors").stat().st_size < 256 << 10
     loaded = StyleCode.load(tmp_path / "refined.safetensors")
-    output = stylizer.transfer(photo, style)
-    assert (stylizer.transfer(photo, loaded) == output).all()
-    assert (output != stylizer.transfer(photo, style_code)).any()
-    tiled = stylizer.transfer(photo, style, tile=32)
+    output = shipped.transfer(photo, style)
+    assert (shipped.transfer(photo, loaded) == output).all()
+    assert (output != shipped.transfer(photo, plain)).any()
+    tiled = shipped.transfer(photo, style, tile=32)
     assert np.abs(tiled.astype(int) - output).max() <= 1
-    steps = [np.abs(stylizer.transfer(photo, style, strength=s).astype(int) - photo).mean() for s in (0, 0.5, 1)]
+    steps = [np.abs(shipped.transfer(photo, style, strength=s).astype(int) - photo).mean() for s in (0, 0.5, 1)]
     assert steps[0] == 0 < steps[1] < steps[2]
-    both = mix([(style, 1), (style_code, 1)], "both")
+    both = mix([(style, 1), (plain, 1)], "both")
     name = next(iter(style.refinement))
     np.testing.assert_allclose(both.refinement[name], style.refinement[name] / 2, rtol=1e-5)
 

@@ -203,6 +203,10 @@ TENSORS: dict[str, dict[str, np.ndarray]] = {
     "a palette of eight": BOTH | {"palette": PALETTE[:8]},
     "a palette brighter than white": BOTH | {"palette": PALETTE + np.eye(9, dtype=np.float32)[0]},
     "a palette of impossible variance": BOTH | {"palette": PALETTE * 10},
+    "a palette of colours that vary less than not at all": BOTH
+    | {"palette": np.array([1, 0, 1, *[-0.25] * 6], np.float32)},
+    "a palette more related than alike": BOTH
+    | {"palette": np.array([0.5, 0.5, 0.5, 0.01, 0.2, 0, 0.01, 0, 0.01], np.float32)},
     "an infinite palette": BOTH | {"palette": np.full(9, np.inf, np.float32)},
 }
 

@@ -116,7 +116,9 @@ def test_whole_and_in_tiles_a_photo_is_the_same(
     inner = windows[:, border:-border, border:-border]
     colours = transfer.colour_map(transfer.palette_of(inner), style_code.palette)
     origins = [(-border, -border)]
-    painted, paint = stylizer.engine.measure(style_code.code, {}, colours, transfer.to_cells(windows), origins)
+    painted, paint = stylizer.engine.measure(
+        style_code.code, {}, style_code.palette, colours, transfer.to_cells(windows), origins
+    )
     off = difference(transfer._paint_tiles(paint, photo, 48), transfer.to_pixels(painted)[0])
     assert np.quantile(off, 0.999) <= 2
 
