@@ -11,7 +11,7 @@ tells what learns better, not what a large model may come to.
 
 The scores are those of ``stylize evaluate``, and
 
-    eff_style, eff_content   style, and content_mvn of the last map, by a network that took no part (``second_network``)
+    eff_style, eff_content   style, and content_mvn of the last map, by a network that took no part (``judges``)
     grid                     what of the output repeats every 4 pixels (``losses.grid_loss``), times 100,000
 """
 
@@ -30,28 +30,26 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import second_network
 import torch
+from judges import CPU, Judges
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from stylize import generator, losses, training_step
-from stylize.data import PictureFolders, to_tensor
+from stylize.data import PictureFolders
 from stylize.discriminator import Discriminator
 from stylize.encoder import StyleEncoder
-from stylize.evaluation import Judge, evaluate, load_judge, select
+from stylize.evaluation import select
 from stylize.generator import StyleConv
 from stylize.images import Pixels, read_image, write_image
 from stylize.options import LossWeights, TrainingOptions
 from stylize.packaged import packaged_path
-from stylize.perceptual import feature_statistics
 from stylize.sheet import labelled_sheet
 from stylize.training import train
 from stylize.transfer import Stylizer
 from stylize.world import World
 
-CPU = torch.device("cpu")
 BASE = TrainingOptions(
     steps=1000, styles=4, contents=2, crop=128, style_crop=160, layers=5, rate=1.5e-3, decay=0.3,
     discriminator_rate=1e-3, adversarial_start=0.1, save_every=250, sample_every=1000, keep=1,
@@ -220,7 +218,7 @@ def main() -> None:
     parser.add_argument("--sheets", type=Path, help="folder for the two sheets of TRAINING.md")
     options = parser.parse_args()
     names = options.variants.split(",")
-    judges = None
+    validation = None
     for name in names:
         scores = options.output / name / "scores.json"
         if scores.exists():
@@ -235,9 +233,9 @@ def main() -> None:
                 world=World(CPU), resume=True,
             )  # fmt: skip
             minutes = (time.monotonic() - started) / 60
-            if judges is None:
-                judges = Judges(options.val_content, options.val_style, options.pairs, options.size)
-            row = judges.scores(Stylizer(model, "cpu", engine="torch")) | {"minutes": minutes}
+            if validation is None:
+                validation = Validation(options.val_content, options.val_style, options.pairs, options.size)
+            row = validation.scores(Stylizer(model, "cpu", engine="torch")) | {"minutes": minutes}
         scores.write_text(json.dumps(row, indent=1))
         print(f"{name}: {row}", flush=True)
     print(table(options.output, names))
@@ -248,37 +246,24 @@ def main() -> None:
         write_image(options.sheets / "study-grid.png", grid_sheet(options.output), overwrite=True)
 
 
-class Judges:
-    """VGG19 and the second network, normalised on the pictures of the validation folders."""
+class Validation:
+    """The pairs of the validation folders, and their judges."""
 
     def __init__(self, photos: Path, styles: Path, pairs: int, size: int) -> None:
         contents, arts = (PictureFolders([folder], least=0).files[0] for folder in (photos, styles))
         self.selection = select(contents, arts, pairs, size, on_warning=print)
-        pictures = self.selection.calibration()
-        self.judge = Judge(load_judge("vgg19"), pictures, CPU)
-        self.lite = second_network.load(to_tensor([p], CPU) for p in pictures)
-
-    @torch.inference_mode()
-    def look(self, pixels: Pixels) -> tuple[Tensor, list[Tensor]]:
-        """A picture as tensor, and the second network's maps of it."""
-        picture = to_tensor([pixels], CPU)
-        return picture, self.lite(picture)
+        self.judges = Judges(self.selection.calibration())
+        self.photos = [self.judges.look(named.pixels) for named in self.selection.contents]
+        self.arts = [self.judges.look(named.pixels) for named in self.selection.styles]
 
     def scores(self, stylizer: Stylizer) -> dict[str, float]:
         """Every measure, in the mean over the pairs."""
+        codes = [stylizer.encode_style([named.pixels]) for named in self.selection.styles]
         rows = []
-        for pair in evaluate(self.selection, {"model": stylizer}, self.judge):
-            (_, photo), (_, art) = self.look(pair.content.pixels), self.look(pair.style.pixels)
-            picture, output = self.look(pair.outputs["model"])
-            statistics = [[feature_statistics(f) for f in maps] for maps in (output, art)]
-            rows.append(
-                pair.scores["model"]
-                | {
-                    "eff_style": float(losses.moments_distance(*statistics)),
-                    "eff_content": float(losses.content_loss(output[-1:], photo[-1:])),
-                    "grid": 1e5 * float(losses.grid_loss(picture)),
-                }
-            )
+        for i, j in self.selection.pairs:
+            output = self.judges.look(stylizer.transfer(self.selection.contents[i].pixels, codes[j]))
+            grid = {"grid": 1e5 * float(losses.grid_loss(output.vgg.picture))}
+            rows.append(self.judges.score(self.photos[i], self.arts[j], output) | grid)
         return {measure: float(np.mean([row[measure] for row in rows])) for measure in MEASURES}
 
 
