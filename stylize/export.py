@@ -67,8 +67,8 @@ class Measure(nn.Module):
     ) -> list[Tensor]:
         """(n, 12, h, w), (n, 4, h, w), M, t, (9,), and kernel, scale and shift of each layer."""
         mixed = {name: Mixed(*layers[3 * k : 3 * k + 3]) for k, name in enumerate(PLAN)}
-        painted, frozen = measure(mixed, recolour(cells, matrix, offset), grain, palette[None])
-        return [_bytes(painted), painted.sum(), *frozen.gains.values(), *frozen.biases.values(), *frozen.finish]
+        painted, found = measure(mixed, recolour(cells, matrix, offset), grain, palette[None])
+        return [_bytes(painted), painted.sum(), *found.gains.values(), *found.biases.values(), *found.finish]
 
 
 class Paint(nn.Module):

@@ -345,9 +345,9 @@ class Generator(nn.Module):
         Returns:
             the folded generator, and what it makes of these windows: (n, 12, h − ``margin``, w − ``margin``).
         """
-        painted, frozen = measure(mixed, canvas, grain_under(self.grain, canvas, origins), palette, margin)
+        painted, found = measure(mixed, canvas, grain_under(self.grain, canvas, origins), palette, margin)
         kernels = {name: layer.kernel for name, layer in mixed.items()}
-        return FoldedGenerator(fold(kernels, frozen.gains, frozen.biases), frozen.finish, self.grain), painted
+        return FoldedGenerator(fold(kernels, found.gains, found.biases), found.finish, self.grain), painted
 
 
 def grain_under(grain: Tensor, cells: Tensor, origins: Sequence[Position] | None) -> Tensor:
@@ -362,7 +362,7 @@ class ColourMap(NamedTuple):
     offset: Tensor  # t (3,)
 
 
-class Frozen(NamedTuple):
+class Measured(NamedTuple):
     """The statistics of one photo in one style."""
 
     gains: dict[str, Tensor]  # by layer, γ/σ and β − μ γ/σ, (C,): what AdaIN comes down to
@@ -372,7 +372,7 @@ class Frozen(NamedTuple):
 
 def measure(
     mixed: Mapping[str, Mixed], canvas: Tensor, grain: Tensor, palette: Tensor, margin: int = BORDER
-) -> tuple[Tensor, Frozen]:
+) -> tuple[Tensor, Measured]:
     """Run G over windows of one photo, each layer normalised by its statistics over all of them.
 
     Each layer's statistics are measured and frozen before the next layer sees its output.
@@ -407,7 +407,7 @@ def measure(
     found = palette_of(painted.reshape(painted.shape[0], 3, -1), pooled=True)  # of a colour, 4 channels
     matrix, offset = colour_map(found, palette, FINISH_FLOOR)
     finish = ColourMap(matrix[0], offset[0])
-    return recolour(painted, *finish), Frozen(gains, biases, finish)
+    return recolour(painted, *finish), Measured(gains, biases, finish)
 
 
 def _inner_statistics(y: Tensor, margin: int) -> tuple[Tensor, Tensor]:
