@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from stylize.data import to_tensor
 from stylize.device import channels_last, memory_errors, pick_precision
 from stylize.errors import DeviceError, InputError, UsageError
 from stylize.extended_code import refinement_shapes
-from stylize.generator import StyleConv, extend, finished, flow, grain_at
+from stylize.generator import FINISH_FLOOR, StyleConv, extend, flow, grain_at
 from stylize.images import Pixels, read_image
 from stylize.options import ModelSizes
 from stylize.packaged import packaged_path
@@ -45,7 +45,7 @@ WINDOWS = 12  # of each photo; the last is kept to check
 BATCH = 1  # windows per step
 RATE, KERNEL_RATE = 0.01, 0.006  # Adam's; they fall to a tenth. At 0.05 networks that take no part get worse
 CHECK_EVERY, PATIENCE, LEAST_GAIN = 20, 6, 0.003  # steps; checks without a relative gain so large end the work
-STYLE, MOMENTS, GRID = 3.0, 3.0, 10.0  # weights of the terms
+STYLE, MOMENTS, GRID, FINISH = 3.0, 3.0, 10.0, 30.0  # weights of the terms
 PRICE, PRICE_RATE = 0.25, 0.3  # of content: at the start, in parts of the distance; and how fast it follows
 FENCE = 5.0  # what content that is lost counts when steps are compared
 PERCEPTUAL = ("auto", "vgg19", "light")
@@ -143,6 +143,14 @@ def packaged_photos() -> list[Pixels]:
     return [read_image(file).pixels for file in files]
 
 
+class _Painted(NamedTuple):
+    """Windows of photos, painted."""
+
+    output: Tensor  # (B, 3, CROP, CROP)
+    maps: list[Tensor]  # φ's
+    finish: Tensor  # M of each, (B, 3, 3)
+
+
 class _Refinement:
     """The optimisation: what is wanted, what is varied, and how well they match."""
 
@@ -177,7 +185,9 @@ class _Refinement:
         self.code = nn.Parameter(torch.tensor(style.code, device=self.device))
         self.added = {name: nn.Parameter(values.to(self.device)) for name, values in self._start(engine.sizes)}
         with torch.no_grad():
-            self.allowed = [self._content_of(self._paint([k])[1], [k]) for k in range(len(self.photos))]
+            plain = [self._paint([k]) for k in range(len(self.photos))]
+            self.allowed = [self._content_of(painted.maps, [k]) for k, painted in enumerate(plain)]
+            self.finish = torch.cat([painted.finish for painted in plain])  # (P, 3, 3)
         self.plain = self._check(0)
         # Of content, normalised and raw. A style that is nearly met must not be lost for a little content.
         self.price = torch.full((2,), PRICE * _distance(self.plain), device=self.device)
@@ -224,8 +234,8 @@ class _Refinement:
         report(best_progress)
         return best
 
-    def _paint(self, chosen: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
-        """The chosen windows in the style as it is now, and φ's maps of them."""
+    def _paint(self, chosen: Sequence[int]) -> _Painted:
+        """The chosen windows in the style as it is now."""
         wishes = extend(self.generator.modulations(self.code[None]), self.added)
         with self._autocast():
             cells = flow(
@@ -233,8 +243,10 @@ class _Refinement:
                 self.canvas[chosen],
                 self.grain[chosen],
             )
-        output = finished(functional.pixel_shuffle(cells, 2), self.palette.expand(len(chosen), -1))
-        return output, self._look(output)
+        bare = functional.pixel_shuffle(cells, 2).float()
+        finish = colour_map(palette_of(bare), self.palette.expand(len(chosen), -1), FINISH_FLOOR)
+        output = apply_colour_map(bare, *finish)
+        return _Painted(output, self._look(output), finish[0])
 
     def _look(self, pictures: Tensor) -> list[Tensor]:
         """φ's maps of pictures (B, 3, H, W)."""
@@ -268,19 +280,22 @@ class _Refinement:
         The prices are the multipliers of the constraints "content ≤ AIM · that of the plain code", found while the rest
         is optimised (Platt & Barr, NIPS 1987).
         """
-        output, maps = self._paint(chosen)
+        output, maps, finish = self._paint(chosen)
         style, moments = self._distances(maps)
         content = self._content_of(maps, chosen) / self._allowed(chosen)  # (2,)
         price = self.price
         self.price = price * torch.exp(PRICE_RATE * (content.detach() - AIM))
-        return STYLE * style + MOMENTS * moments + GRID * losses.grid_loss(output.float()) + (price * content).sum()
+        # φ hardly sees colour: mottled colours, which the finish scales to the right amount, would cost nothing.
+        mottled = functional.mse_loss(finish, self.finish[chosen])
+        grid = losses.grid_loss(output)
+        return STYLE * style + MOMENTS * moments + GRID * grid + FINISH * mottled + (price * content).sum()
 
     @torch.no_grad()
     def _check(self, step: int) -> Progress:
         """How near the style and the content are, over the windows that are not painted on."""
         rows = []
         for k in self.kept:
-            _, maps = self._paint([k])
+            maps = self._paint([k]).maps
             rows.append(torch.stack([*self._distances(maps), *self._content_of(maps, [k])]))
         style, moments, content, raw = torch.stack(rows).mean(0).tolist()
         normalised_allowed, raw_allowed = self._allowed(self.kept).tolist()

@@ -127,7 +127,7 @@ def test_the_window_that_decides_is_never_painted_on(
     checked: set[int] = set()
     paint = module._Refinement._paint
 
-    def spy(self: module._Refinement, chosen: list[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def spy(self: module._Refinement, chosen: list[int]) -> module._Painted:
         if hasattr(self, "allowed"):
             (trained if torch.is_grad_enabled() else checked).update(chosen)
         return paint(self, chosen)
