@@ -37,7 +37,7 @@ from stylize.palette import apply_colour_map, colour_map, palette_of
 ROUNDING = 1e-4  # relative; smaller deviations of a single-precision convolution mean nothing
 CANVAS_EPSILON = 0.02  # the canvas is kept so far from black and white, where paint would not show
 EPSILON = 1e-3  # of the variance; a flat crop must not have its noise blown up
-FINISH_FLOOR = 3e-3  # of the colours' variances: what was painted in hardly any colours is not blown up
+FINISH_FLOOR = 1e-2  # of the colours' variances: what was painted in hardly any colours is not blown up
 
 
 class Modulation(NamedTuple):
