@@ -127,9 +127,9 @@ def test_equal_runs_give_equal_models_and_other_seeds_others(run: Train) -> None
 def test_the_loss_falls(run: Train) -> None:
     seen: list[Progress] = []
     weights = LossWeights(adversarial=0.0)
-    run(steps=60, rate=2e-2, weights=weights, log_every=10, save_every=100, report=seen.append)
-    first, last = seen[0].losses["total"], seen[-1].losses["total"]
-    assert last < 0.9 * first
+    run(steps=150, rate=2e-2, weights=weights, log_every=10, save_every=200, report=seen.append)
+    totals = [progress.losses["total"] for progress in seen]
+    assert np.mean(totals[-3:]) < 0.9 * totals[0]  # single batches differ by a tenth
 
 
 def test_progress_is_reported(run: Train) -> None:

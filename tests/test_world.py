@@ -25,11 +25,11 @@ from stylize.world import World, launch
 CPU = torch.device("cpu")
 OPTIONS = TrainingOptions(
     steps=1000, styles=4, contents=2, crop=64, style_crop=64, log_every=1, precision="32", adversarial_start=0.0,
-    rate=0.01,
+    rate=0.0005,
 )  # fmt: skip
 ARGUMENTS = (
     "--steps", "1000", "--styles-per-step", "4", "--photos-per-style", "2", "--crop", "64", "--style-crop", "64",
-    "--log-every", "1", "--precision", "32", "--adversarial-start", "0", "--rate", "0.01",
+    "--log-every", "1", "--precision", "32", "--adversarial-start", "0", "--rate", "0.0005",
 )  # fmt: skip
 
 
