@@ -60,8 +60,13 @@ def _weighted(
     return np.tensordot(np.asarray(shares, np.float64), np.stack(arrays), axes=1)
 
 
+def covariance_of(palette: Floats) -> NDArray[np.float64]:
+    """The covariance (3, 3) in a palette (9,)."""
+    return palette[3:].astype(np.float64)[_ORDER]
+
+
 def _covariance(palette: Floats) -> NDArray[np.float64]:
-    return palette[3:].astype(np.float64)[_ORDER] + REGULARISATION * np.eye(3)
+    return covariance_of(palette) + REGULARISATION * np.eye(3)
 
 
 def _power(matrix: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:

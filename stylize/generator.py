@@ -168,7 +168,12 @@ def recolour(cells: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
 def finished(painted: Tensor, palette: Tensor) -> Tensor:
     """Paintings with their finish, each by its own colours: (B, 3, H, W) in [0, 1] and wanted palettes (B, 9)."""
     with torch.autocast(painted.device.type, enabled=False):
-        return apply_colour_map(painted, *colour_map(palette_of(painted), palette.float(), FINISH_FLOOR))
+        return apply_colour_map(painted, *finish_of(palette_of(painted), palette.float()))
+
+
+def finish_of(found: Tensor, palette: Tensor) -> tuple[Tensor, Tensor]:
+    """The finish of a painting with the palette ``found``, (B, 9) both: M (B, 3, 3) and t (B, 3)."""
+    return colour_map(found, palette, FINISH_FLOOR)
 
 
 def _make_grain() -> Tensor:
@@ -405,7 +410,7 @@ def measure(
 
     painted = flow(conv, canvas, grain, torch.full((4,), margin))
     found = palette_of(painted.reshape(painted.shape[0], 3, -1), pooled=True)  # of a colour, 4 channels
-    matrix, offset = colour_map(found, palette, FINISH_FLOOR)
+    matrix, offset = finish_of(found, palette)
     finish = ColourMap(matrix[0], offset[0])
     return recolour(painted, *finish), Measured(gains, biases, finish)
 

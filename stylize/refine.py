@@ -28,7 +28,7 @@ from stylize.data import to_tensor
 from stylize.device import channels_last, memory_errors, pick_precision
 from stylize.errors import DeviceError, InputError, UsageError
 from stylize.extended_code import refinement_shapes
-from stylize.generator import FINISH_FLOOR, StyleConv, extend, flow, grain_at
+from stylize.generator import StyleConv, extend, finish_of, flow, grain_at
 from stylize.images import Pixels, read_image
 from stylize.options import ModelSizes
 from stylize.packaged import packaged_path
@@ -185,9 +185,12 @@ class _Refinement:
         self.code = nn.Parameter(torch.tensor(style.code, device=self.device))
         self.added = {name: nn.Parameter(values.to(self.device)) for name, values in self._start(engine.sizes)}
         with torch.no_grad():
-            plain = [self._paint([k]) for k in range(len(self.photos))]
-            self.allowed = [self._content_of(painted.maps, [k]) for k, painted in enumerate(plain)]
-            self.finish = torch.cat([painted.finish for painted in plain])  # (P, 3, 3)
+            allowed, finishes = [], []
+            for k in range(len(self.photos)):
+                _, maps, finish = self._paint([k])
+                allowed.append(self._content_of(maps, [k]))
+                finishes.append(finish)
+            self.allowed, self.finish = allowed, torch.cat(finishes)  # of each window; (P, 3, 3)
         self.plain = self._check(0)
         # Of content, normalised and raw. A style that is nearly met must not be lost for a little content.
         self.price = torch.full((2,), PRICE * _distance(self.plain), device=self.device)
@@ -244,7 +247,7 @@ class _Refinement:
                 self.grain[chosen],
             )
         bare = functional.pixel_shuffle(cells, 2).float()
-        finish = colour_map(palette_of(bare), self.palette.expand(len(chosen), -1), FINISH_FLOOR)
+        finish = finish_of(palette_of(bare), self.palette.expand(len(chosen), -1))
         output = apply_colour_map(bare, *finish)
         return _Painted(output, self._look(output), finish[0])
 

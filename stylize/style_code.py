@@ -21,12 +21,12 @@ import numpy as np
 from PIL import Image
 
 from stylize import __version__, tensor_file
+from stylize.colour_map import PALETTE, covariance_of
 from stylize.errors import RefusedError, UsageError
 from stylize.images import Pixels, shown, write_atomically
 
 FORMAT = "1"
 MAX_CODE_BYTES = 8 << 20  # a refined style has 0.2 MB; a mixture has the sum of its parts
-PALETTE = 9  # numbers of a palette; stylize.palette has the same, but needs torch
 THUMBNAIL_SIDE = 128  # pixels
 REFINED = "refine."  # prefix of the tensors of a refinement
 FACTORS = (".left", ".right")  # ends of the names of matrices among them; the others are vectors
@@ -152,8 +152,7 @@ def _is_palette(palette: np.ndarray) -> bool:
     """Whether nine numbers can be the mean and covariance of colours in [0, 1]: none can vary by more than ½."""
     if not ((np.abs(palette[:3] - 0.5) <= 0.5).all() and (np.abs(palette[3:]) <= 0.25).all()):
         return False
-    covariance = palette[3:][[[0, 1, 2], [1, 3, 4], [2, 4, 5]]]
-    return bool(np.linalg.eigvalsh(covariance)[0] > -1e-4)  # rounding
+    return bool(np.linalg.eigvalsh(covariance_of(palette))[0] > -1e-4)  # rounding
 
 
 def make_thumbnail(pictures: Sequence[Pixels]) -> bytes:
