@@ -12,6 +12,7 @@ with the λ of ``stylize.options.LossWeights``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from torch.nn import functional
 
 from stylize.palette import mean_and_covariance, palette_of
 from stylize.perceptual import FeatureStatistics
+
+OCTAVES = 5  # in which colours are compared: details of 1 to 16 pixels
 
 
 def content_loss(found: Sequence[Tensor], content: Sequence[Tensor]) -> Tensor:
@@ -69,17 +72,43 @@ def moments_distance(found: Sequence[FeatureStatistics], style: Sequence[Feature
 
 
 def palette_loss(found: Tensor, style: Tensor) -> Tensor:
-    """Distance of the colours' means and covariances: what a colour transfer matches (Reinhard et al. 2001).
+    """Distance of the colours' means and covariances, as a whole and in every octave of detail.
 
-    The perceptual network sees colour only faintly; this term keeps a style of many colours from becoming one tint.
+    The perceptual network sees colour only faintly. Means and covariances are what a colour transfer matches (Reinhard
+    et al. 2001); taken apart by octaves, as texture synthesis does with the bands of a pyramid (Heeger & Bergen 1995),
+    they also tell dots of many colours from areas of many colours.
 
     Args:
         found, style: pictures (B, 3, H, W) in [0, 1]; H and W may differ.
     """
-    mean_f, cov_f = mean_and_covariance(palette_of(found))
-    mean_s, cov_s = mean_and_covariance(palette_of(style))
+    (mean_f, cov_f), (mean_s, cov_s) = (mean_and_covariance(palette_of(images)) for images in (found, style))
     means = (mean_f - mean_s).square().sum(1).mean()
-    return 10 * means + _relative_distance(cov_f, cov_s, least=1e-2)
+    octaves = min(OCTAVES, *(int(min(images.shape[2:])).bit_length() - 3 for images in (found, style)))
+    terms = [_relative_distance(cov_f, cov_s, least=1e-2)]
+    for f, s in zip(octave_covariances(found, octaves), octave_covariances(style, octaves), strict=True):
+        terms.append(_relative_distance(f, s, least=3e-4))
+    return 10 * means + _mean(terms)
+
+
+def octave_covariances(images: Tensor, octaves: int) -> list[Tensor]:
+    """The covariances of colours within blocks of 2 pixels, of these blocks' means within blocks of 4, and so on.
+
+    By the law of total covariance they add up, with that of the largest blocks' means, to the covariance of all.
+
+    Args:
+        images: (B, 3, H, W), H and W at least 2^octaves; rows and columns beyond a multiple of it do not count.
+
+    Returns:
+        ``octaves`` tensors (B, 3, 3), from fine to coarse.
+    """
+    side = 2**octaves
+    height, width = (extent // side * side for extent in images.shape[2:])
+    images = images[..., :height, :width].float()
+    covariances = [mean_and_covariance(palette_of(images))[1]]
+    for _ in range(octaves):
+        images = functional.avg_pool2d(images, 2)
+        covariances.append(mean_and_covariance(palette_of(images))[1])
+    return [fine - coarse for fine, coarse in pairwise(covariances)]
 
 
 def total_variation(images: Tensor) -> Tensor:
