@@ -84,13 +84,16 @@ def palette_loss(found: Tensor, style: Tensor) -> Tensor:
     (mean_f, cov_f), (mean_s, cov_s) = (mean_and_covariance(palette_of(images)) for images in (found, style))
     means = (mean_f - mean_s).square().sum(1).mean()
     octaves = min(OCTAVES, *(int(min(images.shape[2:])).bit_length() - 3 for images in (found, style)))
-    terms = [_relative_distance(cov_f, cov_s, least=1e-2)]
-    for f, s in zip(octave_covariances(found, octaves), octave_covariances(style, octaves), strict=True):
-        terms.append(_relative_distance(f, s, least=3e-4))
-    return 10 * means + _mean(terms)
+    details = octaves_distance(octave_covariances(found, octaves), octave_covariances(style, octaves))
+    return 10 * means + _relative_distance(cov_f, cov_s, least=1e-2) + details
 
 
-def octave_covariances(images: Tensor, octaves: int) -> list[Tensor]:
+def octaves_distance(found: Sequence[Tensor], style: Sequence[Tensor]) -> Tensor:
+    """Relative distance of covariances, in the mean over octaves; of ``octave_covariances``."""
+    return _mean([_relative_distance(f, s, least=3e-4) for f, s in zip(found, style, strict=True)])
+
+
+def octave_covariances(images: Tensor, octaves: int = OCTAVES) -> list[Tensor]:
     """The covariances of colours within blocks of 2 pixels, of these blocks' means within blocks of 4, and so on.
 
     By the law of total covariance they add up, with that of the largest blocks' means, to the covariance of all.
