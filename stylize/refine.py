@@ -2,11 +2,12 @@
 
 The encoder guesses a code in one look. Here the code, and an extended code that asks every layer of G directly
 (``stylize.extended_code``), are optimised so that G, on windows of a few photos, matches the statistics of all given
-pictures: Gram matrices (Gatys et al. 2016), means and deviations (Huang & Belongie 2017), over 50,000 numbers instead
-of pixels. The judge is VGG19 where it is installed, else the light φ that the model carries. The photos' content has a
-price, which follows how much of it is lost: the content loss may not grow beyond that of the plain code. One window of
-every photo is not painted on but kept to decide, at the end, which step was the best. The model's weights stay as they
-are; the style's file grows by 0.2 MB.
+pictures: Gram matrices (Gatys et al. 2016), means and deviations (Huang & Belongie 2017) of a judge's features, and
+the covariances of colours in every octave of detail, over 50,000 numbers instead of pixels. The judge is VGG19 where
+it is installed, else the light φ that the model carries. The photos' content has a price, which follows how much of it
+is lost: the content loss may not grow beyond that of the plain code. One window of every photo is not painted on but
+kept to decide, at the end, which step was the best. The model's weights stay as they are; the style's file grows by
+0.2 MB.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ from stylize.style_code import FACTORS, StyleCode
 from stylize.torch_engine import TorchEngine
 from stylize.transfer import Stylizer, at_working_size
 
+T = TypeVar("T", float, Tensor)
+
 STEPS = 200
 CROP, ZOOM = 256, 512  # pixels: side of the photos' windows, and the short side to which the photos are brought
 ZOOMS = (1.0, 0.75, 1.25, 0.875, 1.5)  # of that short side, in turn: four photos must stand for all
@@ -45,7 +48,7 @@ WINDOWS = 12  # of each photo; the last is kept to check
 BATCH = 1  # windows per step
 RATE, KERNEL_RATE = 0.01, 0.006  # Adam's; they fall to a tenth. At 0.05 networks that take no part get worse
 CHECK_EVERY, PATIENCE, LEAST_GAIN = 20, 6, 0.003  # steps; checks without a relative gain so large end the work
-STYLE, MOMENTS, GRID, FINISH = 3.0, 3.0, 10.0, 30.0  # weights of the terms
+STYLE, MOMENTS, COLOURS, GRID, FINISH = 3.0, 3.0, 3.0, 10.0, 30.0  # weights of the terms
 PRICE, PRICE_RATE = 0.25, 0.3  # of content: at the start, in parts of the distance; and how fast it follows
 FENCE = 5.0  # what content that is lost counts when steps are compared
 PERCEPTUAL = ("auto", "vgg19", "light")
@@ -61,6 +64,7 @@ class Progress:
         step: steps done.
         style: distance of the Gram matrices, relative: 0 is the style itself.
         moments: squared distance of the channels' means and deviations.
+        colours: relative distance of the colours' covariances, octave by octave.
         content: content loss.
         kept: content loss against the plain code's, the worse of raw and normalised features: above 1 means lost.
     """
@@ -68,8 +72,14 @@ class Progress:
     step: int
     style: float
     moments: float
+    colours: float
     content: float
     kept: float
+
+    @property
+    def distance(self) -> float:
+        """From the style, all in all."""
+        return _distance(self.style, self.moments, self.colours)
 
 
 def refine(
@@ -176,6 +186,8 @@ class _Refinement:
             if perceptual == "vgg19":
                 self.perceptual = self._vgg19(tensors)
             self.wanted = self._statistics_of(tensors, shares)
+            octaves = [losses.octave_covariances(picture) for picture in tensors]
+            self.octaves = [_pooled(each, shares) for each in zip(*octaves, strict=True)]
             self.palette = torch.from_numpy(style.palette).to(self.device)[None]
             colours = colour_map(palette_of(self.photos), self.palette.expand(len(self.photos), -1))
             self.canvas = functional.pixel_unshuffle(apply_colour_map(self.photos, *colours), 2)  # in cells
@@ -187,13 +199,13 @@ class _Refinement:
         with torch.no_grad():
             allowed, finishes = [], []
             for k in range(len(self.photos)):
-                _, maps, finish = self._paint([k])
-                allowed.append(self._content_of(maps, [k]))
-                finishes.append(finish)
+                painted = self._paint([k])
+                allowed.append(self._content_of(painted.maps, [k]))
+                finishes.append(painted.finish)
             self.allowed, self.finish = allowed, torch.cat(finishes)  # of each window; (P, 3, 3)
         self.plain = self._check(0)
         # Of content, normalised and raw. A style that is nearly met must not be lost for a little content.
-        self.price = torch.full((2,), PRICE * _distance(self.plain), device=self.device)
+        self.price = torch.full((2,), PRICE * self.plain.distance, device=self.device)
 
     def _start(self, sizes: ModelSizes) -> Iterator[tuple[str, Tensor]]:
         """What is added at first: as the style has it; else nothing, by a product whose left factor is zero."""
@@ -271,11 +283,12 @@ class _Refinement:
         """The content losses of the plain code, (2,)."""
         return torch.stack([self.allowed[k] for k in chosen]).mean(0)
 
-    def _distances(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """How far painted windows are from the style: Gram matrices, and moments."""
-        found = [feature_statistics(f) for f in maps]
-        wanted = [s.repeat(len(maps[0])) for s in self.wanted]
-        return losses.style_loss(found, wanted), losses.moments_distance(found, wanted)
+    def _distances(self, painted: _Painted) -> tuple[Tensor, Tensor, Tensor]:
+        """How far painted windows are from the style: Gram matrices, moments, and colours."""
+        found = [feature_statistics(f) for f in painted.maps]
+        wanted = [s.repeat(len(painted.output)) for s in self.wanted]
+        colours = losses.octaves_distance(losses.octave_covariances(painted.output), self.octaves)
+        return losses.style_loss(found, wanted), losses.moments_distance(found, wanted), colours
 
     def _loss(self, chosen: Sequence[int]) -> Tensor:
         """The distance from the style, and content at a price that rises while too much of it is lost.
@@ -283,26 +296,26 @@ class _Refinement:
         The prices are the multipliers of the constraints "content ≤ AIM · that of the plain code", found while the rest
         is optimised (Platt & Barr, NIPS 1987).
         """
-        output, maps, finish = self._paint(chosen)
-        style, moments = self._distances(maps)
-        content = self._content_of(maps, chosen) / self._allowed(chosen)  # (2,)
+        painted = self._paint(chosen)
+        content = self._content_of(painted.maps, chosen) / self._allowed(chosen)  # (2,)
         price = self.price
         self.price = price * torch.exp(PRICE_RATE * (content.detach() - AIM))
         # φ hardly sees colour: mottled colours, which the finish scales to the right amount, would cost nothing.
-        mottled = functional.mse_loss(finish, self.finish[chosen])
-        grid = losses.grid_loss(output)
-        return STYLE * style + MOMENTS * moments + GRID * grid + FINISH * mottled + (price * content).sum()
+        mottled = functional.mse_loss(painted.finish, self.finish[chosen])
+        fault = GRID * losses.grid_loss(painted.output) + FINISH * mottled
+        return _distance(*self._distances(painted)) + fault + (price * content).sum()
 
     @torch.no_grad()
     def _check(self, step: int) -> Progress:
         """How near the style and the content are, over the windows that are not painted on."""
         rows = []
         for k in self.kept:
-            maps = self._paint([k]).maps
-            rows.append(torch.stack([*self._distances(maps), *self._content_of(maps, [k])]))
-        style, moments, content, raw = torch.stack(rows).mean(0).tolist()
+            painted = self._paint([k])
+            rows.append(torch.stack([*self._distances(painted), *self._content_of(painted.maps, [k])]))
+        style, moments, colours, content, raw = torch.stack(rows).mean(0).tolist()
         normalised_allowed, raw_allowed = self._allowed(self.kept).tolist()
-        return Progress(step, style, moments, content, max(content / normalised_allowed, raw / raw_allowed))
+        kept = max(content / normalised_allowed, raw / raw_allowed)
+        return Progress(step, style, moments, colours, content, kept)
 
     def _now(self) -> StyleCode:
         """The style as it is now."""
@@ -327,9 +340,7 @@ class _Refinement:
             each.append([feature_statistics(f) for f in self._look(picture)])
         pooled = []
         for layer in zip(*each, strict=True):
-            gram, mean = (
-                sum(share * t for share, t in zip(shares, ts, strict=True)) for ts in list(zip(*layer, strict=True))[:2]
-            )
+            gram, mean = (_pooled(each, shares) for each in list(zip(*layer, strict=True))[:2])
             second = gram.diagonal(dim1=1, dim2=2) * gram.shape[1]
             pooled.append(FeatureStatistics(gram, mean, ((second - mean.square()).clamp_min(0) + 1e-5).sqrt()))
         return pooled
@@ -340,13 +351,18 @@ class _Refinement:
         return torch.autocast(self.device.type, self.precision)
 
 
-def _distance(progress: Progress) -> float:
-    return STYLE * progress.style + MOMENTS * progress.moments
+def _pooled(each: Sequence[Tensor], shares: NDArray[np.float64]) -> Tensor:
+    """Statistics of several pictures -> those of all together, by their shares."""
+    return torch.stack([share * values for share, values in zip(shares.tolist(), each, strict=True)]).sum(0)
+
+
+def _distance(style: T, moments: T, colours: T) -> T:
+    return STYLE * style + MOMENTS * moments + COLOURS * colours
 
 
 def _cost(progress: Progress) -> float:
     """The distance from the style; one that is paid for with content is no better."""
-    return _distance(progress) * (1 + FENCE * max(progress.kept - 1, 0.0))
+    return progress.distance * (1 + FENCE * max(progress.kept - 1, 0.0))
 
 
 def photo_windows(photo: Pixels) -> list[Pixels]:

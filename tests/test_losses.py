@@ -12,10 +12,12 @@ from stylize.losses import (
     generator_hinge,
     grid_loss,
     moments_loss,
+    octave_covariances,
     palette_loss,
     style_loss,
     total_variation,
 )
+from stylize.palette import mean_and_covariance, palette_of
 from stylize.perceptual import FeatureStatistics, feature_statistics, gram_matrix
 
 
@@ -63,6 +65,10 @@ def test_style_loss_is_the_distance_relative_to_the_style(random: torch.Generato
     twice = statistics(features * 2**0.5)  # its Gram matrix is twice as large
     torch.testing.assert_close(style_loss(twice, statistics(features)), torch.tensor(1.0), atol=1e-3, rtol=0)
     torch.testing.assert_close(style_loss(statistics(features), twice), torch.tensor(0.5), atol=1e-3, rtol=0)
+
+
+def covariance(pictures: torch.Tensor) -> torch.Tensor:
+    return mean_and_covariance(palette_of(pictures))[1]
 
 
 def moments(mean: float, std: float) -> list[FeatureStatistics]:
@@ -132,6 +138,26 @@ def test_palette_loss_of_a_shift_is_ten_times_its_square(random: torch.Generator
     picture = torch.rand(1, 3, 16, 16, generator=random)
     shifted = picture + torch.tensor([0.1, 0.0, -0.2])[:, None, None]
     torch.testing.assert_close(palette_loss(shifted, picture), torch.tensor(10 * 0.05), atol=1e-3, rtol=0)
+
+
+def test_palette_loss_tells_dots_from_areas_of_the_same_colours(random: torch.Generator) -> None:
+    dots = torch.rand(1, 3, 64, 64, generator=random)
+    areas = dots.flatten(2)[..., dots.mean(1).flatten().argsort()].view_as(dots)  # sorted: the same pixels
+    assert palette_loss(areas, dots) > 0.3
+    assert palette_loss(dots.flip(2, 3), dots) < 1e-3
+
+
+def test_palette_loss_takes_pictures_of_any_size(random: torch.Generator) -> None:
+    small, large = torch.rand(1, 3, 9, 100, generator=random), torch.rand(1, 3, 130, 70, generator=random)
+    for pair in [(small, large), (large, small), (large, large)]:
+        assert torch.isfinite(palette_loss(*pair))
+
+
+def test_covariances_of_octaves_add_up(random: torch.Generator) -> None:
+    picture = torch.rand(2, 3, 32, 64, generator=random)
+    coarse = torch.nn.functional.avg_pool2d(picture, 16)
+    parts = sum(octave_covariances(picture, 4)) + covariance(coarse)
+    torch.testing.assert_close(parts, covariance(picture))
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_the_style_comes_nearer_and_the_content_stays(
     assert first.step == 0 < last.step
     assert last in seen[1:-1]
     assert first.kept == pytest.approx(1)
-    assert last.style + last.moments < 0.9 * (first.style + first.moments)
+    assert last.distance < 0.9 * first.distance
     assert last.kept < 1.1
     assert not plain.refinement  # the plain code is another
     assert (style.palette == plain.palette).all()
@@ -159,7 +159,7 @@ def test_refining_with_vgg19(
     monkeypatch.setattr(module, "load_vgg19", lambda: network)
     seen: list[Progress] = []
     refine(stylizer, style_code, [picture], steps=1, photos=photos, perceptual="vgg19", report=seen.append)
-    assert np.isfinite([seen[0].style, seen[0].moments, seen[0].content]).all()
+    assert np.isfinite([seen[0].distance, seen[0].content]).all()
     light: list[Progress] = []
     refine(stylizer, style_code, [picture], steps=1, photos=photos, report=light.append)
     assert light[0].style != seen[0].style
