@@ -84,8 +84,8 @@ def test_the_style_comes_nearer_and_the_content_stays(
 def test_the_same_every_time_whatever_the_order(
     stylizer: Stylizer, photos: list[np.ndarray], make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("FENCE", "PRICE"):  # with nothing to pay, a few steps are a gain
-        monkeypatch.setattr(module, name, 0.0)
+    for name, value in (("FENCE", 0.0), ("PRICE", 0.0), ("RATE", 0.01)):  # with nothing to pay, a few steps are a gain
+        monkeypatch.setattr(module, name, value)
     pictures = [make_picture(seed=seed) for seed in (3, 4)]
     plain = stylizer.encode_style(pictures)
     one = refine(stylizer, plain, pictures, weights=[1, 0.5], steps=25, photos=photos)
