@@ -3,8 +3,7 @@
 #
 #     sh make-styles.sh [OUTPUT_FOLDER]        (default: ../models/styles beside this script)
 #
-# Needed whenever models/default.safetensors changes: a code belongs to one model. About a minute a style. Refining takes
-# VGG19, which the extra "train" installs.
+# Needed whenever models/default.safetensors changes: a code belongs to one model. About a minute a style.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)

@@ -1,10 +1,13 @@
 """Personalised image style transfer: learn a style from pictures, apply it to any photo.
 
+    from pathlib import Path
+
     from stylize import Stylizer
+    from stylize.images import read_image
 
     stylizer = Stylizer()
-    code = stylizer.encode_style(["mine.png"])
-    picture = stylizer.transfer("photo.jpg", code)
+    style = stylizer.encode_style([read_image(Path("mine.png")).pixels])
+    pixels = stylizer.transfer(read_image(Path("photo.jpg")).pixels, style)
 
 Nothing heavy is imported until a name is used.
 """

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
-from stylize.errors import OutputError, StylizeError
+from stylize.errors import DeviceError, OutputError, StylizeError
 from stylize.images import (
     SUFFIXES,
     Picture,
@@ -349,6 +349,8 @@ def _painted(job: Job, read: _Read, stylise: Callable[[Picture, Job], Picture]) 
         picture = stylise(read.picture, job)
     except StylizeError as error:
         picture = error
+    except MemoryError:
+        picture = DeviceError(f"out of memory while stylising {shown(job.photo)}")
     return _Painted(picture, time.perf_counter() - started)
 
 
@@ -378,6 +380,8 @@ def _write(job: Job, read: _Read, painted: _Painted, manifest: Manifest, options
             entry = replace(entry, output_sha256=digest, output_size=len(encoded.data))
         except StylizeError as error:
             failure = error
+        except MemoryError:
+            failure = DeviceError(f"out of memory while encoding {shown(job.output)}")
         else:
             manifest.append(entry)
             try:

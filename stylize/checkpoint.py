@@ -19,7 +19,7 @@ from stylize.discriminator import Discriminator
 from stylize.encoder import StyleEncoder
 from stylize.errors import RefusedError
 from stylize.generator import Generator
-from stylize.images import write_atomically
+from stylize.images import shown, write_atomically
 from stylize.model_file import FORMAT, MAX_MODEL_BYTES, check_kind, read_model, widths_of
 from stylize.options import ModelSizes
 from stylize.perceptual import PerceptualNetwork
@@ -73,7 +73,7 @@ def load_model(path: Path, device: torch.device | None = None) -> Model:
     file = read_model(path)
     with torch.device("meta"):  # no memory, no initialisation: the file's tensors take their place
         model = Model(file.sizes)
-    load_tensors(model, file.tensors, f"model {path.name}")
+    load_tensors(model, file.tensors, f"model {shown(path.name)}")
     model.hash = file.hash
     return model.to(device or "cpu").eval().requires_grad_(False)
 
@@ -86,7 +86,7 @@ def save_perceptual(network: PerceptualNetwork, path: Path) -> None:
 
 def load_perceptual(path: Path) -> PerceptualNetwork:
     """Read φ, in fp32. Raises as ``load_model``."""
-    what = f"perceptual network {path.name}"
+    what = f"perceptual network {shown(path.name)}"
     tensors, metadata = tensor_file.read(path, "perceptual network", max_bytes=MAX_MODEL_BYTES)
     check_kind(metadata, "perceptual", what)
     try:
@@ -113,7 +113,7 @@ def load_discriminator(path: Path, code_size: int) -> Discriminator:
         InputError: the file is missing.
         RefusedError: it is no checkpoint, does not fit, or its D has never been trained.
     """
-    what = f"checkpoint {path.name}"
+    what = f"checkpoint {shown(path.name)}"
     tensors, metadata = tensor_file.read(path, "checkpoint", max_bytes=MAX_CHECKPOINT_BYTES)
     if metadata.get("stylize.kind") != "checkpoint":
         raise RefusedError(f"{what} is not a checkpoint of a training run")

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from stylize.device import free_memory
 from stylize.errors import InputError, TrainingError
-from stylize.images import read_image, shown
+from stylize.images import READ_ONLY_SUFFIXES, SUFFIXES, fill_transparent, read_image, shown
 
 T = TypeVar("T")
 
@@ -30,7 +30,6 @@ SHORT_SIDE = 512  # pixels; larger pictures are reduced to it when loaded
 LEAST_CONTRAST = 8.0  # standard deviation of a photo crop, of 255
 CACHE_BYTES = 8 << 30  # decoded pictures of one kind kept in memory, at most
 CACHE_SHARE = 4  # and at most this part of the memory that is free: two kinds, and as much again for the networks
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"}
 
 
 class PictureFolders:
@@ -59,12 +58,15 @@ class PictureFolders:
         self._cached_bytes = 0
         self._lock = threading.Lock()
         self.files: list[list[Path]] = []
+        suffixes = {*SUFFIXES, *READ_ONLY_SUFFIXES}
         for folder in folders:
             if not folder.is_dir():
-                raise TrainingError(f"no folder {folder}", hint="give a folder of pictures")
-            found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+                raise TrainingError(f"no folder {shown(folder)}", hint="give a folder of pictures")
+            found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith("."))
             if not found:
-                raise TrainingError(f"no pictures in {folder}", hint="JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF files")
+                raise TrainingError(
+                    f"no pictures in {shown(folder)}", hint="JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF files"
+                )
             self.files.append(found)
 
     def __len__(self) -> int:
@@ -103,7 +105,8 @@ class PictureFolders:
         if path in self._cache:
             return self._cache[path]
         try:
-            image = Image.fromarray(read_image(path).pixels)
+            picture = read_image(path)
+            image = Image.fromarray(fill_transparent(picture.pixels, picture.alpha))
         except InputError as error:
             self.skipped[path] = error.message
             return None

@@ -49,7 +49,6 @@ from stylize.transfer import Stylizer
 T = TypeVar("T")
 Scores = dict[str, float]
 
-MEASURES = ("ssim", "content", "content_mvn", "style", "gram", "discriminator")
 HIGHER_IS_BETTER = {"ssim", "discriminator"}
 LEAST_SIDE = 64  # pixels: enlarged, smaller pictures show nothing but their enlargement
 CALIBRATION = 16  # photos, and as many styles, that φ is normalised on

@@ -64,6 +64,7 @@ SUFFIXES = {
     ".ppm": "PPM",
 }
 READ_ONLY_SUFFIXES = {".heic": "HEIF", ".heif": "HEIF"}
+_RECIPE = re.compile(rb"<stylize:recipe>[^<]*</stylize:recipe>")  # see ``stylize.recipe``
 MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "AVIF": 32_768}
 OPAQUE_FORMATS = frozenset({"JPEG", "BMP", "PPM"})
 PROFILE_FORMATS = frozenset({"JPEG", "PNG", "WEBP", "TIFF", "AVIF"})
@@ -350,7 +351,7 @@ def _unreadable(name: str, error: Exception) -> InputError:
     if isinstance(error, OSError) and error.errno:
         return InputError(f"cannot read {name}: {_reason(error)}")
     if _is_truncation(error):
-        hint = "copy the file again; --allow-truncated uses what is there"
+        hint = "copy the file again; transfer, batch and encode-style use what is there by --allow-truncated"
         return InputError(f"cannot read {name}: file is truncated", hint=hint)
     # Some decoders do not say which of the two it is.
     return InputError(f"cannot read {name}: file is truncated or damaged", hint="copy the file again")
@@ -788,7 +789,8 @@ def _without_gps(xmp: bytes) -> bytes | None:
     """An XMP packet without the properties of the EXIF namespace that tell a place; None if some may remain."""
     xmp = re.sub(rb"""\sexif:GPS\w+\s*=\s*("[^"]*"|'[^']*')""", b"", xmp)
     xmp = re.sub(rb"<exif:(GPS\w+)(?:[^>]*/>|[^>]*>.*?</exif:\1>)", b"", xmp, flags=re.DOTALL)
-    return None if b"gps" in xmp.replace(b"\0", b"").lower() else xmp  # other prefixes, UTF-16
+    foreign = _RECIPE.sub(b"", xmp)  # our own names files, which may be called so
+    return None if b"gps" in foreign.replace(b"\0", b"").lower() else xmp  # other prefixes, UTF-16
 
 
 def _options(
@@ -912,10 +914,11 @@ def refuse_same_file(source: Path, target: Path) -> None:
     """A source is never written to, by whatever name: links, hard links, other case.
 
     Raises:
-        OutputError: ``target`` is the file ``source``.
+        OutputError: ``target`` is the file ``source``, or one in the folder ``source``.
     """
     with suppress(OSError):  # either is missing: not the same
-        if os.path.samefile(source, target):
+        inside = source.is_dir() and target.exists() and target.resolve().is_relative_to(source.resolve())
+        if inside or os.path.samefile(source, target):
             raise OutputError(f"output is the input {shown(source)}", hint="give another name by --output")
 
 

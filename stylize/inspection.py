@@ -46,6 +46,13 @@ def inspect_file(path: Path, *, max_pixels: int, model: Path) -> dict[str, Any]:
             **{k: v for k, v in metadata.items() if k.startswith("training.")},
             "bytes": path.stat().st_size,
         }
+    if kind == "checkpoint":
+        return {
+            "kind": "checkpoint of a training run",
+            "step": metadata.get("step", ""),
+            "numbers": sum(tensor.size for tensor in tensors.values()),
+            "bytes": path.stat().st_size,
+        }
     raise RefusedError(f"{shown(path)} is no file of stylize")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from stylize.packaged import packaged_path
 
 STYLES_VARIABLE = "STYLIZE_STYLES"
 SUFFIX = ".safetensors"
+MAX_NAME_BYTES = 200  # file systems take 255, with suffixes
 _NAME = re.compile(r"\w[\w. -]{0,98}(?<![. ])")  # no separators, and no : or @, which mean something after a name
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices on Windows
 
@@ -57,9 +59,9 @@ def styles() -> Mapping[str, Path]:
 
 def find(name: str) -> Path | None:
     """The file of a style, or None."""
-    if not is_name(name):
+    if not name or os.path.basename(name) != name:
         return None
-    for folder in (*folders(), built_in()):
+    for folder in (*folders(), built_in()):  # a file that was copied there may have a name that --save refuses
         if os.path.isfile(path := folder / f"{name}{SUFFIX}"):
             return path
     return None
@@ -67,7 +69,9 @@ def find(name: str) -> Path | None:
 
 def is_name(text: str) -> bool:
     """Whether a style can be called so."""
-    return _NAME.fullmatch(text) is not None and _RESERVED.fullmatch(text) is None
+    letters = "".join(c for c in text if not unicodedata.category(c).startswith("M"))  # marks belong to letters
+    fits = len(text.encode(errors="replace")) <= MAX_NAME_BYTES
+    return fits and _NAME.fullmatch(letters) is not None and _RESERVED.fullmatch(text) is None
 
 
 def place_of(name: str) -> Path:

@@ -32,7 +32,13 @@ def mix(parts: Sequence[tuple[StyleCode, float]], title: str) -> StyleCode:
         UsageError: there is no style, or no weight above zero.
         RefusedError: the styles belong to different models.
     """
-    weighty = [(style, weight) for style, weight in parts if weight > 0]
+    most = max((weight for _, weight in parts), default=0)
+    together: dict[bytes, tuple[StyleCode, float]] = {}  # a style that is named twice is one, of both weights
+    for style, weight in parts:
+        if weight > 0:
+            before = together.get(key := style.to_bytes())
+            together[key] = (style, weight / most + (before[1] if before else 0))  # sums of the largest floats overflow
+    weighty = list(together.values())
     if not weighty:
         raise UsageError("the weights of the styles are all zero")
     if len(weighty) == 1:

@@ -10,6 +10,7 @@ from typing import Any
 
 from stylize import tensor_file
 from stylize.errors import RefusedError
+from stylize.images import shown
 from stylize.options import ModelSizes
 
 FORMAT = "1"
@@ -32,7 +33,7 @@ def read_model(path: Path) -> ModelFile:
         InputError: the file is missing.
         RefusedError: it is not a stylize model, or is damaged.
     """
-    what = f"model {path.name}"
+    what = f"model {shown(path.name)}"
     tensors, metadata = tensor_file.read(path, "model", max_bytes=MAX_MODEL_BYTES)
     check_kind(metadata, "model", what)
     try:

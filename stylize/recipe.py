@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from stylize import __version__
 from stylize.images import SUFFIXES, Picture, format_of, suffix_of
+from stylize.options import ImageOptions
 
 if TYPE_CHECKING:
     from stylize.painting import Layers, Look
@@ -54,29 +55,52 @@ class Recipe:
     styles: tuple[str, ...]
 
     def __str__(self) -> str:
-        return shlex.join(self.command)
+        return " ".join(map(_quoted, self.command))
+
+
+def _quoted(word: str) -> str:
+    """A word as a shell takes it, printable throughout: what is not is written by its bytes, as in ``$'\\x07'``."""
+    if word.isprintable():
+        return shlex.quote(word)
+    characters = (
+        ("\\" if c in "\\'" else "") + c
+        if c.isprintable()
+        else "".join(f"\\x{byte:02x}" for byte in c.encode("utf-8", "surrogateescape"))
+        for c in word
+    )
+    return f"$'{''.join(characters)}'"
 
 
 def command_line(
-    photo: str, styles: Sequence[str], options: Sequence[str], *, model: str | None, format: str | None, quality: int
+    photo: str,
+    styles: Sequence[str],
+    look: Sequence[str],
+    *,
+    model: str | None,
+    format: str | None,
+    options: ImageOptions,
 ) -> tuple[str, ...]:
     """The words of ``stylize transfer``, only those options that differ from their defaults.
 
     Args:
         photo, styles, model: base names.
-        options: those of the look.
+        look: its options.
         format: suffix of the output's format, if it is not the photo's.
     """
     words = ["stylize", "transfer", *([photo] if not photo.startswith("-") or photo == "-" else [f"./{photo}"])]
     for style in styles:
         words += ["--style", style]
-    words += options
+    words += look
     if model is not None:
         words += ["--model", model]
     if format is not None:
         words += ["--format", format]
-    if quality != 95:
-        words += ["--quality", str(quality)]
+    usual = ImageOptions()
+    for option in ("max_pixels", "bit_depth", "quality", "background"):  # metadata change no pixels
+        if (value := getattr(options, option)) != getattr(usual, option):
+            words += [f"--{option.replace('_', '-')}", str(value)]
+    if options.allow_truncated:
+        words.append("--allow-truncated")
     return tuple(words)
 
 
@@ -89,7 +113,7 @@ def recipe_for(
     layers: Layers,
     look: Look,
     model: Path | None,
-    quality: int,
+    options: ImageOptions,
     model_hash: str,
     *,
     sequence: bool = False,
@@ -109,7 +133,7 @@ def recipe_for(
         look.options(),
         model=None if model is None else model.name,
         format=None if format == usual else suffix_of(format).removeprefix("."),
-        quality=quality,
+        options=options,
     )
     if sequence:
         folder = os.path.basename(os.path.dirname(os.path.abspath(photo)))
@@ -120,13 +144,18 @@ def recipe_for(
 def with_recipe(xmp: bytes | None, recipe: Recipe) -> bytes | None:
     """An XMP packet with the recipe in it, in the place of an older one.
 
-    What stands in the packet otherwise is kept. A packet that cannot take it, foreign or too long, stays as it is.
+    What stands in the packet otherwise is kept. A foreign packet, or one too long for it, loses only the older.
     """
-    packet = _OURS.sub(b"", xmp) if xmp else _PACKET
-    head, close, tail = packet.rpartition(b"</rdf:RDF>")
+    kept = without_recipe(xmp)
+    head, close, tail = (kept or _PACKET).rpartition(b"</rdf:RDF>")
     text = json.dumps(asdict(recipe), sort_keys=True)  # ASCII, also from names that are no text
     added = head + _START + html.escape(text, quote=False).encode() + _END + close + tail
-    return added if close and len(added) <= MAX_PACKET else xmp
+    return added if close and len(added) <= MAX_PACKET else kept
+
+
+def without_recipe(xmp: bytes | None) -> bytes | None:
+    """An XMP packet without a recipe: it tells how the picture was made that is painted over now."""
+    return xmp and _OURS.sub(b"", xmp)
 
 
 def recipe_of(xmp: bytes | None) -> Recipe | None:

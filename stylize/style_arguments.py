@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,27 +54,26 @@ class StyleArgument:
     def __str__(self) -> str:
         """The argument as it could be written again, base names only."""
         weight = "" if self.weight is None else f":{self.weight!r}".removesuffix(".0")
-        return self.name + weight + ("" if self.mask is None else f"@{os.path.basename(self.mask)}")
+        return self.name + weight + ("" if self.mask is None else f"@{os.path.basename(os.path.normpath(self.mask))}")
 
 
 def parse_style(text: str, *, masks: bool = True) -> StyleArgument:
-    """Read one argument. An existing path or a library's name is taken as a whole, whatever stands in it.
+    """Read one argument. An existing path or a library's name is taken as it is, whatever stands in it.
 
     Raises:
-        UsageError: no such style in the library, or a weight below zero.
+        UsageError: no such style in the library, one that is also a path here, or a weight below zero.
     """
-    rest, mask, weight = text, None, None
-    if masks and _resolve(rest) is None and "@" in rest:
-        head, _, tail = rest.rpartition("@")
-        if tail and head:
-            rest, mask = head, tail
-    if _resolve(rest) is None and ":" in rest:
-        head, _, tail = rest.rpartition(":")
-        if head and (_NUMBER.fullmatch(tail) or tail.lower().lstrip("+-") in ("nan", "inf", "infinity")):
-            rest, weight = head, float(tail)
+    readings = list(_readings(text, masks=masks))
+    found = [reading for reading in readings if _resolve(reading[0]) is not None]
+    rest, weight, mask = found[0] if found else readings[-1]
     if weight is not None and not (weight >= 0 and math.isfinite(weight)):
         raise UsageError(f"the weight of a style cannot be {weight:g}: {shown(text)}", hint="a number from 0 upwards")
     source = _resolve(rest)
+    kept = library.find(rest)
+    if kept is not None and source != kept:
+        raise UsageError(
+            f'"{shown(rest)}" is a style of your library, and a path here', hint=f"./{shown(rest)}, or {shown(kept)}"
+        )
     if source is None:
         if not _looks_like_a_path(rest):
             raise library.unknown(rest)
@@ -82,9 +81,28 @@ def parse_style(text: str, *, masks: bool = True) -> StyleArgument:
     return StyleArgument(source, os.path.basename(os.path.normpath(rest)), weight, mask)
 
 
+def _readings(text: str, *, masks: bool) -> Iterator[tuple[str, float | None, str | None]]:
+    """What an argument can mean, the whole of it first: style, weight, mask."""
+    for rest, mask in ((text, None), _cut(text, "@")) if masks else ((text, None),):
+        if mask != "":
+            yield rest, None, mask
+            head, tail = _cut(rest, ":")
+            if _NUMBER.fullmatch(tail) or tail.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+                yield head, float(tail), mask
+
+
+def _cut(text: str, sign: str) -> tuple[str, str]:
+    """What is before and after the last such sign; all and nothing, unless there is something at both sides."""
+    head, _, tail = text.rpartition(sign)
+    return (head, tail) if head and tail else (text, "")
+
+
 def title_of(arguments: Sequence[StyleArgument]) -> str:
     """A name for the styles together, fit for a file name: that of the only one, else ``styles``."""
-    stem = arguments[0].source.resolve().stem if len(arguments) == 1 else "styles"
+    stem = "styles"
+    if len(arguments) == 1:
+        source = arguments[0].source.resolve()
+        stem = source.name if source.is_dir() else source.stem
     return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "style"
 
 
@@ -144,6 +162,7 @@ def read_style(
                 options=options,
                 on_warning=on_warning,
                 on_picture=on_picture,
+                encode=encode,
             )
         parts.append((code, 1.0 if argument.weight is None else argument.weight))
     if len(parts) == 1 and arguments[0].weight is None:
@@ -162,6 +181,8 @@ def read_pictures(
 
     def read(path: Path) -> Pixels:
         picture = read_image(path, max_pixels=options.max_pixels, allow_truncated=options.allow_truncated)
+        for warning in picture.warnings:
+            on_warning(f"{shown(path)}: {warning}")
         return fill_transparent(picture.pixels, picture.alpha)
 
     names, pictures = [], []

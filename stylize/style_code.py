@@ -22,7 +22,7 @@ from PIL import Image
 
 from stylize import __version__, tensor_file
 from stylize.colour_map import PALETTE, covariance_of
-from stylize.errors import RefusedError, UsageError
+from stylize.errors import OutputError, RefusedError, UsageError
 from stylize.images import Pixels, shown, write_atomically
 
 FORMAT = "1"
@@ -99,8 +99,12 @@ class StyleCode:
         return tensor_file.to_bytes(tensors, metadata)
 
     def save(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write the file, atomically. Raises OutputError."""
-        write_atomically(path, self.to_bytes(), overwrite=overwrite)
+        """Write the file, atomically. Raises OutputError, also for more than ``load`` takes."""
+        data = self.to_bytes()
+        if len(data) > MAX_CODE_BYTES:
+            size = f"{len(data) / 2**20:.0f} MB, more than {MAX_CODE_BYTES >> 20}"
+            raise OutputError(f"cannot write {shown(path)}: a style of {size}", hint="mix fewer refined styles")
+        write_atomically(path, data, overwrite=overwrite)
 
     @staticmethod
     def load(path: Path) -> StyleCode:

@@ -60,12 +60,12 @@ class Terminal:
             say(message)
 
     @contextmanager
-    def progress(self, what: str, total: int, start: int = 0) -> Iterator[Advance]:
+    def progress(self, what: str, total: int) -> Iterator[Advance]:
         """Show how far a long work is. Yields a function to call with the number of steps done and a short note."""
         if self.quiet:
             yield lambda done, note: None
         elif sys.stderr.isatty():
-            yield from _bar(what, total, start)
+            yield from _bar(what, total)
         else:
             yield from _lines(what, total)
 
@@ -76,7 +76,7 @@ def say(message: str) -> None:
     print(message.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
 
 
-def _bar(what: str, total: int, start: int) -> Iterator[Advance]:
+def _bar(what: str, total: int) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -92,7 +92,7 @@ def _bar(what: str, total: int, start: int) -> Iterator[Advance]:
         *columns, "left", TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=Console(stderr=True)
     )
     with bar:
-        task = bar.add_task(what, total=total, completed=start, note="")
+        task = bar.add_task(what, total=total, note="")
         yield lambda done, note: bar.update(task, completed=done, note=note)
 
 

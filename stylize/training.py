@@ -245,7 +245,8 @@ def train(
                 writer.add_image("samples", np.asarray(sheet), state.step, dataformats="HWC")
         if stop:
             break
-    world.once(save)
+    else:  # nothing was left to do
+        world.once(save)
     if writer is not None:
         writer.close()
     return output / "model.safetensors"

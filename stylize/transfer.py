@@ -26,7 +26,7 @@ from PIL import Image
 from stylize.colour_map import Floats, colour_map, palette_among, palette_of
 from stylize.colour_profile import to_8_bit
 from stylize.device import free_memory, has_bf16_instructions, may_have_gpu
-from stylize.errors import DeviceError, InputError, RefusedError, StylizeError, UsageError
+from stylize.errors import DeviceError, InputError, RefusedError, UsageError
 from stylize.extended_code import fits, scaled
 from stylize.images import Pixels, shown
 from stylize.layers import BORDER, MARGIN, STRIDE, Margins, Position
@@ -288,6 +288,9 @@ class Stylizer:
             raise UsageError("a sequence needs at least one frame")
         _check(strength, tile)
         self.check(style)
+        dtype = samples[0].dtype
+        if any(sample.dtype != dtype for sample in samples):
+            raise _mixed_depths()
         if strength == 0:
             return np.copy
         with _explained(samples[0]):
@@ -295,11 +298,9 @@ class Stylizer:
             engine = self._engine_for(samples[0])
             paint = self._measured(engine, samples, style)[1]
 
-        dtype = samples[0].dtype
-
         def transfer(frame: Pixels) -> Pixels:
             if frame.dtype != dtype:
-                raise InputError("the frames of a sequence have different bit depths", hint="--bit-depth 8")
+                raise _mixed_depths()
             with _explained(frame):
                 output = self._in_tiles(engine, paint, frame, tile)
             return _finished(frame, output, strength, preserve_color)
@@ -414,16 +415,22 @@ def _check(strength: float, tile: int | None) -> None:
         raise UsageError(f"--tile {tile} is not a number of pixels")
 
 
+def _mixed_depths() -> InputError:
+    return InputError("the frames of a sequence have different bit depths", hint="--bit-depth 8")
+
+
 @contextmanager
 def _explained(photo: Pixels) -> Iterator[None]:
     """Say of a photo that could not be painted what the user can do."""
     try:
         yield
     except FloatingPointError as error:
-        raise StylizeError("the network's output is not finite", hint="encode the style again") from error
+        raise RefusedError("the style makes the network's output infinite", hint="encode the style again") from error
     except MemoryError as error:
         size = f"{photo.shape[1]}x{photo.shape[0]}"
-        raise DeviceError(f"out of memory while stylising {size} pixels", hint="--tile 128 needs least") from error
+        raise DeviceError(
+            f"out of memory while stylising {size} pixels", hint="a smaller copy of the photo needs less"
+        ) from error
 
 
 def _finished(photo: Pixels, output: Pixels, strength: float, preserve_color: bool) -> Pixels:
@@ -531,13 +538,20 @@ def _proxy(height: int, width: int, *, whole: bool = True) -> tuple[list[Positio
 
 
 def at_working_size(pixels: Pixels) -> Pixels:
-    """A picture at the size at which styles are learnt: strokes come out as wide as in its 512-pixel version."""
+    """A picture at the size at which styles are learnt: strokes come out as wide as in its 512-pixel version.
+
+    Of a very long one, the middle.
+    """
     pixels = to_8_bit(pixels)
     height, width = pixels.shape[:2]
     least, most = STYLE_SHORT_SIDE
     short = min(height, width)
     scale = min(max(short, least), most) / short
-    size = tuple(min(max(round(side * scale), least // 4), STYLE_LONG_SIDE) for side in (width, height))
+    reach = int(STYLE_LONG_SIDE / scale)
+    top, left = (max(side - reach, 0) // 2 for side in (height, width))
+    pixels = pixels[top : top + reach, left : left + reach]
+    height, width = pixels.shape[:2]
+    size = tuple(min(max(round(side * scale), 1), STYLE_LONG_SIDE) for side in (width, height))
     if size == (width, height):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))

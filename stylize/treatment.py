@@ -20,7 +20,7 @@ from stylize.manifest import hash_file
 from stylize.masks import ALPHA, mask_of_photo
 from stylize.options import ImageOptions
 from stylize.painting import Frozen, Layers, Look, freeze, paint
-from stylize.recipe import recipe_for, with_recipe
+from stylize.recipe import recipe_for, with_recipe, without_recipe
 from stylize.style_arguments import StyleArgument
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ class Treatment:
             photo=str(photo), max_pixels=self.options.max_pixels, tile=self.tile, frozen=self._frozen(stylizer),
         )  # fmt: skip
         if not self.recipe:
-            return replace(picture, pixels=pixels)
+            return replace(picture, pixels=pixels, xmp=without_recipe(picture.xmp))
         recipe = recipe_for(
-            str(photo), picture, None, None, self.styles, self.layers, self.look, self.model, self.options.quality,
+            str(photo), picture, None, None, self.styles, self.layers, self.look, self.model, self.options,
             self.model_hash, sequence=bool(self.frames),
         )  # fmt: skip
         return replace(picture, pixels=pixels, xmp=with_recipe(picture.xmp, recipe))
@@ -126,5 +126,13 @@ class Treatment:
             "recipe": self.recipe,
         }
         if self.frames:
-            facts["frames"] = [hash_file(frame) for frame in self.frames]
+            facts["frames"] = [_hash_or_nothing(frame) for frame in self.frames]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _hash_or_nothing(frame: Path) -> str:
+    """The hash of a frame; empty for one that cannot be read, without which the others are measured."""
+    try:
+        return hash_file(frame)
+    except OSError:
+        return ""

@@ -123,9 +123,10 @@ def assert_refused(result: Result, code: int, *words: str) -> None:
 def assert_usage_error(result: Result, *words: str) -> None:
     assert result.code == 2, result.stderr
     assert result.stdout == b""
-    assert "Traceback" not in result.stderr
+    lines = result.stderr.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["error", "hint"][: len(lines)]
     for word in words:
-        assert word in " ".join(result.stderr.split())
+        assert word in result.stderr
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -291,7 +292,8 @@ def test_the_width_of_strokes(run: Run, photo: Path, style: Path) -> None:
         assert_refused(run("transfer", photo, "-s", style, "--style-scale", value), 2, f"--style-scale {value}")
 
 
-def test_tiles_do_not_show(run: Run, photo: Path, style: Path) -> None:
+def test_tiles_do_not_show(run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylize.transfer.WHOLE_PROXY", 0)  # else a photo so small is done at once
     assert run("transfer", photo, "-s", style, "-o", "tiles.png", "--tile", 16).code == 0
     assert run("transfer", photo, "-s", style, "-o", "whole.png").code == 0
     assert np.abs(pixels(Path("tiles.png")).astype(int) - pixels(Path("whole.png"))).max() <= 1
@@ -315,7 +317,7 @@ def test_grey_and_16_bit_photos(run: Run, tmp_path: Path, photo: Path, style: Pa
     assert run("transfer", "grey.png", "-s", style).stderr == ""
     assert run("transfer", "deep.png", "-s", style).stderr == ""
     assert Path("deep_style.png").read_bytes()[24] == 16  # bits
-    assert (pixels(Path("grey_style.png")).astype(int) - pixels(Path("deep_style.png")) <= 1).all()
+    assert np.abs(pixels(Path("grey_style.png")).astype(int) - pixels(Path("deep_style.png"))).max() <= 1
     shallow = run("transfer", "deep.png", "-s", style, "-f", "--bit-depth", 8)
     assert shallow.stderr == "warning: deep.png: 16-bit colour read as 8-bit\n"
     assert (pixels(Path("grey_style.png")) == pixels(Path("deep_style.png"))).all()
@@ -403,6 +405,29 @@ def test_the_output_is_never_an_input(run: Run, tmp_path: Path, photo: Path, sty
     before = content(tmp_path)
     result = run("transfer", photo, "-s", style, "-o", output, "--overwrite")
     assert_refused(result, 4, f"output is the input {source}")
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("command", ["transfer", "batch"])
+@pytest.mark.parametrize("what", ["style", "folder of styles", "mask", "folder of masks"])
+def test_no_input_is_overwritten_in_a_folder(
+    run: Run, tmp_path: Path, photo: Path, style: Path, command: str, what: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    kept = tmp_path / "in" / "photo.png"  # where the result would go
+    kept.write_bytes(style.read_bytes() if "style" in what else photo.read_bytes())
+    named = kept.parent if "folder" in what else kept
+    asked = ["-s", named] if "style" in what else ["-s", style, "--mask", named]
+    before = content(tmp_path)
+    assert_refused(run(command, photo, *asked, "-o", "in/", "--overwrite"), 4, "output is the input")
+    assert {name: digest for name, digest in content(tmp_path).items() if name in before} == before
+
+
+def test_a_photo_whose_turn_is_later_is_not_overwritten(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "photo.png").write_bytes(style.read_bytes())
+    before = content(tmp_path)
+    assert_refused(run("transfer", photo, "in/photo.png", "-s", style, "-o", "in/", "-f"), 4, "output is the input")
     assert content(tmp_path) == before
 
 
@@ -595,6 +620,16 @@ def test_styles_of_the_library(run: Run, tmp_path: Path, photo: Path, style: Pat
     assert Path("copy.safetensors").read_bytes() == (tmp_path / "library/my ink.safetensors").read_bytes()
 
 
+def test_a_name_that_is_also_a_path_is_not_guessed(run: Run, photo: Path, style: Path) -> None:
+    assert run("encode-style", style, "--save", "ink").code == 0
+    Path("ink").mkdir()
+    assert_refused(run("transfer", photo, "-s", "ink"), 2, '"ink" is a style of your library, and a path here', "./ink")
+    (Path("ink") / "a.png").write_bytes(style.read_bytes())
+    assert run("transfer", photo, "-s", "./ink", "-o", "folder.png").code == 0
+    assert run("transfer", photo, "-s", "library/ink.safetensors", "-o", "code.png").code == 0
+    assert run("preview", photo, "--size", 32).code == 0
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a:1", "a@b", ".hidden", "nul", "x" * 120, "trailing "])
 def test_names_that_no_style_can_have(run: Run, tmp_path: Path, style: Path, name: str) -> None:
     before = content(tmp_path)
@@ -724,6 +759,7 @@ def test_bad_stdin(run: Run, style: Path, raw: bytes, message: str) -> None:
 def test_stdin_holds_one_photo_and_stdout_too(run: Run, photo: Path, style: Path) -> None:
     assert_refused(run("transfer", "-", "-", "-s", style, "-o", "out/"), 2, "stdin holds one photo")
     assert_refused(run("transfer", photo, style, "-s", style, "-o", "-"), 2, "2 photos need a folder")
+    assert_refused(run("transfer", "-", photo, "-s", style), 2, "2 photos need a folder")
 
 
 def test_no_bytes_to_a_terminal(run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -862,7 +898,8 @@ def test_the_doctor(run: Run, tiny_model: Path) -> None:
 def test_threads_do_not_change_the_picture(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
     for threads in (1, 2, 5):
         assert run("transfer", photo, "-s", style, "-o", f"{threads}.png", "--threads", threads).code == 0
-    assert len({(tmp_path / f"{threads}.png").read_bytes() for threads in (1, 2, 5)}) == 1
+    # Not the files' bytes: torch sums in another order, and a code that differs in the last bit has another hash.
+    assert len({pixels(tmp_path / f"{threads}.png").tobytes() for threads in (1, 2, 5)}) == 1
 
 
 def test_stdin_has_a_limit(run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1046,6 +1083,8 @@ def test_refine(run: Run, photo: Path, style: Path, code_file: Path, monkeypatch
     assert Path("mine.safetensors").read_bytes() == first
     assert json.loads(run("inspect", "mine.safetensors", "--json").stdout)["refined"]
     assert run("transfer", photo, "-s", "mine.safetensors:0.5", "-s", code_file, "-o", "out.png").code == 0
+    weighted = run(*arguments[:1], f"{style}:2", f"{photo}:1", *arguments[2:-2], "-o", "two.safetensors", "--json")
+    assert len(json.loads(weighted.stdout)["refined"]) == 2
     refused = run("encode-style", style, code_file, "--refine", "-o", "no.safetensors")
     assert_refused(refused, 2, "--refine needs pictures")
     refused = run("encode-style", style, "--refine", "--perceptual", "vgg16", "-o", "no.safetensors")
@@ -1105,6 +1144,38 @@ def test_the_recipe_makes_the_same_pixels_again(run: Run, photo: Path, style: Pa
     assert Path(f"again.{suffix}").read_bytes() == Path(f"out.{suffix}").read_bytes()
 
 
+def test_the_recipe_knows_how_the_photo_was_read(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    image = Image.open(photo).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    image.save("alpha.png")
+    (tmp_path / "cut.png").write_bytes(photo.read_bytes()[:-700])
+    for number, options in enumerate(
+        (
+            ["alpha.png", "--background", "#204060", "--format", "jpg"],
+            ["cut.png", "--allow-truncated", "--bit-depth", 16],
+        )
+    ):
+        out = f"out{number}" + (".jpg" if "jpg" in options else ".png")
+        assert run("transfer", *options, "-s", style, "-o", out).code == 0
+        words = shlex.split(json.loads(run("inspect", out, "--json").stdout)["recipe"])
+        assert run(*words[1:], "-o", f"again-{out}").code == 0
+        assert Path(f"again-{out}").read_bytes() == Path(out).read_bytes()
+
+
+def test_what_is_painted_over_tells_no_older_recipe(run: Run, photo: Path, style: Path) -> None:
+    assert run("transfer", photo, "-s", style, "-o", "once.png").code == 0
+    assert run("transfer", "once.png", "-s", style, "-o", "twice.png", "--no-recipe").code == 0
+    assert run("batch", "once.png", "-s", style, "-o", "many", "--no-recipe").code == 0
+    for name in ("twice.png", "many/once.png"):
+        assert "recipe" not in json.loads(run("inspect", name, "--json").stdout)
+
+
+def test_a_recipe_is_no_place(run: Run, photo: Path, style: Path) -> None:
+    photo = photo.rename("gps-hike.png")
+    assert run("transfer", photo, "-s", style, "-o", "out.png", "--metadata", "no-gps").code == 0
+    assert "gps-hike.png" in json.loads(run("inspect", "out.png", "--json").stdout)["recipe"]
+
+
 def test_a_recipe_tells_base_names_only(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
     assert run("transfer", photo, "-s", style, "-o", "out.png").code == 0
     assert run("transfer", photo, "-s", style, "-o", "bare.png", "--no-recipe").code == 0
@@ -1134,7 +1205,7 @@ def test_inspect_what_is_nothing(run: Run, photo: Path, code_file: Path) -> None
     assert_refused(run("inspect", "gone.safetensors"), 1, "cannot read gone.safetensors")
     assert_refused(run("inspect", "text.safetensors"), 3, "not a safetensors file")
     assert_refused(run("inspect", "gone"), 2, 'no style "gone"')
-    result = run("inspect", "gone.png", photo, code_file, "--json")
+    result = run("inspect", "gone.png", "gone", photo, code_file, "--json")
     assert (result.code, [json.loads(line)["kind"] for line in result.lines]) == (1, ["picture", "style code"])
 
 
@@ -1163,6 +1234,14 @@ def test_a_preview_of_the_library(run: Run, photo: Path, style: Path) -> None:
     assert_refused(run("preview", photo), 2, "no styles to show", "--save")
     assert run("encode-style", style, "--save", "ink").code == 0
     assert json.loads(run("preview", photo, "--size", 32, "-o", "sheet.jpg", "--json").stdout)["styles"] == ["ink"]
+    Path("library/friend's (1).safetensors").write_bytes(Path("library/ink.safetensors").read_bytes())
+    Path("library/broken.safetensors").write_bytes(Path("library/ink.safetensors").read_bytes()[:500])
+    result = run("preview", photo, "--size", 32, "-o", "all.png", "--json")
+    assert json.loads(result.stdout)["styles"] == ["friend-s-1", "ink"]
+    assert "broken.safetensors" in result.stderr and "left out" in result.stderr
+    assert run("transfer", photo, "-s", "friend's (1)", "-o", "friend.png").code == 0
+    refused = run("preview", photo, "--model", packaged("default"), "-o", "none.png", "--quiet")
+    assert_refused(refused, 3, "none of your styles")
     assert_refused(run("preview", photo, "-o", "sheet.jpg"), 4, "exists")
     assert_refused(run("preview", photo, "-o", photo, "-f"), 4, "output is the input")
     assert_refused(run("preview", photo, "--strengths", "1;2", "-o", "x.png"), 2, "--strengths")

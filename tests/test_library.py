@@ -61,9 +61,9 @@ def test_nobody_has_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_names_must_be_names(places: list[Path]) -> None:
-    for name in ("mine", "Élan vital", "v1.2", "日本"):
+    for name in ("mine", "Élan vital", "E\u0301lan", "v1.2", "日本", "हिन्दी", "ไทย"):
         assert library.place_of(name).parent == places[0]
-    for name in ("", " ", "a\n", "a/b", "a\\b", "a:1", "COM1", "nul.x", "a."):
+    for name in ("", " ", "a\n", "a/b", "a\\b", "a:1", "COM1", "nul.x", "a.", "\u0301", "日" * 70):
         with pytest.raises(UsageError):
             library.place_of(name)
 

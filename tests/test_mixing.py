@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylize.errors import RefusedError, UsageError
+from stylize.errors import OutputError, RefusedError, UsageError
 from stylize.mixing import mix
 from stylize.style_code import StyleCode
 
@@ -76,3 +77,21 @@ def test_what_cannot_be_mixed() -> None:
     for parts in ([], [(A, 0.0), (B, 0.0)]):
         with pytest.raises(UsageError):
             mix(parts, "x")
+
+
+def test_a_style_that_is_named_twice_has_both_weights() -> None:
+    refined = replace(A, refinement={"stem.mix": np.ones(4, np.float32)})
+    twice, once = mix([(refined, 1), (B, 1), (refined, 2)], "x"), mix([(refined, 3), (B, 1)], "x")
+    assert twice.to_bytes() == once.to_bytes()
+
+
+def test_the_largest_weights_do_not_overflow() -> None:
+    huge, plain = mix([(A, 1e308), (B, 1e308)], "x"), mix([(A, 1), (B, 1)], "x")
+    assert huge.to_bytes() == plain.to_bytes()
+
+
+def test_what_is_too_large_to_be_read_is_not_written(tmp_path: Path) -> None:
+    large = replace(A, refinement={"stem.left": np.ones((1000, 3000), np.float32)})
+    with pytest.raises(OutputError, match="MB"):
+        large.save(tmp_path / "large.safetensors")
+    assert not list(tmp_path.iterdir())

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import subprocess
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylize.recipe import MAX_PACKET, Recipe, command_line, recipe_of, with_recipe
+from stylize.options import ImageOptions
+from stylize.recipe import MAX_PACKET, Recipe, command_line, recipe_of, with_recipe, without_recipe
 
 RECIPE = Recipe(("stylize", "transfer", "a.jpg", "--style", "b.png"), "0.1.0", "0" * 64, ("1" * 64,))
 PHOTOS = (
@@ -28,7 +33,20 @@ def test_any_words_come_back(words: list[str]) -> None:
     assert recipe_of(packet) == recipe
     assert packet is not None
     ElementTree.fromstring(packet)  # well-formed
-    assert shlex.split(str(recipe)) == list(recipe.command)
+    assert str(recipe).isprintable()
+    if all(map(str.isprintable, words)):
+        assert shlex.split(str(recipe)) == list(recipe.command)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize(
+    "name", ["at 9.41\u202fAM.png", "it's\ta tab", "back\\slash\n", "e\u0301\u3000文", "\x07abc", "no text \udcff.jpg"]
+)
+def test_an_odd_name_can_be_copied_into_a_shell(name: str) -> None:
+    text = str(Recipe(("stylize", "transfer", name), "", "", ()))
+    assert text.isprintable()
+    done = subprocess.run(["bash", "-c", f'stylize() {{ printf %s "$2"; }}; {text}'], capture_output=True, check=True)
+    assert done.stdout == os.fsencode(name)
 
 
 def test_what_the_photo_says_is_kept() -> None:
@@ -77,9 +95,20 @@ def test_a_command_cannot_run_another() -> None:
 
 
 def test_only_what_differs_from_the_defaults_is_said() -> None:
-    plain = command_line("a.jpg", ["b"], [], model=None, format=None, quality=95)
+    plain = command_line("a.jpg", ["b"], [], model=None, format=None, options=ImageOptions())
     assert plain == ("stylize", "transfer", "a.jpg", "--style", "b")
-    full = command_line("-a.jpg", ["b:2", "c"], ["--strength", "0.5"], model="m.safetensors", format="png", quality=80)
-    assert " ".join(full) == (
-        "stylize transfer ./-a.jpg --style b:2 --style c --strength 0.5 --model m.safetensors --format png --quality 80"
+    options = ImageOptions(
+        max_pixels=100, allow_truncated=True, bit_depth="16", quality=80, metadata="strip", background="#204060"
     )
+    full = command_line(
+        "-a.jpg", ["b:2", "c"], ["--strength", "0.5"], model="m.safetensors", format="png", options=options
+    )
+    assert shlex.join(full) == (
+        "stylize transfer ./-a.jpg --style b:2 --style c --strength 0.5 --model m.safetensors --format png "
+        "--max-pixels 100 --bit-depth 16 --quality 80 --background '#204060' --allow-truncated"
+    )
+
+
+def test_a_packet_that_cannot_take_the_new_recipe_loses_the_old() -> None:
+    long = replace(RECIPE, command=(*RECIPE.command, "x" * MAX_PACKET))
+    assert with_recipe(with_recipe(PHOTOS, RECIPE), long) == PHOTOS == without_recipe(with_recipe(PHOTOS, RECIPE))

@@ -33,6 +33,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("c@d.png", "c@d.png", None, None),
         ("c@sky.png", "c", None, "sky.png"),
         ("c@d.png@sky.png", "c@d.png", None, "sky.png"),
+        ("c@d.png:0.5", "c@d.png", 0.5, None),
+        ("c@d.png:0.5@sky.png", "c@d.png", 0.5, "sky.png"),
         (r"C:\pictures\x.png", r"C:\pictures\x.png", None, None),
         ("gone.png:3", "gone.png", 3.0, None),
         ("sub/gone", "sub/gone", None, None),
@@ -70,3 +72,10 @@ def test_titles() -> None:
     assert title_of([parse_style("a.png:0.5")]) == "a"
     assert title_of([parse_style("ink")]) == "ink"
     assert title_of([parse_style("a.png"), parse_style("ink")]) == "styles"
+    for name in ("set.1", "set.2"):
+        Path(name).mkdir()
+        assert title_of([parse_style(name)]) == name
+
+
+def test_a_folder_of_masks_keeps_its_name() -> None:
+    assert str(parse_style("ink@library/")) == "ink@library"

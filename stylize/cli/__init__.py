@@ -31,15 +31,21 @@ app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version, and end."""
+    if wanted:
+        print(f"stylize {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", is_eager=True, callback=show_version)
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; also STYLIZE_DEBUG=1.")] = False,
 ) -> None:
     """Options of every command."""
-    if version:
-        print(f"stylize {__version__}")
-        raise typer.Exit
     if debug:
         os.environ[process.DEBUG_VARIABLE] = "1"
 

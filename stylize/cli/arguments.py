@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stylize.errors import DeviceError, InputError, UsageError
+from stylize.errors import DeviceError, InputError, OutputError, UsageError
 from stylize.options import ImageOptions
 from stylize.terminal import Terminal
 
@@ -103,6 +103,16 @@ def image_options(
     if background is not None:
         parse_colour(background)  # a wrong one is refused before the work
     return ImageOptions(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
+
+
+def parse_format(text: str | None) -> str | None:
+    """Pillow's name of the format with a suffix, such as jpg."""
+    from stylize.images import format_of
+
+    try:
+        return format_of(Path(f"x.{text.removeprefix('.')}")) if text else None
+    except OutputError as error:
+        raise UsageError(f"--format {text}: cannot be written", hint=error.hint) from error
 
 
 def parse_style_scale(text: str) -> float | None:

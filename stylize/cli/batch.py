@@ -38,6 +38,7 @@ from stylize.cli.arguments import (
     Verbose,
     check_masks,
     image_options,
+    masks_of,
     open_stylizer,
     parse_style_scale,
 )
@@ -112,7 +113,7 @@ def batch(
 ) -> None:
     """Stylise many photos; bad files are named and counted, the others get done. Run again, it goes on."""
     from stylize.batch import plan_batch, run_jobs, sort_out
-    from stylize.images import STDERR, shown
+    from stylize.images import STDERR, refuse_same_file, shown
     from stylize.inputs import find_photos
     from stylize.manifest import Known, Manifest, label_of, locked, write_failures
     from stylize.painting import Look, read_layers
@@ -175,6 +176,9 @@ def batch(
             plan.jobs, known, lambda job: treatments[job.style].fingerprint(job.photo),
             overwrite=overwrite, redo=redo, retry_failed=retry_failed,
         )  # fmt: skip
+        for job in jobs.todo:
+            for source in (*(style.source for style in styles), *masks_of(styles, look)):
+                refuse_same_file(source, job.output)
         failures = plan.failures + [(job.photo, reason) for job, reason in jobs.failed]
         ok = 0
 

@@ -8,7 +8,7 @@ import typer
 
 from stylize.cli.arguments import Json, MaxPixels, ModelFile
 from stylize.cli.process import show
-from stylize.errors import InputError, RefusedError
+from stylize.errors import InputError, RefusedError, UsageError
 from stylize.options import DEFAULT_MAX_PIXELS
 from stylize.terminal import Terminal, say
 
@@ -39,10 +39,10 @@ def inspect(
         return
     failed = 0
     for file in files:
-        path = parse_style(file, masks=False).source
         try:
+            path = parse_style(file, masks=False).source
             facts = inspect_file(path, max_pixels=max_pixels, model=model or default_model())
-        except (InputError, RefusedError) as error:
+        except (InputError, RefusedError, UsageError) as error:
             if len(files) == 1:
                 raise
             failed += 1

@@ -19,7 +19,7 @@ from stylize.cli.arguments import (
     Verbose,
     open_stylizer,
 )
-from stylize.errors import UsageError
+from stylize.errors import InputError, RefusedError, UsageError
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
 from stylize.terminal import Terminal
 
@@ -56,14 +56,16 @@ def preview(
     from stylize.images import check_target, fill_transparent, format_of, read_image, refuse_same_file, write_image
     from stylize.painting import Look, paint
     from stylize.preview import contact_sheet
-    from stylize.style_arguments import parse_style, read_style, title_of
+    from stylize.style_arguments import StyleArgument, parse_style, read_style, title_of
 
     terminal = Terminal(quiet, verbose, json)
     try:
         looks = [Look(float(word), preserve_color) for word in strengths.split(",")]
     except ValueError as error:
         raise UsageError(f"--strengths {strengths}: not numbers with commas between", hint="0.4,0.7,1") from error
-    styles = [parse_style(text, masks=False) for text in style or library.styles()]
+    styles = [parse_style(text, masks=False) for text in style or ()]
+    if not style:
+        styles = [StyleArgument(path, name) for name, path in library.styles().items()]
     if not styles:
         raise UsageError("no styles to show", hint="--style STYLE, or keep some by encode-style --save NAME")
     output = output or photo.with_name(f"{photo.stem}_preview.png")
@@ -74,10 +76,18 @@ def preview(
     options = ImageOptions(max_pixels=max_pixels)
     picture = read_image(photo, max_pixels=max_pixels)
     stylizer = open_stylizer(model, device, "auto", threads, terminal)
-    rows = [
-        (title_of([s]), read_style(stylizer, [s], title_of([s]), options=options, on_warning=terminal.warn))
-        for s in styles
-    ]
+    rows = []
+    for one in styles:
+        try:
+            code = read_style(stylizer, [one], title_of([one]), options=options, on_warning=terminal.warn)
+        except (InputError, RefusedError) as error:
+            if style:  # it was asked for
+                raise
+            terminal.warn(f"{error.message}; left out")
+            continue
+        rows.append((title_of([one]), code))
+    if not rows:
+        raise RefusedError("none of your styles can be used", hint="encode them again with this model")
     by_strength = {look.strength: look for look in looks}
 
     def paint_small(pixels: Pixels, code: StyleCode, strength: float) -> Pixels:

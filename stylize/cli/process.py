@@ -9,15 +9,16 @@ import sys
 import tempfile
 import traceback
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
 from stylize import __version__
-from stylize.errors import OutputError, StylizeError
+from stylize.errors import DeviceError, OutputError, StylizeError, UsageError
 from stylize.terminal import say
 
 DEBUG_VARIABLE = "STYLIZE_DEBUG"
+_ClickError: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]  # typer needs click, or carries it
 
 
 def run(app: typer.Typer) -> None:
@@ -29,7 +30,11 @@ def run(app: typer.Typer) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as shells do for jobs in the background
             signal.signal(number, _raise_stopped)
     try:
-        app(prog_name="stylize")
+        sys.exit(app(prog_name="stylize", standalone_mode=False))
+    except _ClickError as error:
+        _refuse_arguments(error)
+    except typer.Abort:
+        sys.exit(1)
     except StylizeError as error:
         _debug_traceback()
         show(error)
@@ -39,12 +44,26 @@ def run(app: typer.Typer) -> None:
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except MemoryError:
+        _debug_traceback()
+        show(DeviceError("out of memory", hint="smaller pictures need less"))
+        sys.exit(DeviceError.exit_code)
     except Exception as error:
         _debug_traceback()
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             show(OutputError("no space left to write to"))
             sys.exit(OutputError.exit_code)
         _report_bug(error)
+
+
+def _refuse_arguments(error: Any) -> NoReturn:
+    """Say what click has against the arguments as every error is said, in a line and a hint."""
+    message = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    if message:
+        command = context.command_path if context else "stylize"
+        show(UsageError(message.rstrip("."), hint=f"{command} --help"))
+    sys.exit(error.exit_code)  # without arguments the help has been shown
 
 
 class Stopped(BaseException):

@@ -193,12 +193,13 @@ def train(
                     f"memory ran out on {world.device}", hint="end other programs, then --resume"
                 ) from error
         stops = world.any(signal.SIGINT in stopped_by, signal.SIGTERM in stopped_by)
-    if world.rank > 0 or dry_run:
+    if world.rank > 0:
         return
     if any(stops):
-        say(f"stopped: everything is saved in {output}; --resume goes on")
+        say("stopped" if dry_run else f"stopped: everything is saved in {shown(output)}; --resume goes on")
         raise typer.Exit(128 + (signal.SIGINT if stops[0] else signal.SIGTERM))
-    terminal.result(str(model), model=str(model))
+    if not dry_run:
+        terminal.result(str(model), model=str(model))
 
 
 def _in_words(estimate: Estimate, most: float | None) -> str:

@@ -38,6 +38,7 @@ from stylize.cli.arguments import (
     image_options,
     masks_of,
     open_stylizer,
+    parse_format,
     parse_style_scale,
 )
 from stylize.cli.process import show
@@ -97,15 +98,15 @@ def transfer(
         write_image,
     )
     from stylize.painting import Look, paint, read_layers
-    from stylize.recipe import recipe_for, with_recipe
+    from stylize.recipe import recipe_for, with_recipe, without_recipe
     from stylize.style_arguments import parse_style, title_of
 
     terminal = Terminal(quiet, verbose, json)
     look = Look(strength, preserve_color, parse_style_scale(style_scale), mask, invert_mask, feather)
     options = image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
-    wanted = format_of(Path(f"x.{format}")) if format else None
+    wanted = parse_format(format)
     to_folder = output is not None and output != "-" and (output.endswith(("/", os.sep)) or Path(output).is_dir())
-    if len(photos) > 1 and output is not None and not to_folder:
+    if len(photos) > 1 and not to_folder and (output is not None or "-" in photos):
         raise UsageError(f"{len(photos)} photos need a folder to go to", hint="--output FOLDER/")
     if photos.count("-") > 1:
         raise UsageError("stdin holds one photo only")
@@ -115,6 +116,7 @@ def transfer(
         output = "-"
     styles = [parse_style(text) for text in style]
     check_masks(styles, look)
+    inputs = [*(style.source for style in styles), *masks_of(styles, look)]
     label = title_of(styles)
 
     def target_of(name: str, content: str) -> Path | None:
@@ -134,7 +136,7 @@ def transfer(
         if wanted is None:
             format_of(Path(output))  # an unknown suffix is refused before the work
         check_target(Path(output), overwrite=overwrite)
-        for source in (*(s.source for s in styles), *masks_of(styles, look), *(Path(p) for p in photos if p != "-")):
+        for source in (*inputs, *(Path(p) for p in photos if p != "-")):
             refuse_same_file(source, Path(output))
     elif to_folder:
         assert output is not None
@@ -155,16 +157,19 @@ def transfer(
                         hint="stylize batch keeps such names apart",
                     )
                 check_target(target, overwrite=overwrite)
-                refuse_same_file(Path(name), target)
+                if target.exists():
+                    for source in (*inputs, *(Path(photo) for photo in photos if photo != "-")):
+                        refuse_same_file(source, target)
                 written.add(target)
             if stylizer is None or layers is None:
                 stylizer = open_stylizer(model, device, engine, threads, terminal)
                 layers = read_layers(stylizer, styles, label, options=options, on_warning=terminal.warn)
             pixels = paint(stylizer, picture, layers, look, photo=name, max_pixels=max_pixels, tile=tile)
-            like = picture
-            if not no_recipe:
+            if no_recipe:
+                like = replace(picture, xmp=without_recipe(picture.xmp))
+            else:
                 recipe = recipe_for(
-                    name, picture, target, wanted, styles, layers, look, model, quality, stylizer.engine.hash
+                    name, picture, target, wanted, styles, layers, look, model, options, stylizer.engine.hash
                 )
                 like = replace(picture, xmp=with_recipe(picture.xmp, recipe))
             destination: Any = target if target is not None else sys.stdout.buffer
