@@ -673,6 +673,11 @@ def test_strength_out_of_range(run: Run, photo: Path, style: Path, command: str,
         (["transfer", "photo.png", "-s", "style.png", "--background", "sky"], ["--background sky", "#ffffff"]),
         (["batch", "photo.png", "-s", "style.png"], ["--output"]),
         (["encode-style", "style.png"], ["--output"]),
+        (["transfer", "photo.png", "-s", "style.png", "--format", "foo"], ["--format foo"]),
+        (["transfer", "photo.png", "-s"], ["-s"]),
+        (["transfer", "photo.png", "--bogus"], ["--bogus", "stylize transfer --help"]),
+        (["transfer", "photo.png"], ["--style"]),
+        (["paint"], ["paint"]),
         (["train", "--content", ".", "--style", ".", "-o", "run", "--steps", "0"], ["--steps"]),
         (["train", "--content", ".", "--style", ".", "-o", "run", "--max-time", "soon"], ["--max-time", "6h"]),
         (["train", "--content", ".", "--style", ".", "-o", "run", "--crop", "65"], ["--crop", "16"]),
@@ -913,6 +918,23 @@ def test_stdin_has_a_limit(run: Run, photo: Path, style: Path, monkeypatch: pyte
 
 def broken(*arguments: object, **options: object) -> None:
     raise ZeroDivisionError("a number\nby nothing")
+
+
+def out_of_memory(*arguments: object, **options: object) -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("where", ["stylize.painting.composite", "stylize.batch.encode_image"])
+def test_lack_of_memory_is_no_bug(
+    run: Run, tmp_path: Path, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(where, out_of_memory)
+    if "batch" not in where:
+        assert_refused(run("transfer", photo, "-s", style, "--mask", photo), 5, "out of memory")
+    result = run("batch", photo, style, "-s", style, "--mask", photo.parent, "-o", "many")
+    assert result.code == 1
+    assert result.stderr.count("error: out of memory") == 2  # the second one is tried, too
+    assert "Traceback" not in result.stderr
 
 
 def test_a_bug_is_one_line_and_a_log(

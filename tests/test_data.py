@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from stylize.data import (
     SHORT_SIDE,
@@ -260,3 +261,11 @@ def test_tensors_are_pictures_in_0_to_1() -> None:
     batch = to_tensor(crops, torch.device("cpu"))
     assert batch.shape == (2, 3, 4, 4)
     torch.testing.assert_close(batch[1, :, 2, 3], torch.tensor([0.0, 0.2, 1.0]))
+
+
+def test_colours_under_transparency_are_not_learnt(folder: Path) -> None:
+    pixels = np.zeros((80, 80, 4), np.uint8)
+    pixels[:40] = (200, 100, 50, 255)  # the rest is transparent, and black below
+    Image.fromarray(pixels).save(folder / "cut-out.png")
+    loaded = PictureFolders([folder]).load(folder / "cut-out.png")
+    assert loaded is not None and loaded.min() > 40

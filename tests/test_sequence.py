@@ -92,6 +92,8 @@ def test_strength_0_returns_the_frames(stylizer: Stylizer, style: StyleCode, fra
 def test_frames_of_other_depths_are_refused(stylizer: Stylizer, style: StyleCode, frames: list[Picture]) -> None:
     with pytest.raises(InputError, match="bit depths"):
         stylizer.freeze([frames[0].pixels], style)(frames[1].pixels.astype(np.uint16) * 257)
+    with pytest.raises(InputError, match="bit depths"):
+        stylizer.freeze([frames[0].pixels, frames[1].pixels.astype(np.uint16) * 257], style)
 
 
 @pytest.fixture
@@ -148,3 +150,15 @@ def test_a_frame_that_cannot_be_read_spoils_no_other(
     result = CliRunner().invoke(app, [*map(str, arguments), "--device", "cpu"])
     assert result.exit_code == 1
     assert "3 ok, 1 failed" in result.stderr
+
+
+def test_a_frame_that_cannot_be_read_does_not_hide_a_change(
+    folder: Path, style: StyleCode, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STYLIZE_MODEL", str(tiny_model))
+    style.save(tmp_path / "style.safetensors")
+    (folder / "0002b.png").symlink_to(tmp_path / "gone.png")
+    common = [str(folder), "--style", str(tmp_path / "style.safetensors"), "--output", str(tmp_path / "out")]
+    for strength, words in (("1", "4 ok, 1 failed"), ("0.5", "4 ok, 1 failed"), ("0.5", "1 failed, 4 skipped")):
+        result = CliRunner().invoke(app, ["batch", *common, "--device", "cpu", "--sequence", "--strength", strength])
+        assert words in result.stderr

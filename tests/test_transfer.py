@@ -24,7 +24,7 @@ from stylize.generator import FoldedGenerator
 from stylize.images import read_image
 from stylize.layers import Margins
 from stylize.style_code import StyleCode
-from stylize.transfer import Stylizer, keep_color
+from stylize.transfer import Stylizer, at_working_size, keep_color
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 MakePicture = Callable[..., np.ndarray]
@@ -492,3 +492,11 @@ def test_a_tile_that_overflows_in_half_precision_is_redone(
     to = FoldedGenerator.to
     monkeypatch.setattr(FoldedGenerator, "to", lambda self, dtype: Overflowing(to(self, torch.float32)))
     assert np.array_equal(stylizer.transfer(photo, style_code), expected)
+
+
+def test_a_long_style_picture_is_cut_not_squeezed(make_picture: MakePicture) -> None:
+    long = make_picture(300, 6000, seed=1)
+    found = at_working_size(long)
+    assert (found == long[:, 2232:3768]).all()  # the middle
+    assert at_working_size(make_picture(1024, 4000)).shape == (512, 1536, 3)
+    assert at_working_size(make_picture(1024, 3000)).shape == (512, 1500, 3)
