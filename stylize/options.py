@@ -86,3 +86,4 @@ class TrainingOptions:
     logger: str = "csv"  # or tensorboard: that too
     sizes: ModelSizes = field(default_factory=ModelSizes)
     init: str = "scratch"  # or "packaged", or the path of a model
+    light: str = ""  # file of the encoder's φ, for a model from scratch; empty: the packaged one

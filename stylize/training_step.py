@@ -15,6 +15,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,8 +48,10 @@ class TrainingState:
         self.step = 0
         self.overflows = 0  # in a row
         if options.init == "scratch":
-            self.model = Model(options.sizes)
-            self.model.encoder.perceptual = load_perceptual(packaged("perceptual"))
+            light = load_perceptual(Path(options.light) if options.light else packaged("perceptual"))
+            torch.manual_seed(options.seed)  # whatever it was built with
+            self.model = Model(replace(options.sizes, perceptual=light.widths))
+            self.model.encoder.perceptual = light
         else:
             self.model = load_model(default_model() if options.init == "packaged" else Path(options.init))
         self.model = self.model.to(device).train().requires_grad_(True)

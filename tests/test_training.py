@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 
 from stylize import losses, tensor_file, training, training_step
-from stylize.checkpoint import load_model
+from stylize.checkpoint import load_model, save_perceptual
 from stylize.errors import DeviceError, OutputError, RefusedError, TrainingError
 from stylize.options import LossWeights, ModelSizes, TrainingOptions
 from stylize.packaged import packaged
-from stylize.perceptual import load_vgg19
+from stylize.perceptual import PerceptualNetwork, load_vgg19
 from stylize.rehearsal import Estimate
 from stylize.training import Progress, train
 from stylize.training_step import TrainingState
@@ -93,6 +93,17 @@ def test_the_model_can_be_used(run: Train, make_picture: Callable[..., np.ndarra
     stylizer = Stylizer(run() / "model.safetensors", "cpu")
     style = stylizer.encode_style([make_picture(seed=1)])
     assert stylizer.transfer(make_picture(40, 50), style).shape == (40, 50, 3)
+
+
+def test_a_new_model_can_have_a_light_network_of_its_own(run: Train, tmp_path: Path, tiny_sizes: ModelSizes) -> None:
+    torch.manual_seed(1)
+    own = PerceptualNetwork((4, 4, 6, 6, 6))
+    save_perceptual(own, tmp_path / "own.safetensors")
+    folder = run(init="scratch", sizes=tiny_sizes, light=str(tmp_path / "own.safetensors"), steps=1)
+    model = load_model(folder / "model.safetensors")
+    assert model.sizes == replace(tiny_sizes, perceptual=own.widths)
+    for name, weight in own.state_dict().items():
+        assert torch.equal(model.encoder.perceptual.state_dict()[name], weight.half().float())
 
 
 def test_a_new_model_gets_the_packaged_perceptual_network(run: Train, tiny_sizes: ModelSizes) -> None:

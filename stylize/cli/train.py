@@ -25,7 +25,7 @@ from stylize.cli.arguments import (
     set_threads,
 )
 from stylize.cli.process import Stopped, note_requests, stop_gently
-from stylize.errors import DeviceError, UsageError
+from stylize.errors import DeviceError, OutputError, UsageError
 from stylize.options import LossWeights, ModelSizes, TrainingOptions
 from stylize.terminal import Terminal, say
 
@@ -55,6 +55,9 @@ def train(
     ] = _OPTIONS.discriminator_rate,
     decay: Annotated[float, typer.Option(help="Last part of the steps, with falling rates.")] = _OPTIONS.decay,
     perceptual: Annotated[str, typer.Option(help="Network of the losses: light or vgg19.")] = _OPTIONS.perceptual,
+    light: Annotated[
+        Path | None, typer.Option(help="A light network of your own, by stylize distill, for a model from scratch.")
+    ] = None,
     layers: Annotated[int, typer.Option(min=1, max=5, help="Its layers for the style losses.")] = _OPTIONS.layers,
     content_layers: Annotated[str, typer.Option(help="Its layers for the content loss.")] = ",".join(
         map(str, _OPTIONS.content_layers)
@@ -118,6 +121,8 @@ def train(
         )
     if perceptual not in ("light", "vgg19"):
         raise UsageError(f"--perceptual {perceptual}: no such network", hint="light or vgg19")
+    if light is not None and init != "scratch":
+        raise UsageError(f"--init {init}: the model brings its light network", hint="leave out --light")
     sizes = ModelSizes(code=code_size, widths=_widths(widths), bank=bank)
     if init != "scratch" and sizes != _SIZES:
         raise UsageError(f"--init {init}: the model says the sizes", hint="leave out --widths, --bank and --code-size")
@@ -126,7 +131,7 @@ def train(
         style_crop=style_crop, rate=rate, discriminator_rate=discriminator_rate, decay=decay, perceptual=perceptual,
         layers=layers, content_layers=_layers(content_layers), adversarial_start=adversarial_start,
         seed=seed, log_every=log_every, save_every=save_every, sample_every=sample_every, init=init,
-        keep=keep, precision=precision, logger=logger, sizes=sizes,
+        keep=keep, precision=precision, logger=logger, sizes=sizes, light=str(light or ""),
         weights=LossWeights(
             adversarial=lambda_adv, content=lambda_content, style=lambda_style, moments=lambda_moments,
             palette=lambda_palette, tv=lambda_tv, grid=lambda_grid, code=lambda_code, identity=lambda_identity,
@@ -237,9 +242,11 @@ def distill(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Distil the light perceptual network from VGG19, for training your own models."""
-    from stylize.images import check_target
+    """Distil a light perceptual network from VGG19, for training your own models: stylize train --light."""
+    from stylize.images import check_target, shown
 
+    if output.suffix.lower() != ".safetensors":
+        raise OutputError(f"cannot write {shown(output)}: a network is a .safetensors file")
     check_target(output, overwrite=overwrite)
 
     from stylize.device import pick_device
