@@ -22,7 +22,7 @@ from torch import Tensor
 
 from stylize.device import free_memory
 from stylize.errors import InputError, TrainingError
-from stylize.images import READ_ONLY_SUFFIXES, SUFFIXES, fill_transparent, read_image, shown
+from stylize.images import READABLE_SUFFIXES, fill_transparent, read_image, shown
 
 T = TypeVar("T")
 
@@ -58,11 +58,11 @@ class PictureFolders:
         self._cached_bytes = 0
         self._lock = threading.Lock()
         self.files: list[list[Path]] = []
-        suffixes = {*SUFFIXES, *READ_ONLY_SUFFIXES}
         for folder in folders:
             if not folder.is_dir():
                 raise TrainingError(f"no folder {shown(folder)}", hint="give a folder of pictures")
-            found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith("."))
+            files = (p for p in folder.rglob("*") if not p.name.startswith("."))
+            found = sorted(p for p in files if p.suffix.lower() in READABLE_SUFFIXES)
             if not found:
                 raise TrainingError(
                     f"no pictures in {shown(folder)}", hint="JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF files"

@@ -63,7 +63,7 @@ SUFFIXES = {
     ".avif": "AVIF",
     ".ppm": "PPM",
 }
-READ_ONLY_SUFFIXES = {".heic": "HEIF", ".heif": "HEIF"}
+READABLE_SUFFIXES = SUFFIXES | {".heic": "HEIF", ".heif": "HEIF"}
 _RECIPE = re.compile(rb"<stylize:recipe>[^<]*</stylize:recipe>")  # see ``stylize.recipe``
 MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "AVIF": 32_768}
 OPAQUE_FORMATS = frozenset({"JPEG", "BMP", "PPM"})

@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from stylize.errors import InputError
-from stylize.images import READ_ONLY_SUFFIXES, SUFFIXES, shown, sniff_format
+from stylize.images import READABLE_SUFFIXES, shown, sniff_format
 
 JUNK = {"desktop.ini", "thumbs.db"}
 RECORDS = ".stylize"  # folder in an output folder where a batch keeps its records; never searched
@@ -185,4 +185,4 @@ def _format_of(path: Path) -> str | None:
         found = sniff_format(path)
     except (OSError, ValueError):  # ValueError: a zero byte in the name
         found = None
-    return found or (SUFFIXES | READ_ONLY_SUFFIXES).get(path.suffix.lower())
+    return found or READABLE_SUFFIXES.get(path.suffix.lower())

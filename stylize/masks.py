@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 
 from stylize.colour_profile import to_8_bit
 from stylize.errors import InputError
-from stylize.images import READ_ONLY_SUFFIXES, SUFFIXES, Picture, Pixels, read_image, shown
+from stylize.images import READABLE_SUFFIXES, Picture, Pixels, read_image, shown
 
 ALPHA = "alpha"  # says that the photo's own alpha is the mask
 SAME_SHAPE = 0.02  # relative difference of the aspect ratios up to which a mask is resized to its photo
@@ -63,9 +63,8 @@ def mask_of_photo(folder: Path, photo: str) -> Path:
 @lru_cache(maxsize=16)
 def _masks_in(folder: Path, changed: int) -> dict[str, Path]:
     """The masks by their names without suffix; of several, the first by name. Listed once, until the folder changes."""
-    pictures = {*SUFFIXES, *READ_ONLY_SUFFIXES}
     files = sorted(folder.iterdir(), reverse=True)
-    return {path.stem: path for path in files if path.suffix.lower() in pictures and path.is_file()}
+    return {path.stem: path for path in files if path.suffix.lower() in READABLE_SUFFIXES and path.is_file()}
 
 
 def feathered(mask: Pixels, radius: float) -> Pixels:

@@ -55,7 +55,12 @@ class Recipe:
     styles: tuple[str, ...]
 
     def __str__(self) -> str:
-        return " ".join(map(_quoted, self.command))
+        return shlex.join(self.command)
+
+
+def to_copy(command: Sequence[str]) -> str:
+    """A command line to be shown and copied: a shell such as bash takes it back, however odd the names."""
+    return " ".join(map(_quoted, command))
 
 
 def _quoted(word: str) -> str:

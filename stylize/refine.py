@@ -3,11 +3,10 @@
 The encoder guesses a code in one look. Here the code, and an extended code that asks every layer of G directly
 (``stylize.extended_code``), are optimised so that G, on windows of a few photos, matches the statistics of all given
 pictures: Gram matrices (Gatys et al. 2016), means and deviations (Huang & Belongie 2017) of a judge's features, and
-the covariances of colours in every octave of detail, over 50,000 numbers instead of pixels. The judge is VGG19, or
-the light φ that the model carries. The photos' content has a price, which follows how much of it
-is lost: the content loss may not grow beyond that of the plain code. One window of every photo is not painted on but
-kept to decide, at the end, which step was the best. The model's weights stay as they are; the style's file grows by
-0.2 MB.
+the covariances of colours in every octave of detail, over 50,000 numbers instead of pixels. The judge is VGG19, or the
+light φ that the model carries. The photos' content has a price, which follows how much of it is lost: the content loss
+may not grow beyond that of the plain code. One window of every photo is not painted on but kept to decide, at the end,
+which step was the best. The model's weights stay as they are; the style's file grows by 0.2 MB.
 """
 
 from __future__ import annotations

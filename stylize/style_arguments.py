@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from stylize import library
 from stylize.errors import InputError, UsageError
-from stylize.images import READ_ONLY_SUFFIXES, SUFFIXES, fill_transparent, read_image, shown
+from stylize.images import READABLE_SUFFIXES, fill_transparent, read_image, shown
 from stylize.options import ImageOptions
 
 if TYPE_CHECKING:
@@ -63,12 +63,10 @@ def parse_style(text: str, *, masks: bool = True) -> StyleArgument:
     Raises:
         UsageError: no such style in the library, one that is also a path here, or a weight below zero.
     """
-    readings = list(_readings(text, masks=masks))
-    found = [reading for reading in readings if _resolve(reading[0]) is not None]
-    rest, weight, mask = found[0] if found else readings[-1]
+    readings = [(_resolve(rest), rest, weight, mask) for rest, weight, mask in _readings(text, masks=masks)]
+    source, rest, weight, mask = next((r for r in readings if r[0] is not None), readings[-1])
     if weight is not None and not (weight >= 0 and math.isfinite(weight)):
         raise UsageError(f"the weight of a style cannot be {weight:g}: {shown(text)}", hint="a number from 0 upwards")
-    source = _resolve(rest)
     kept = library.find(rest)
     if kept is not None and source != kept:
         raise UsageError(
@@ -226,4 +224,4 @@ def _resolve(text: str) -> Path | None:
 def _looks_like_a_path(text: str) -> bool:
     suffix = os.path.splitext(text)[1].lower()
     separated = os.sep in text or (os.altsep is not None and os.altsep in text)
-    return separated or suffix in SUFFIXES or suffix in READ_ONLY_SUFFIXES or suffix in _CODE_SUFFIXES
+    return separated or suffix in READABLE_SUFFIXES or suffix in _CODE_SUFFIXES

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylize.options import ImageOptions
-from stylize.recipe import MAX_PACKET, Recipe, command_line, recipe_of, with_recipe, without_recipe
+from stylize.recipe import MAX_PACKET, Recipe, command_line, recipe_of, to_copy, with_recipe, without_recipe
 
 RECIPE = Recipe(("stylize", "transfer", "a.jpg", "--style", "b.png"), "0.1.0", "0" * 64, ("1" * 64,))
 PHOTOS = (
@@ -33,9 +33,7 @@ def test_any_words_come_back(words: list[str]) -> None:
     assert recipe_of(packet) == recipe
     assert packet is not None
     ElementTree.fromstring(packet)  # well-formed
-    assert str(recipe).isprintable()
-    if all(map(str.isprintable, words)):
-        assert shlex.split(str(recipe)) == list(recipe.command)
+    assert shlex.split(str(recipe)) == list(recipe.command)
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -43,7 +41,7 @@ def test_any_words_come_back(words: list[str]) -> None:
     "name", ["at 9.41\u202fAM.png", "it's\ta tab", "back\\slash\n", "e\u0301\u3000文", "\x07abc", "no text \udcff.jpg"]
 )
 def test_an_odd_name_can_be_copied_into_a_shell(name: str) -> None:
-    text = str(Recipe(("stylize", "transfer", name), "", "", ()))
+    text = to_copy(("stylize", "transfer", name))
     assert text.isprintable()
     done = subprocess.run(["bash", "-c", f'stylize() {{ printf %s "$2"; }}; {text}'], capture_output=True, check=True)
     assert done.stdout == os.fsencode(name)

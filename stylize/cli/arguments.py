@@ -130,6 +130,11 @@ def masks_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
     return [Path(mask) for mask in (look.mask, *(style.mask for style in styles)) if mask not in (None, "alpha")]
 
 
+def inputs_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
+    """Styles and masks, files and folders: what no output may take the place of."""
+    return [*(style.source for style in styles), *masks_of(styles, look)]
+
+
 def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
     """Refuse before the work what no photo could be painted with."""
     from stylize.images import shown

@@ -38,7 +38,7 @@ from stylize.cli.arguments import (
     Verbose,
     check_masks,
     image_options,
-    masks_of,
+    inputs_of,
     open_stylizer,
     parse_style_scale,
 )
@@ -176,8 +176,8 @@ def batch(
             plan.jobs, known, lambda job: treatments[job.style].fingerprint(job.photo),
             overwrite=overwrite, redo=redo, retry_failed=retry_failed,
         )  # fmt: skip
-        for job in jobs.todo:
-            for source in (*(style.source for style in styles), *masks_of(styles, look)):
+        for source in inputs_of(styles, look):
+            for job in jobs.todo:
                 refuse_same_file(source, job.output)
         failures = plan.failures + [(job.photo, reason) for job, reason in jobs.failed]
         ok = 0

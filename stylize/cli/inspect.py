@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +28,7 @@ def inspect(
     from stylize.images import shown
     from stylize.inspection import inspect_file
     from stylize.packaged import default_model
+    from stylize.recipe import to_copy
     from stylize.style_arguments import parse_style
 
     terminal = Terminal(json=json)
@@ -48,7 +50,8 @@ def inspect(
             failed += 1
             show(error)
             continue
-        lines = [shown(path), *(f"  {key:<12} {_fact(value)}" for key, value in facts.items())]
+        said = facts | ({"recipe": to_copy(shlex.split(facts["recipe"]))} if "recipe" in facts else {})
+        lines = [shown(path), *(f"  {key:<12} {_fact(value)}" for key, value in said.items())]
         terminal.result("\n".join(lines), file=str(path), **facts)
     if failed:
         raise typer.Exit(1)

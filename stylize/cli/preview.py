@@ -63,8 +63,9 @@ def preview(
         looks = [Look(float(word), preserve_color) for word in strengths.split(",")]
     except ValueError as error:
         raise UsageError(f"--strengths {strengths}: not numbers with commas between", hint="0.4,0.7,1") from error
-    styles = [parse_style(text, masks=False) for text in style or ()]
-    if not style:
+    if style:
+        styles = [parse_style(text, masks=False) for text in style]
+    else:
         styles = [StyleArgument(path, name) for name, path in library.styles().items()]
     if not styles:
         raise UsageError("no styles to show", hint="--style STYLE, or keep some by encode-style --save NAME")

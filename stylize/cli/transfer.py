@@ -36,7 +36,7 @@ from stylize.cli.arguments import (
     Verbose,
     check_masks,
     image_options,
-    masks_of,
+    inputs_of,
     open_stylizer,
     parse_format,
     parse_style_scale,
@@ -116,7 +116,7 @@ def transfer(
         output = "-"
     styles = [parse_style(text) for text in style]
     check_masks(styles, look)
-    inputs = [*(style.source for style in styles), *masks_of(styles, look)]
+    inputs = [*inputs_of(styles, look), *(Path(photo) for photo in photos if photo != "-")]
     label = title_of(styles)
 
     def target_of(name: str, content: str) -> Path | None:
@@ -136,7 +136,7 @@ def transfer(
         if wanted is None:
             format_of(Path(output))  # an unknown suffix is refused before the work
         check_target(Path(output), overwrite=overwrite)
-        for source in (*inputs, *(Path(p) for p in photos if p != "-")):
+        for source in inputs:
             refuse_same_file(source, Path(output))
     elif to_folder:
         assert output is not None
@@ -158,7 +158,7 @@ def transfer(
                     )
                 check_target(target, overwrite=overwrite)
                 if target.exists():
-                    for source in (*inputs, *(Path(photo) for photo in photos if photo != "-")):
+                    for source in inputs:
                         refuse_same_file(source, target)
                 written.add(target)
             if stylizer is None or layers is None:
