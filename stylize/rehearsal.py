@@ -17,8 +17,7 @@ import torch
 
 from stylize.data import batches
 from stylize.options import TrainingOptions
-from stylize.perceptual import PerceptualNetwork
-from stylize.training_step import Draw, TrainingState, take_step
+from stylize.training_step import Draw, Judges, TrainingState, take_step
 from stylize.world import World
 
 NEVER = 2**62
@@ -40,26 +39,24 @@ class Estimate(NamedTuple):
         return self.steps * self.seconds_per_step
 
 
-def rehearse(
-    options: TrainingOptions, perceptual: PerceptualNetwork, draw: Draw, step: int, lower: Callable[[], None]
-) -> Estimate:
+def rehearse(options: TrainingOptions, judges: Judges, draw: Draw, step: int, lower: Callable[[], None]) -> Estimate:
     """Take a few steps from ``step`` on, and forget them.
 
     Args:
-        perceptual: φ of the losses.
+        judges: the networks of the losses.
         lower: called when memory ran out, to make the batches of ``draw`` smaller.
     """
     device = draw.world.device
     while True:
         try:
-            seconds = draw.world.together(lambda: _seconds_per_step(options, perceptual, draw, step))
+            seconds = draw.world.together(lambda: _seconds_per_step(options, judges, draw, step))
             break
         except MemoryError:
             lower()
     return Estimate(options.steps - step, seconds, _memory_taken(device), *draw.sizes_at(step), str(device))
 
 
-def _seconds_per_step(options: TrainingOptions, perceptual: PerceptualNetwork, draw: Draw, step: int) -> float:
+def _seconds_per_step(options: TrainingOptions, judges: Judges, draw: Draw, step: int) -> float:
     """The mean over the kinds of steps that the run has: with the discriminator and without, with identity and without.
 
     Raises:
@@ -81,7 +78,7 @@ def _seconds_per_step(options: TrainingOptions, perceptual: PerceptualNetwork, d
         )
         state.step = 1
         started = time.monotonic()
-        take_step(state, perceptual, batch, kind, alone)
+        take_step(state, judges, batch, kind, alone)
         mean += share * (time.monotonic() - started)
     return mean
 

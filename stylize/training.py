@@ -39,8 +39,9 @@ from stylize.errors import DeviceError, OutputError, TrainingError, UsageError
 from stylize.images import make_folder, shown, write_atomically
 from stylize.options import TrainingOptions
 from stylize.perceptual import PerceptualNetwork, feature_statistics, load_vgg19
+from stylize.random_network import RandomNetwork
 from stylize.rehearsal import Estimate, rehearse
-from stylize.training_step import CALIBRATION, Draw, TrainingState, take_step
+from stylize.training_step import CALIBRATION, Draw, Judges, TrainingState, take_step
 from stylize.world import World
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def train(
     pictures = {"content": PictureFolders(contents), "style": PictureFolders(styles)}
     state = TrainingState(options, world.device)
     draw = Draw(options, pictures["content"], pictures["style"], world)
-    perceptual = state.model.encoder.perceptual if options.perceptual == "light" else load_vgg19()
+    light = state.model.encoder.perceptual
+    judges = Judges(light if options.perceptual == "light" else load_vgg19(), RandomNetwork())
 
     def go_on() -> dict[int, tuple[int, int]]:
         if latest is None:
@@ -161,8 +163,10 @@ def train(
     start = world.once(begin)
     if world.rank > 0:
         state.restore(*start)
-    if perceptual is not state.model.encoder.perceptual:
-        _normalise(perceptual, state, draw)
+    _normalise(judges.random, draw)
+    if judges.perceptual is not light:
+        _normalise(judges.perceptual, draw)
+        judges.perceptual.to(state.precision)  # autocast would convert the frozen weights again at every call
 
     def write_config() -> None:
         sizes = [{"step": start, "styles": s, "contents": n} for start, (s, n) in sorted(draw.sizes.items())]
@@ -179,7 +183,7 @@ def train(
             on_warning(f"memory ran out with {s} styles x {n} photos per step; going on with {fewer_s} x {fewer_n}")
 
     if on_estimate is not None and (latest is None or dry_run):
-        estimate = rehearse(options, perceptual, draw, state.step, lower)
+        estimate = rehearse(options, judges, draw, state.step, lower)
         if world.rank == 0:
             on_estimate(estimate)
     if dry_run:
@@ -209,7 +213,7 @@ def train(
             try:
                 if not draw.fits(batch, state.step):
                     batch = draw(state.step)
-                terms = take_step(state, perceptual, batch, options, world)
+                terms = take_step(state, judges, batch, options, world)
                 break
             except MemoryError:
                 lower()
@@ -296,10 +300,10 @@ def _set_rates(state: TrainingState, options: TrainingOptions) -> None:
             group["lr"] = rate * factor
 
 
-def _normalise(perceptual: PerceptualNetwork, state: TrainingState, draw: Draw) -> None:
-    """Make VGG19 the φ of the losses: on the device, frozen, its channels brought to one scale."""
+def _normalise(network: PerceptualNetwork | RandomNetwork, draw: Draw) -> None:
+    """Make a network a judge of the losses: on the device, frozen, its channels brought to one scale."""
     world = draw.world
-    network = channels_last(perceptual.to(world.device)).eval().requires_grad_(False)
+    channels_last(network.to(world.device)).eval().requires_grad_(False)
 
     def normalise() -> dict[str, torch.Tensor]:
         network.normalise(crops for k in range(8) for crops in draw.whole(CALIBRATION + k)[:2])
@@ -308,7 +312,6 @@ def _normalise(perceptual: PerceptualNetwork, state: TrainingState, draw: Draw) 
     weights = world.once(normalise)
     if world.rank > 0:
         network.load_state_dict(weights)
-    network.to(state.precision)  # autocast would convert the frozen weights again at every call
 
 
 def _calibrate_encoder(model: Model, draw: Draw) -> None:
@@ -345,7 +348,7 @@ def _tensorboard(output: Path, step: int) -> SummaryWriter:
 
 
 _COLUMNS = (
-    "total", "content", "style", "moments", "palette", "tv", "grid", "code", "identity", "adversarial", "discriminator"
+    "total", "content", "style", "moments", "palette", "random", "tv", "grid", "code", "identity", "adversarial", "discriminator"
 )  # fmt: skip
 
 

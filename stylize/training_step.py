@@ -34,6 +34,7 @@ from stylize.options import TrainingOptions
 from stylize.packaged import default_model, packaged
 from stylize.palette import palette_of
 from stylize.perceptual import PerceptualNetwork, feature_statistics
+from stylize.random_network import RandomNetwork, octaves_within
 from stylize.world import World
 
 MOST_OVERFLOWS = 10
@@ -192,8 +193,15 @@ class Draw:
         return Batch(to_tensor(content_crops, device), to_tensor(style_crops, device), origins)
 
 
+class Judges(NamedTuple):
+    """The fixed networks that the losses look through."""
+
+    perceptual: PerceptualNetwork  # φ
+    random: RandomNetwork  # ρ
+
+
 def take_step(
-    state: TrainingState, perceptual: PerceptualNetwork, batch: Batch, options: TrainingOptions, world: World
+    state: TrainingState, judges: Judges, batch: Batch, options: TrainingOptions, world: World
 ) -> dict[str, float]:
     """Update E and G, then D; returns every loss term, of the whole batch.
 
@@ -205,7 +213,7 @@ def take_step(
     """
     spectral = [buffer.clone() for buffer in state.discriminator.buffers()]  # every pass through D moves its norms
     try:
-        terms, finite = _gradients(state, perceptual, batch, options, world)
+        terms, finite = _gradients(state, judges, batch, options, world)
     except MemoryError:
         for buffer, before in zip(state.discriminator.buffers(), spectral, strict=True):
             buffer.copy_(before)
@@ -226,11 +234,11 @@ def take_step(
 
 
 def _gradients(
-    state: TrainingState, perceptual: PerceptualNetwork, batch: Batch, options: TrainingOptions, world: World
+    state: TrainingState, judges: Judges, batch: Batch, options: TrainingOptions, world: World
 ) -> tuple[dict[str, float], bool]:
     """The gradients of all networks over the batch of all processes; its loss terms; whether all are finite."""
     adversarial = with_discriminator(options, state.step)
-    terms, output, code = world.together(lambda: _generator_gradients(state, perceptual, batch, options, adversarial))
+    terms, output, code = world.together(lambda: _generator_gradients(state, judges, batch, options, adversarial))
     values = torch.stack(list(terms.values()))
     parameters = _parameters(state.optimiser)
     world.mean_([values, *(p.grad for p in parameters if p.grad is not None)])
@@ -257,7 +265,7 @@ def with_identity(options: TrainingOptions, step: int) -> bool:
 
 
 def _generator_gradients(
-    state: TrainingState, perceptual: PerceptualNetwork, batch: Batch, options: TrainingOptions, adversarial: bool
+    state: TrainingState, judges: Judges, batch: Batch, options: TrainingOptions, adversarial: bool
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Gradients of E and G for this part of the batch; the loss terms, their total first, the output and the codes."""
     content, style, origins = batch
@@ -266,12 +274,12 @@ def _generator_gradients(
     same = options.perceptual == "light"  # the losses' φ is the encoder's: its features of the style serve twice
     with torch.no_grad(), state.autocast():
         encoder_maps = model.encoder.perceptual(style)
-        style_maps = encoder_maps[: options.layers] if same else perceptual(style, options.layers)
-        content_maps = perceptual(content, max(options.content_layers))
+        style_maps = encoder_maps[: options.layers] if same else judges.perceptual(style, options.layers)
+        content_maps = judges.perceptual(content, max(options.content_layers))
     known, code = _encode(model, encoder_maps)  # (S, D), (S, Z)
     with state.autocast():
         output = model.generator(content, code, palette_of(style), origins)
-        output_maps = perceptual(output, max(options.layers, *options.content_layers))
+        output_maps = judges.perceptual(output, max(options.layers, *options.content_layers))
     wanted = [feature_statistics(f).repeat(photos) for f in style_maps]
     found = [feature_statistics(f) for f in output_maps[: options.layers]]
     chosen = [k - 1 for k in options.content_layers]
@@ -284,6 +292,10 @@ def _generator_gradients(
         "grid": losses.grid_loss(output.float()),
         "code": nn.functional.mse_loss(model.encoder.descriptor(code), known[:, : model.encoder.descriptor_size]),
     }
+    octaves = octaves_within(output, style)
+    if weights.random > 0 and octaves > 0:
+        patterns = [[feature_statistics(f) for f in judges.random(pictures, octaves)] for pictures in (output, style)]
+        terms["random"] = losses.moments_loss(patterns[0], [s.repeat(photos) for s in patterns[1]])
     if with_identity(options, state.step):
         terms["identity"] = _identity(state, content[::photos], origins[::photos])  # the first photo of each style
     if adversarial:

@@ -70,6 +70,7 @@ def train(
     lambda_style: Annotated[float, typer.Option(help="Weight of the Gram matrices.")] = _LOSSES.style,
     lambda_moments: Annotated[float, typer.Option(help="Weight of means and deviations.")] = _LOSSES.moments,
     lambda_palette: Annotated[float, typer.Option(help="Weight of the colours.")] = _LOSSES.palette,
+    lambda_random: Annotated[float, typer.Option(help="Weight of random filters' statistics.")] = _LOSSES.random,
     lambda_tv: Annotated[float, typer.Option(help="Weight of total variation.")] = _LOSSES.tv,
     lambda_grid: Annotated[float, typer.Option(help="Weight of patterns from upsampling.")] = _LOSSES.grid,
     lambda_code: Annotated[float, typer.Option(help="Weight of the code's reconstruction.")] = _LOSSES.code,
@@ -134,7 +135,8 @@ def train(
         keep=keep, precision=precision, logger=logger, sizes=sizes, light=str(light or ""),
         weights=LossWeights(
             adversarial=lambda_adv, content=lambda_content, style=lambda_style, moments=lambda_moments,
-            palette=lambda_palette, tv=lambda_tv, grid=lambda_grid, code=lambda_code, identity=lambda_identity,
+            palette=lambda_palette, random=lambda_random, tv=lambda_tv, grid=lambda_grid, code=lambda_code,
+            identity=lambda_identity,
         ),
     )  # fmt: skip
     follower = any(
