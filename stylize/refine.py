@@ -2,11 +2,12 @@
 
 The encoder guesses a code in one look. Here the code, and an extended code that asks every layer of G directly
 (``stylize.extended_code``), are optimised so that G, on windows of a few photos, matches the statistics of all given
-pictures: Gram matrices (Gatys et al. 2016), means and deviations (Huang & Belongie 2017) of a judge's features, and
-the covariances of colours in every octave of detail, over 50,000 numbers instead of pixels. The judge is VGG19, or the
-light φ that the model carries. The photos' content has a price, which follows how much of it is lost: the content loss
-may not grow beyond that of the plain code. One window of every photo is not painted on but kept to decide, at the end,
-which step was the best. The model's weights stay as they are; the style's file grows by 0.2 MB.
+pictures, over 50,000 numbers instead of pixels: Gram matrices (Gatys et al. 2016), means and deviations (Huang &
+Belongie 2017) of a judge's features, the covariances of colours in every octave of detail, and means and deviations of
+random filters (``stylize.random_network``). The judge is VGG19, or the light φ that the model carries. The photos'
+content has a price, which follows how much of it is lost: the content loss may not grow beyond that of the plain code.
+One window of every photo is not painted on but kept to decide, at the end, which step was the best. The model's weights
+stay as they are; the style's file grows by 0.2 MB.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -34,11 +35,10 @@ from stylize.options import ModelSizes
 from stylize.packaged import packaged_path
 from stylize.palette import apply_colour_map, colour_map, palette_of
 from stylize.perceptual import FeatureStatistics, PerceptualNetwork, feature_statistics, has_vgg19, load_vgg19
+from stylize.random_network import RandomNetwork, octaves_within
 from stylize.style_code import FACTORS, StyleCode
 from stylize.torch_engine import TorchEngine
 from stylize.transfer import Stylizer, at_working_size
-
-T = TypeVar("T", float, Tensor)
 
 STEPS = 200
 CROP, ZOOM = 256, 512  # pixels: side of the photos' windows, and the short side to which the photos are brought
@@ -47,7 +47,7 @@ WINDOWS = 12  # of each photo; the last is kept to check
 BATCH = 1  # windows per step
 RATE, KERNEL_RATE = 0.03, 0.02  # Adam's; they fall to a tenth
 CHECK_EVERY, PATIENCE, LEAST_GAIN = 20, 6, 0.003  # steps; checks without a relative gain so large end the work
-STYLE, MOMENTS, COLOURS, GRID, FINISH = 3.0, 3.0, 3.0, 10.0, 30.0  # weights of the terms
+STYLE, MOMENTS, COLOURS, PATTERNS, GRID, FINISH = 3.0, 3.0, 3.0, 3.0, 10.0, 30.0  # weights of the terms
 PRICE, PRICE_RATE = 0.25, 0.3  # of content: at the start, in parts of the distance; and how fast it follows
 FENCE = 5.0  # what content that is lost counts when steps are compared
 PERCEPTUAL = ("auto", "vgg19", "light")
@@ -64,6 +64,7 @@ class Progress:
         style: distance of the Gram matrices, relative: 0 is the style itself.
         moments: squared distance of the channels' means and deviations.
         colours: relative distance of the colours' covariances, octave by octave.
+        patterns: squared distance of the random filters' means and deviations.
         content: content loss.
         kept: content loss against the plain code's, the worse of raw and normalised features: above 1 means lost.
     """
@@ -72,13 +73,14 @@ class Progress:
     style: float
     moments: float
     colours: float
+    patterns: float
     content: float
     kept: float
 
     @property
     def distance(self) -> float:
         """From the style, all in all."""
-        return _distance(self.style, self.moments, self.colours)
+        return STYLE * self.style + MOMENTS * self.moments + COLOURS * self.colours + PATTERNS * self.patterns
 
 
 def refine(
@@ -185,12 +187,16 @@ class _Refinement:
             tensors = [to_tensor([at_working_size(picture)], self.device) for picture in pictures]
             if perceptual == "vgg19":
                 self.perceptual = self._vgg19(tensors)
-            self.wanted = self._statistics_of(tensors, shares)
-            octaves = [losses.octave_covariances(picture) for picture in tensors]
-            self.octaves = [_pooled(each, shares) for each in zip(*octaves, strict=True)]
+            self.wanted = _pooled_statistics([self._look(picture) for picture in tensors], shares)
+            self.random = RandomNetwork().to(self.device)
+            self.random.normalise([*self.photos.split(1), *tensors])
+            self.octaves = octaves_within(self.photos, *tensors)
+            self.patterns = _pooled_statistics([self.random(picture, self.octaves) for picture in tensors], shares)
+            colours = [losses.octave_covariances(picture) for picture in tensors]
+            self.colours = [_pooled(each, shares) for each in zip(*colours, strict=True)]
             self.palette = torch.from_numpy(style.palette).to(self.device)[None]
-            colours = colour_map(palette_of(self.photos), self.palette.expand(len(self.photos), -1))
-            self.canvas = functional.pixel_unshuffle(apply_colour_map(self.photos, *colours), 2)  # in cells
+            to_palette = colour_map(palette_of(self.photos), self.palette.expand(len(self.photos), -1))
+            self.canvas = functional.pixel_unshuffle(apply_colour_map(self.photos, *to_palette), 2)  # in cells
             places = [(0, 2 * k * CROP // 3) for k in range(len(self.photos))]
             self.grain = grain_at(self.generator.grain, places, (CROP, CROP))
             self.content = [self._deep(self._look(photo[None])) for photo in self.photos]
@@ -204,6 +210,7 @@ class _Refinement:
                 finishes.append(painted.finish)
             self.allowed, self.finish = allowed, torch.cat(finishes)  # of each window; (P, 3, 3)
         self.plain = self._check(0)
+        self.weights = torch.tensor([STYLE, MOMENTS, COLOURS, PATTERNS], device=self.device)
         # Of content, normalised and raw. A style that is nearly met must not be lost for a little content.
         self.price = torch.full((2,), PRICE * self.plain.distance, device=self.device)
 
@@ -283,12 +290,19 @@ class _Refinement:
         """The content losses of the plain code, (2,)."""
         return torch.stack([self.allowed[k] for k in chosen]).mean(0)
 
-    def _distances(self, painted: _Painted) -> tuple[Tensor, Tensor, Tensor]:
-        """How far painted windows are from the style: Gram matrices, moments, and colours."""
-        found = [feature_statistics(f) for f in painted.maps]
-        wanted = [s.repeat(len(painted.output)) for s in self.wanted]
-        colours = losses.octaves_distance(losses.octave_covariances(painted.output), self.octaves)
-        return losses.style_loss(found, wanted), losses.moments_distance(found, wanted), colours
+    def _distances(self, painted: _Painted) -> Tensor:
+        """How far painted windows are from the style: Gram matrices, moments, colours and patterns, (4,)."""
+        times = len(painted.output)
+        found, wanted = [feature_statistics(f) for f in painted.maps], [s.repeat(times) for s in self.wanted]
+        patterns = [feature_statistics(f) for f in self.random(painted.output, self.octaves)]
+        return torch.stack(
+            [
+                losses.style_loss(found, wanted),
+                losses.moments_distance(found, wanted),
+                losses.octaves_distance(losses.octave_covariances(painted.output), self.colours),
+                losses.moments_distance(patterns, [s.repeat(times) for s in self.patterns]),
+            ]
+        )
 
     def _loss(self, chosen: Sequence[int]) -> Tensor:
         """The distance from the style, and content at a price that rises while too much of it is lost.
@@ -303,7 +317,7 @@ class _Refinement:
         # φ hardly sees colour: mottled colours, which the finish scales to the right amount, would cost nothing.
         mottled = functional.mse_loss(painted.finish, self.finish[chosen])
         fault = GRID * losses.grid_loss(painted.output) + FINISH * mottled
-        return _distance(*self._distances(painted)) + fault + (price * content).sum()
+        return self.weights @ self._distances(painted) + fault + (price * content).sum()
 
     @torch.no_grad()
     def _check(self, step: int) -> Progress:
@@ -311,11 +325,11 @@ class _Refinement:
         rows = []
         for k in self.kept:
             painted = self._paint([k])
-            rows.append(torch.stack([*self._distances(painted), *self._content_of(painted.maps, [k])]))
-        style, moments, colours, content, raw = torch.stack(rows).mean(0).tolist()
+            rows.append(torch.cat([self._distances(painted), self._content_of(painted.maps, [k])]))
+        style, moments, colours, patterns, content, raw = torch.stack(rows).mean(0).tolist()
         normalised_allowed, raw_allowed = self._allowed(self.kept).tolist()
         kept = max(content / normalised_allowed, raw / raw_allowed)
-        return Progress(step, style, moments, colours, content, kept)
+        return Progress(step, style, moments, colours, patterns, content, kept)
 
     def _now(self) -> StyleCode:
         """The style as it is now."""
@@ -333,31 +347,25 @@ class _Refinement:
         # Autocast would convert the frozen weights again at every call.
         return network.to(self.precision)
 
-    def _statistics_of(self, pictures: Sequence[Tensor], shares: NDArray[np.float64]) -> list[FeatureStatistics]:
-        """φ's statistics over all pictures together, by their shares; a batch of one."""
-        each = []
-        for picture in pictures:
-            each.append([feature_statistics(f) for f in self._look(picture)])
-        pooled = []
-        for layer in zip(*each, strict=True):
-            gram, mean = (_pooled(each, shares) for each in list(zip(*layer, strict=True))[:2])
-            second = gram.diagonal(dim1=1, dim2=2) * gram.shape[1]
-            pooled.append(FeatureStatistics(gram, mean, ((second - mean.square()).clamp_min(0) + 1e-5).sqrt()))
-        return pooled
-
     def _autocast(self) -> torch.autocast | nullcontext[None]:
         if self.precision == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self.precision)
 
 
+def _pooled_statistics(each: Sequence[Sequence[Tensor]], shares: NDArray[np.float64]) -> list[FeatureStatistics]:
+    """Statistics over all pictures together, by their shares, from the maps of each; a batch of one."""
+    pooled = []
+    for layer in zip(*([feature_statistics(f) for f in maps] for maps in each), strict=True):
+        gram, mean = (_pooled(each, shares) for each in list(zip(*layer, strict=True))[:2])
+        second = gram.diagonal(dim1=1, dim2=2) * gram.shape[1]
+        pooled.append(FeatureStatistics(gram, mean, ((second - mean.square()).clamp_min(0) + 1e-5).sqrt()))
+    return pooled
+
+
 def _pooled(each: Sequence[Tensor], shares: NDArray[np.float64]) -> Tensor:
     """Statistics of several pictures -> those of all together, by their shares."""
     return torch.stack([share * values for share, values in zip(shares.tolist(), each, strict=True)]).sum(0)
-
-
-def _distance(style: T, moments: T, colours: T) -> T:
-    return STYLE * style + MOMENTS * moments + COLOURS * colours
 
 
 def _cost(progress: Progress) -> float:

@@ -348,7 +348,8 @@ def _tensorboard(output: Path, step: int) -> SummaryWriter:
 
 
 _COLUMNS = (
-    "total", "content", "style", "moments", "palette", "random", "tv", "grid", "code", "identity", "adversarial", "discriminator"
+    "total", "content", "style", "moments", "palette", "random", "tv", "grid", "code", "identity", "adversarial",
+    "discriminator",
 )  # fmt: skip
 
 

@@ -156,7 +156,8 @@ def _refined(
             stylizer, code, pictures, weights=weights, steps=steps, perceptual=perceptual, report=report
         )  # fmt: skip
     first, last = seen[0], seen[-1]
-    changes = {what: [getattr(first, what), getattr(last, what)] for what in ("style", "moments", "colours", "content")}
+    measures = ("style", "moments", "colours", "patterns", "content")
+    changes = {what: [getattr(first, what), getattr(last, what)] for what in measures}
     refined.append({"steps": last.step, "perceptual": perceptual, **changes})
     if not terminal.quiet:
         say(
