@@ -618,7 +618,6 @@ def write_image(
     quality: int = 95,
     metadata: str = "keep",
     background: str | None = None,
-    text: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> tuple[str, ...]:
     """Encode (see :func:`encode_image`) and write, completely or not at all.
@@ -643,7 +642,6 @@ def write_image(
         quality=quality,
         metadata=metadata,
         background=background,
-        text=text,
     )
     if isinstance(target, Path):
         write_atomically(target, encoded.data, overwrite=overwrite)
@@ -667,7 +665,6 @@ def encode_image(
     quality: int = 95,
     metadata: str = "keep",
     background: str | None = None,
-    text: Mapping[str, str] | None = None,
 ) -> Encoded:
     """Pixels -> the bytes of an image file; equal input gives equal bytes.
 
@@ -682,7 +679,6 @@ def encode_image(
             colour profile.
         background: the colour, as CSS names it, under transparent pixels in formats that cannot hold them; by default
             white, with a warning.
-        text: notes by keyword, stored as PNG text or as JPEG comment; other formats have no place for them.
 
     Raises:
         OutputError: the picture is too large for the format.
@@ -714,7 +710,7 @@ def encode_image(
         notes.append("GIF holds 256 colours, each opaque or fully transparent")
     is_srgb = profile is None or (like is not None and like.native is not None and like.native.values is None)
     tags = _kept_metadata(like, metadata, SRGB if is_srgb else UNCALIBRATED, notes)
-    options = _options(format, tags, quality, text or {}, notes) | ({"icc_profile": profile} if profile else {})
+    options = _options(format, tags, quality, notes) | ({"icc_profile": profile} if profile else {})
     try:
         if values.dtype == np.uint16:
             data = _encode_deep(values if alpha is None else np.dstack([values, alpha]), format, options)
@@ -793,22 +789,19 @@ def _without_gps(xmp: bytes) -> bytes | None:
     return None if b"gps" in foreign.replace(b"\0", b"").lower() else xmp  # other prefixes, UTF-16
 
 
-def _options(
-    format: str, metadata: _Metadata, quality: int, text: Mapping[str, str], notes: list[str]
-) -> dict[str, Any]:
+def _options(format: str, metadata: _Metadata, quality: int, notes: list[str]) -> dict[str, Any]:
     """What Pillow's save() is to be told besides pixels and profile."""
     exif, xmp = metadata.exif, metadata.xmp
     options: dict[str, Any] = metadata._asdict()
     if format == "JPEG":
         options |= {"quality": quality, "subsampling": 0}
-        options["comment"] = "\n".join(f"{key}: {value}" for key, value in text.items()).encode()
-        for kind in ("exif", "xmp", "comment"):
+        for kind in ("exif", "xmp"):
             if len(options[kind] or b"") > 65_500:  # a JPEG segment
                 notes.append(f"its {kind.upper()} data is too long for JPEG and was left out")
                 del options[kind]
     elif format == "PNG":
-        options["pnginfo"] = info = _png_text(text)
         if xmp:
+            options["pnginfo"] = info = PngImagePlugin.PngInfo()
             info.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
     elif format == "WEBP":
         options |= {"quality": quality, "exact": True}  # exact: keep the colours under transparent pixels
@@ -820,13 +813,6 @@ def _options(
         if xmp:
             tags[XMP] = xmp  # no compression: libtiff cannot write the EXIF directory
     return {key: value for key, value in options.items() if value not in (None, b"")}
-
-
-def _png_text(text: Mapping[str, str]) -> PngImagePlugin.PngInfo:
-    info = PngImagePlugin.PngInfo()
-    for key, value in text.items():
-        info.add_itxt(key, value)
-    return info
 
 
 def _encode_deep(values: NDArray[Any], format: str, options: dict[str, Any]) -> bytes:

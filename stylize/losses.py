@@ -3,10 +3,10 @@
 Every function takes pictures or feature maps in batches and returns a scalar in fp32, averaged over the batch, so that
 the weights keep their meaning when batch or crop size change. The total of G and E is the weighted sum
 
-    L = λ_adv L_adv + λ_content L_content + λ_style L_style + λ_moments L_moments + λ_palette L_palette + λ_random L_random
-        + λ_tv L_tv + λ_grid L_grid + λ_code L_code + λ_identity L_identity
+    L = λ_adv L_adv + λ_content L_content + λ_style L_style + λ_moments L_moments + λ_palette L_palette
+        + λ_random L_random + λ_tv L_tv + λ_grid L_grid + λ_code L_code + λ_identity L_identity
 
-with the λ of ``stylize.options.LossWeights``.
+with the λ of ``stylize.options.LossWeights``. L_random is ``moments_loss`` of ``stylize.random_network``'s maps.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, ImageFile, PngImagePlugin
+from PIL import Image, ImageCms, ImageFile
 from profiles import DISPLAY_P3, SRGB, SWAPPED
 
 from stylize import images
@@ -395,20 +395,9 @@ def test_exif_thumbnail_shows_the_photo_before_and_is_dropped() -> None:
 
 def test_metadata_too_long_for_jpeg_are_left_out() -> None:
     like = Picture(NOISE, None, "JPEG", exif=exif_block(1), xmp=b"x" * 70_000)
-    data, warnings = encode_image(NOISE, like=like, text={"recipe": "y" * 70_000})
-    assert len(warnings) == 2
+    data, warnings = encode_image(NOISE, like=like)
+    assert len(warnings) == 1
     assert read_image(data).exif is not None
-
-
-def test_text_is_stored() -> None:
-    text = {"stylize": "transfer Ünïcode.jpg"}
-    with Image.open(io.BytesIO(encode_image(NOISE, format="PNG", text=text).data)) as image:
-        assert isinstance(image, PngImagePlugin.PngImageFile)
-        assert image.text == text
-    with Image.open(io.BytesIO(encode_image(NOISE, format="JPEG", text=text).data)) as image:
-        assert image.info["comment"].decode() == "stylize: transfer Ünïcode.jpg"
-    for format in ("WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM"):
-        assert encode_image(SMOOTH, format=format, text=text) == encode_image(SMOOTH, format=format)
 
 
 GPS_XMP = (
@@ -821,8 +810,7 @@ def test_jpeg_keeps_full_colour_resolution() -> None:
 @pytest.mark.parametrize("format", images.FORMATS)
 def test_same_input_same_bytes(format: str) -> None:
     like = Picture(NOISE, None, format, exif=exif_block(1), dpi=(72, 72), xmp=b"<x/>")
-    text = {"recipe": "1"}
-    assert encode_image(NOISE, like=like, text=text) == encode_image(NOISE.copy(), like=like, text=text)
+    assert encode_image(NOISE, like=like) == encode_image(NOISE.copy(), like=like)
 
 
 @pytest.mark.parametrize(("format", "side"), [("JPEG", 65_501), ("WEBP", 16_384)])
