@@ -1,15 +1,8 @@
 """Adversarial training of the style encoder E, the generator G and the discriminator D.
 
 Given folders of photos and of style pictures, all pictures are checked (``stylize.data_check``), then step after step
-is taken (``stylize.training_step``), on one device or on several (``stylize.world``). A run leaves in its folder
-
-    config.json                    every option; the batch sizes, should memory have run out
-    data.json                      what the check of the pictures found
-    metrics.csv                    all loss terms, averaged over intervals
-    samples/step-000500.png        fixed photos × fixed styles
-    checkpoints/step-000500.safetensors   everything needed to go on: networks, averages, optimisers
-    model.safetensors              the exponential moving average of E and G: the model to use
-    tensorboard/                   the same for TensorBoard, if asked for
+is taken (``stylize.training_step``), on one device or on several (``stylize.world``). What a run leaves behind is in
+``stylize.run_folder``.
 
 Batches are a function of (seed, step) and nothing else is random, so that a resumed run takes the very steps that an
 unbroken one would have taken.
@@ -17,35 +10,31 @@ unbroken one would have taken.
 
 from __future__ import annotations
 
-import csv
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from stylize.checkpoint import Model, newest_checkpoint, save_model
+from stylize.checkpoint import Model
 from stylize.data import PictureFolders, batches, content_crop, step_random, style_crop, to_tensor
 from stylize.data_check import FolderCheck, check_pictures, leave_out, listings, recall, refuse_bad, to_json
 from stylize.device import channels_last, keep_freed_memory
-from stylize.errors import DeviceError, OutputError, TrainingError, UsageError
+from stylize.errors import DeviceError, TrainingError, UsageError
 from stylize.images import make_folder, shown, write_atomically
 from stylize.options import TrainingOptions
 from stylize.perceptual import PerceptualNetwork, feature_statistics, load_vgg19
 from stylize.random_network import RandomNetwork
 from stylize.rehearsal import Estimate, rehearse
+from stylize.run_folder import BatchSizes, RunFolder
 from stylize.training_step import CALIBRATION, Draw, Judges, TrainingState, take_step
 from stylize.world import World
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 Checks = dict[str, list[FolderCheck]]  # of the kinds content and style: one for each folder
 
@@ -106,44 +95,31 @@ def train(
         UsageError: the styles of a step cannot be shared among the processes.
     """
     keep_freed_memory()
-    checkpoints = output / "checkpoints"
-    latest = world.once(lambda: _latest(output, resume))
+    folder = RunFolder(output)
+    latest = world.once(lambda: folder.latest(resume))
     pictures = {"content": PictureFolders(contents), "style": PictureFolders(styles)}
     state = TrainingState(options, world.device)
     draw = Draw(options, pictures["content"], pictures["style"], world)
     light = state.model.encoder.perceptual
     judges = Judges(light if options.perceptual == "light" else load_vgg19(), RandomNetwork())
 
-    def go_on() -> dict[int, tuple[int, int]]:
+    def go_on() -> BatchSizes:
         if latest is None:
             return draw.sizes
         state.load(latest)
-        return _recorded_sizes(output / "config.json", options, state.step)
+        return folder.batch_sizes(options, state.step)
 
     draw.sizes = world.once(go_on)
-    for each, _ in draw.sizes.values():
-        if each % world.size:
-            hint = f"--styles-per-step {-(-each // world.size) * world.size}"
-            raise world.failure(
-                UsageError(f"{each} styles per step cannot be shared by {world.size} devices", hint=hint)
-            )
+    _check_shares(draw.sizes, world)
 
     def check() -> Checks:
-        known = {kind: recall(output / "data.json", kind, p) for kind, p in pictures.items()} if latest else {}
-        total = sum(map(len, pictures.values()))
-        done = count(1)
-        checks = {
-            kind: known.get(kind) or check_pictures(of_kind, lambda: on_picture(next(done), total))
-            for kind, of_kind in pictures.items()
-        }
+        checks = _check(pictures, folder.data if latest else None, on_picture, on_warning)
         on_checked(checks)
-        if None in known.values():
-            on_warning("the pictures are not those that the run began with: it goes on, but not with the same steps")
         hint = "--allow-bad goes on without them"
         if not dry_run:
             make_folder(output)
-            write_atomically(output / "data.json", to_json(checks), overwrite=True)
-            hint = f"{shown(output / 'data.json')} names them; {hint}"
+            write_atomically(folder.data, to_json(checks), overwrite=True)
+            hint = f"{shown(folder.data)} names them; {hint}"
         for kind, of_kind in pictures.items():
             if not allow_bad:
                 refuse_bad(of_kind.folders, checks[kind], hint)
@@ -153,6 +129,7 @@ def train(
     checks = world.once(check)
     if world.rank > 0:
         _take_over(pictures, checks)
+    named = set(pictures["content"].skipped) | set(pictures["style"].skipped)  # the user has been told of them
 
     def begin() -> tuple[Any, ...]:
         if latest is None and options.init == "scratch":
@@ -168,11 +145,6 @@ def train(
         _normalise(judges.perceptual, draw)
         judges.perceptual.to(state.precision)  # autocast would convert the frozen weights again at every call
 
-    def write_config() -> None:
-        sizes = [{"step": start, "styles": s, "contents": n} for start, (s, n) in sorted(draw.sizes.items())]
-        config = {**asdict(options), "batches": sizes, "devices": world.size}
-        write_atomically(output / "config.json", json.dumps(config, indent=1).encode(), overwrite=True)
-
     def lower() -> None:
         before = draw.sizes_at(state.step)
         if not draw.shrink(state.step):
@@ -187,23 +159,9 @@ def train(
         if world.rank == 0:
             on_estimate(estimate)
     if dry_run:
-        return output / "model.safetensors"
+        return folder.model
 
-    def save() -> None:
-        state.save(checkpoints / f"step-{state.step:07d}.safetensors")
-        for old in sorted(checkpoints.glob("step-*.safetensors"))[: -options.keep]:
-            old.unlink()
-        save_model(state.average, output / "model.safetensors", {"training.steps": str(state.step)})
-
-    def prepare() -> SummaryWriter | None:
-        for folder in (checkpoints, output / "samples"):
-            make_folder(folder)
-        write_config()
-        _forget_metrics(output / "metrics.csv", state.step)
-        return _tensorboard(output, state.step) if options.logger == "tensorboard" else None
-
-    writer = world.first(prepare)
-    named = set(pictures["content"].skipped) | set(pictures["style"].skipped)  # the user has been told of them
+    world.once(lambda: folder.begin(options, draw.sizes, world.size, state.step))
     started = time.monotonic()
     interval_started, interval = started, defaultdict[str, list[float]](list)
     photos = 0
@@ -217,7 +175,7 @@ def train(
                 break
             except MemoryError:
                 lower()
-                world.once(write_config)
+                world.once(lambda: folder.write_config(options, draw.sizes, world.size))
         state.step += 1
         state.update_average(options.average)
         photos += len(batch.content) * world.size
@@ -230,10 +188,7 @@ def train(
         stop = stop or state.step == options.steps
         if (stop or state.step % options.log_every == 0) and interval and world.rank == 0:
             means = {name: float(np.mean(values)) for name, values in interval.items()}
-            _append_metrics(output / "metrics.csv", state.step, seconds, means)
-            if writer is not None:
-                for name, mean in means.items():
-                    writer.add_scalar(f"loss/{name}", mean, state.step)
+            folder.add_metrics(state.step, seconds, means)
             report(Progress(state.step, means, photos / (time.monotonic() - interval_started), seconds))
             for path, reason in (pictures["content"].skipped | pictures["style"].skipped).items():
                 if path not in named:
@@ -241,27 +196,43 @@ def train(
                     named.add(path)
             interval_started, photos, interval = time.monotonic(), 0, defaultdict(list)
         if stop or wanted or (state.step % options.save_every == 0 and not state.overflows):
-            world.once(save)
+            world.once(lambda: folder.save(state, options.keep))
         if (stop or state.step % options.sample_every == 0) and world.rank == 0:
-            sheet = sample_sheet(state.average, draw)
-            sheet.save(output / "samples" / f"step-{state.step:07d}.png")
-            if writer is not None:
-                writer.add_image("samples", np.asarray(sheet), state.step, dataformats="HWC")
+            folder.add_samples(state.step, sample_sheet(state.average, draw))
         if stop:
             break
     else:  # nothing was left to do
-        world.once(save)
-    if writer is not None:
-        writer.close()
-    return output / "model.safetensors"
+        world.once(lambda: folder.save(state, options.keep))
+    folder.close()
+    return folder.model
 
 
-def _latest(output: Path, resume: bool) -> Path | None:
-    """The checkpoint to go on from."""
-    latest = newest_checkpoint(output)
-    if latest is not None and not resume:
-        raise OutputError(f"{shown(output)} holds a training run", hint="--resume continues it")
-    return latest
+def _check_shares(sizes: BatchSizes, world: World) -> None:
+    """Raises UsageError if the styles of a step cannot be shared among the processes."""
+    for styles, _ in sizes.values():
+        if styles % world.size:
+            hint = f"--styles-per-step {-(-styles // world.size) * world.size}"
+            raise world.failure(
+                UsageError(f"{styles} styles per step cannot be shared by {world.size} devices", hint=hint)
+            )
+
+
+def _check(
+    pictures: Mapping[str, PictureFolders],
+    record: Path | None,
+    on_picture: Callable[[int, int], None],
+    on_warning: Callable[[str], None],
+) -> Checks:
+    """What is wrong with the pictures; what a run's ``record`` tells is not looked for again."""
+    known = {kind: recall(record, kind, of_kind) for kind, of_kind in pictures.items()} if record else {}
+    if None in known.values():
+        on_warning("the pictures are not those that the run began with: it goes on, but not with the same steps")
+    total = sum(map(len, pictures.values()))
+    done = count(1)
+    return {
+        kind: known.get(kind) or check_pictures(of_kind, lambda: on_picture(next(done), total))
+        for kind, of_kind in pictures.items()
+    }
 
 
 def _take_over(pictures: Mapping[str, PictureFolders], checks: Checks) -> None:
@@ -270,22 +241,6 @@ def _take_over(pictures: Mapping[str, PictureFolders], checks: Checks) -> None:
         if listings(of_kind) != [check.listing for check in checks[kind]]:
             raise TrainingError(f"this machine has other {kind} pictures than the first", hint="share or copy them")
         leave_out(of_kind, checks[kind])
-
-
-def _recorded_sizes(path: Path, options: TrainingOptions, step: int) -> dict[int, tuple[int, int]]:
-    """The batch sizes of a run so far: those asked for, until memory ran out, or until others were asked for."""
-    asked = (options.styles, options.contents)
-    try:
-        config = json.loads(path.read_bytes())
-        sizes = {int(entry["step"]): (int(entry["styles"]), int(entry["contents"])) for entry in config["batches"]}
-        before = (config["styles"], config["contents"])
-    except (OSError, ValueError, TypeError, KeyError):  # lost, or of an older version
-        return {0: asked}
-    if 0 not in sizes or any(number < 1 for pair in sizes.values() for number in pair):
-        return {0: asked}
-    if asked != before:
-        sizes = {start: pair for start, pair in sizes.items() if start < step} | {step: asked}
-    return sizes if 0 in sizes else {0: asked}
 
 
 def _set_rates(state: TrainingState, options: TrainingOptions) -> None:
@@ -336,37 +291,3 @@ def sample_sheet(model: Model, draw: Draw, size: int = 192, photos: int = 4, sty
         rows.append(torch.cat([photo[None], model.generator(photo.repeat(styles, 1, 1, 1), *codes)]))
     sheet = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)  # (3, rows·size, columns·size)
     return Image.fromarray((sheet.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
-
-
-def _tensorboard(output: Path, step: int) -> SummaryWriter:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        hint = 'pip install "stylize[tensorboard]"'
-        raise UsageError("--logger tensorboard needs tensorboard, which is not installed", hint=hint) from error
-    return SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
-
-
-_COLUMNS = (
-    "total", "content", "style", "moments", "palette", "random", "tv", "grid", "code", "identity", "adversarial",
-    "discriminator",
-)  # fmt: skip
-
-
-def _append_metrics(path: Path, step: int, seconds: float, means: dict[str, float]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(["step", "seconds", *_COLUMNS])
-        writer.writerow([step, f"{seconds:.1f}", *(f"{means[c]:.5g}" if c in means else "" for c in _COLUMNS)])
-
-
-def _forget_metrics(path: Path, step: int) -> None:
-    """Drop the lines of steps that were taken after the last checkpoint: they will be taken again."""
-    if not path.exists():
-        return
-    head, *lines = path.read_text().splitlines(keepends=True) or [""]
-    kept = [line for line in lines if line.split(",")[0].isdecimal() and int(line.split(",")[0]) <= step]
-    if len(kept) < len(lines):
-        write_atomically(path, "".join([head, *kept]).encode(), overwrite=True)

@@ -102,12 +102,6 @@ class World:
             raise self.failure(outcome[0])
         return outcome[0]  # type: ignore[return-value]
 
-    def first(self, work: Callable[[], T]) -> T | None:
-        """``work()`` in the first process, whose result stays there: the others get None. Errors as in ``once``."""
-        kept: list[T] = []
-        self.once(lambda: kept.append(work()))
-        return kept[0] if self.rank == 0 else None
-
     def failure(self, error: StylizeError) -> BaseException:
         """What to raise for an error that all processes meet alike: it should be told once."""
         return error if self.rank == 0 else SystemExit(0)

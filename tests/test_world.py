@@ -85,7 +85,7 @@ def test_one_process_exchanges_nothing() -> None:
     assert torch.equal(part, torch.arange(6.0).reshape(3, 2))
     assert world.gather(part) is part
     assert world.any(True, False) == (True, False)
-    assert world.once(lambda: 3) == world.first(lambda: 3) == world.together(lambda: 3) == 3
+    assert world.once(lambda: 3) == world.together(lambda: 3) == 3
     assert range(6)[world.share(6)] == range(6)
 
 
