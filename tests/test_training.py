@@ -89,6 +89,16 @@ def test_every_loss_term_is_logged(run: Train) -> None:
         assert float(row["seconds"]) >= 0
 
 
+def test_metrics_of_an_older_version_get_the_columns_of_this_one(run: Train, tmp_path: Path) -> None:
+    run(steps=2)
+    (tmp_path / "run" / "metrics.csv").write_text("step,total,retired\n2,5.5,1\n3,6.5,1\n")
+    rows = metrics(run(steps=4, resume=True))
+    assert [(row["step"], row["total"] == "5.5", bool(row["random"])) for row in rows] == [
+        ("2", True, False),
+        ("4", False, True),
+    ]
+
+
 def test_the_model_can_be_used(run: Train, make_picture: Callable[..., np.ndarray]) -> None:
     stylizer = Stylizer(run() / "model.safetensors", "cpu")
     style = stylizer.encode_style([make_picture(seed=1)])
