@@ -337,6 +337,8 @@ def _read(job: Job, options: ImageOptions) -> _Read:
         picture = read_photo(job.photo, options)
     except StylizeError as error:
         picture = error
+    except MemoryError:
+        picture = DeviceError(f"out of memory while reading {shown(job.photo)}")
     return _Read(picture, seen, time.perf_counter() - started)
 
 

@@ -72,14 +72,17 @@ class PictureFolders:
     def __len__(self) -> int:
         return sum(len(files) for files in self.files)
 
-    def leave_out(self, unwanted: Container[Path]) -> None:
+    def leave_out(self, unwanted: Sequence[Container[Path]]) -> None:
         """From now on draw from the other pictures only.
+
+        Args:
+            unwanted: of each folder; one folder may lie in another, where the same picture is wanted.
 
         Raises:
             TrainingError: a folder has no others.
         """
-        for index, files in enumerate(self.files):
-            self.files[index] = [path for path in files if path not in unwanted]
+        for index, (files, those) in enumerate(zip(self.files, unwanted, strict=True)):
+            self.files[index] = [path for path in files if path not in those]
             if not self.files[index]:
                 reason = self.skipped.get(files[0], "")
                 raise TrainingError(f"no usable picture in {shown(self.folders[index])}", hint=reason)

@@ -100,12 +100,12 @@ def listings(pictures: PictureFolders) -> list[str]:
 
 def leave_out(pictures: PictureFolders, checks: Sequence[FolderCheck]) -> None:
     """Draw from the usable pictures only. Raises TrainingError where a folder has none."""
-    unwanted = {
-        folder / name
-        for folder, check in zip(pictures.folders, checks, strict=True)
-        for name in (*check.bad, *check.small, *check.copies)
-    }
-    pictures.leave_out(unwanted)
+    pictures.leave_out(
+        [
+            {folder / name for name in (*check.bad, *check.small, *check.copies)}
+            for folder, check in zip(pictures.folders, checks, strict=True)
+        ]
+    )
 
 
 def refuse_bad(folders: Sequence[Path], checks: Sequence[FolderCheck], hint: str) -> None:

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -60,9 +60,8 @@ def free_memory() -> int | None:
     with suppress(OSError, ValueError, IndexError):
         fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         limits.append(int(fields["MemAvailable"].split()[0]) * 1024)
-    with suppress(OSError, ValueError):
-        group = Path("/sys/fs/cgroup")
-        limits.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    with suppress(OSError, ValueError, KeyError):
+        limits.append(_left_to(Path("/sys/fs/cgroup")))
     with suppress(ImportError, OSError, ValueError):
         import resource  # not on Windows
 
@@ -71,6 +70,17 @@ def free_memory() -> int | None:
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             limits.append(limit - pages * resource.getpagesize())
     return max(min(limits), 0) if limits else None
+
+
+def _left_to(group: Path) -> int:
+    """Bytes that a control group may still take. Files that it has read are kept, but given up when memory is needed.
+
+    Raises:
+        OSError, ValueError, KeyError: it has no limit, or is of the first version.
+    """
+    stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    files = int(stat["inactive_file"]) + int(stat["active_file"])
+    return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()) + files
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -116,6 +126,20 @@ def pick_precision(device: torch.device) -> torch.dtype:
     if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
         return torch.bfloat16
     return torch.float32
+
+
+def training_precision(device: torch.device) -> torch.dtype:
+    """bf16 where the device has it, else fp32: fp16, the fastest type of some GPUs, would need its losses scaled."""
+    import torch
+
+    return torch.bfloat16 if pick_precision(device) == torch.bfloat16 else torch.float32
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
+    """Convolutions in ``precision``, as a context."""
+    import torch
+
+    return nullcontext() if precision == torch.float32 else torch.autocast(device.type, precision)
 
 
 def channels_last(module: ModuleT) -> ModuleT:

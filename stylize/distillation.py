@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from stylize.checkpoint import save_perceptual
 from stylize.data import PictureFolders, batches, content_crop, step_random, style_crop, to_tensor
-from stylize.device import channels_last
+from stylize.device import autocast, channels_last, training_precision
 from stylize.options import LIGHT_WIDTHS
 from stylize.perceptual import VGG19_WIDTHS, PerceptualNetwork, load_vgg19
 
@@ -65,6 +65,7 @@ def distil(
     with torch.no_grad():
         teacher.normalise(calibration)
 
+    precision = training_precision(device)
     optimiser = torch.optim.Adam([*student.parameters(), *heads.parameters()], lr=rate)
     started = time.monotonic()
     for step, images in enumerate(batches(make, 0, steps)):
@@ -75,7 +76,7 @@ def distil(
             break
         for group in optimiser.param_groups:
             group["lr"] = rate * (1 - done) * min(1, (step + 1) / 50)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device, precision):
             with torch.no_grad():
                 wanted = teacher(images)
             errors = [_relative_error(head(f), t) for head, f, t in zip(heads, student(images), wanted, strict=True)]

@@ -4,9 +4,10 @@ Every function takes pictures or feature maps in batches and returns a scalar in
 the weights keep their meaning when batch or crop size change. The total of G and E is the weighted sum
 
     L = λ_adv L_adv + λ_content L_content + λ_style L_style + λ_moments L_moments + λ_palette L_palette
-        + λ_random L_random + λ_tv L_tv + λ_grid L_grid + λ_code L_code + λ_identity L_identity
+        + λ_patterns L_patterns + λ_tv L_tv + λ_grid L_grid + λ_code L_code + λ_identity L_identity
 
-with the λ of ``stylize.options.LossWeights``. L_random is ``moments_loss`` of ``stylize.random_network``'s maps.
+with the λ of ``stylize.options.LossWeights``. L_patterns is ``moments_loss`` of the
+maps of ``stylize.random_network``.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def style_loss(found: Sequence[FeatureStatistics], style: Sequence[FeatureStatis
 def moments_loss(found: Sequence[FeatureStatistics], style: Sequence[FeatureStatistics]) -> Tensor:
     """Squared distance of the channels' means and standard deviations: Huang & Belongie, ICCV 2017, eq. 13.
 
-    Features are normalised to mean 1. Beyond a distance of 2 the loss grows linearly: a few channels of a few styles
-    are a hundred times stronger than usual and would drown all else.
+    Features are normalised, φ's to mean 1, the random network's to deviation 1. Beyond a distance of 2 the loss grows
+    linearly: a few channels of a few styles are a hundred times stronger than usual and would drown all else.
     """
     terms = []
     for f, s in zip(found, style, strict=True):

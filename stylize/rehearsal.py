@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
@@ -48,12 +49,10 @@ def rehearse(options: TrainingOptions, judges: Judges, draw: Draw, step: int, lo
     """
     device = draw.world.device
     while True:
-        try:
+        with suppress(MemoryError):
             seconds = draw.world.together(lambda: _seconds_per_step(options, judges, draw, step))
-            break
-        except MemoryError:
-            lower()
-    return Estimate(options.steps - step, seconds, _memory_taken(device), *draw.sizes_at(step), str(device))
+            return Estimate(options.steps - step, seconds, _memory_taken(device), *draw.sizes_at(step), str(device))
+        lower()  # only here, where what the failed step held is free again
 
 
 def _seconds_per_step(options: TrainingOptions, judges: Judges, draw: Draw, step: int) -> float:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 BatchSizes = dict[int, tuple[int, int]]  # from which step on -> S and n
 
 _COLUMNS = (
-    "step", "seconds", "total", "content", "style", "moments", "palette", "random", "tv", "grid", "code", "identity",
+    "step", "seconds", "total", "content", "style", "moments", "palette", "patterns", "tv", "grid", "code", "identity",
     "adversarial", "discriminator",
 )  # fmt: skip
 
@@ -126,8 +126,8 @@ class RunFolder:
         """Drop the lines of later steps, which will be taken again; give the others the columns of this version."""
         if not self._metrics.exists():
             return
-        before = self._metrics.read_text()
-        kept = [row for row in csv.DictReader(io.StringIO(before)) if _step_of(row) <= step]
+        before = self._metrics.read_bytes().decode("utf-8", "replace")
+        kept = [row for row in csv.DictReader(io.StringIO(before, newline="")) if _step_of(row) <= step]
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, _COLUMNS, restval="", extrasaction="ignore")
         writer.writeheader()

@@ -68,7 +68,7 @@ def frozen_passes(
     """
     passes: list[Callable[[Pixels], Pixels]] = []
 
-    def given(sample: Pixels) -> Pixels | None:
+    def given(sample: Pixels) -> Pixels:
         """What the first pass that is not frozen yet is to paint of a sample."""
         made = iter(passes)
 
@@ -81,13 +81,11 @@ def frozen_passes(
             at_stroke_scale(sample, scale, paint)
         except _NotFrozenError as reached:
             return reached.pixels
-        return None
+        raise AssertionError("every pass is frozen")
 
-    while True:
-        inputs = [pixels for pixels in map(given, samples) if pixels is not None]
-        if not inputs:
-            return passes
-        passes.append(freeze(inputs))
+    for _ in range(2 if scale > 1 else 1):
+        passes.append(freeze([given(sample) for sample in samples]))
+    return passes
 
 
 class _NotFrozenError(Exception):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -33,7 +34,7 @@ from stylize.perceptual import PerceptualNetwork, feature_statistics, load_vgg19
 from stylize.random_network import RandomNetwork
 from stylize.rehearsal import Estimate, rehearse
 from stylize.run_folder import BatchSizes, RunFolder
-from stylize.training_step import CALIBRATION, Draw, Judges, TrainingState, take_step
+from stylize.training_step import CALIBRATION, Batch, Draw, Judges, TrainingState, take_step
 from stylize.world import World
 
 Checks = dict[str, list[FolderCheck]]  # of the kinds content and style: one for each folder
@@ -103,14 +104,14 @@ def train(
     light = state.model.encoder.perceptual
     judges = Judges(light if options.perceptual == "light" else load_vgg19(), RandomNetwork())
 
-    def go_on() -> BatchSizes:
+    def go_on() -> tuple[BatchSizes, int]:
         if latest is None:
-            return draw.sizes
+            return draw.sizes, 0
         state.load(latest)
-        return folder.batch_sizes(options, state.step)
+        return folder.batch_sizes(options, state.step), state.step
 
-    draw.sizes = world.once(go_on)
-    _check_shares(draw.sizes, world)
+    draw.sizes, done = world.once(go_on)
+    _check_shares(draw.sizes, done, world)
 
     def check() -> Checks:
         checks = _check(pictures, folder.data if latest else None, on_picture, on_warning)
@@ -140,7 +141,8 @@ def train(
     start = world.once(begin)
     if world.rank > 0:
         state.restore(*start)
-    _normalise(judges.random, draw)
+    if options.weights.patterns > 0:
+        _normalise(judges.patterns, draw)
     if judges.perceptual is not light:
         _normalise(judges.perceptual, draw)
         judges.perceptual.to(state.precision)  # autocast would convert the frozen weights again at every call
@@ -161,56 +163,74 @@ def train(
     if dry_run:
         return folder.model
 
-    world.once(lambda: folder.begin(options, draw.sizes, world.size, state.step))
-    started = time.monotonic()
-    interval_started, interval = started, defaultdict[str, list[float]](list)
-    photos = 0
-    for batch in batches(draw, state.step, options.steps):
-        _set_rates(state, options)
+    def step(batch: Batch) -> tuple[dict[str, float], int]:
+        """The loss terms, and how many photos they are of."""
         while True:
-            try:
+            with suppress(MemoryError):
                 if not draw.fits(batch, state.step):
                     batch = draw(state.step)
-                terms = take_step(state, judges, batch, options, world)
+                return take_step(state, judges, batch, options, world), len(batch.content) * world.size
+            lower()  # only here, where what the failed step held is free again
+            world.once(lambda: folder.write_config(options, draw.sizes, world.size))
+
+    world.once(lambda: folder.begin(options, draw.sizes, world.size, state.step))
+    started = time.monotonic()
+    interval = _Interval()
+    with closing(folder):
+        for batch in batches(draw, state.step, options.steps):
+            _set_rates(state, options)
+            interval.add(*step(batch))
+            state.step += 1
+            state.update_average(options.average)
+            seconds = time.monotonic() - started
+            time_is_up = options.max_seconds is not None and seconds > options.max_seconds
+            stop, wanted = world.any(should_stop() or time_is_up, should_save())
+            stop = stop or state.step == options.steps
+            if (stop or state.step % options.log_every == 0) and interval.terms and world.rank == 0:
+                means = interval.means()
+                folder.add_metrics(state.step, seconds, means)
+                report(Progress(state.step, means, interval.images_per_second(), seconds))
+                interval = _Interval()
+                for path, reason in (pictures["content"].skipped | pictures["style"].skipped).items():
+                    if path not in named:
+                        on_warning(f"{reason}; left out")
+                        named.add(path)
+            if stop or wanted or (state.step % options.save_every == 0 and not state.overflows):
+                world.once(lambda: folder.save(state, options.keep))
+            if (stop or state.step % options.sample_every == 0) and world.rank == 0:
+                folder.add_samples(state.step, sample_sheet(state.average, draw))
+            if stop:
                 break
-            except MemoryError:
-                lower()
-                world.once(lambda: folder.write_config(options, draw.sizes, world.size))
-        state.step += 1
-        state.update_average(options.average)
-        photos += len(batch.content) * world.size
-        if np.isfinite(list(terms.values())).all():  # a step that overflowed was not taken
-            for name, value in terms.items():
-                interval[name].append(value)
-        seconds = time.monotonic() - started
-        time_is_up = options.max_seconds is not None and seconds > options.max_seconds
-        stop, wanted = world.any(should_stop() or time_is_up, should_save())
-        stop = stop or state.step == options.steps
-        if (stop or state.step % options.log_every == 0) and interval and world.rank == 0:
-            means = {name: float(np.mean(values)) for name, values in interval.items()}
-            folder.add_metrics(state.step, seconds, means)
-            report(Progress(state.step, means, photos / (time.monotonic() - interval_started), seconds))
-            for path, reason in (pictures["content"].skipped | pictures["style"].skipped).items():
-                if path not in named:
-                    on_warning(f"{reason}; left out")
-                    named.add(path)
-            interval_started, photos, interval = time.monotonic(), 0, defaultdict(list)
-        if stop or wanted or (state.step % options.save_every == 0 and not state.overflows):
+        else:  # nothing was left to do
             world.once(lambda: folder.save(state, options.keep))
-        if (stop or state.step % options.sample_every == 0) and world.rank == 0:
-            folder.add_samples(state.step, sample_sheet(state.average, draw))
-        if stop:
-            break
-    else:  # nothing was left to do
-        world.once(lambda: folder.save(state, options.keep))
-    folder.close()
     return folder.model
 
 
-def _check_shares(sizes: BatchSizes, world: World) -> None:
-    """Raises UsageError if the styles of a step cannot be shared among the processes."""
-    for styles, _ in sizes.values():
-        if styles % world.size:
+class _Interval:
+    """The steps since the last report."""
+
+    def __init__(self) -> None:
+        self.started, self.photos = time.monotonic(), 0
+        self.terms = defaultdict[str, list[float]](list)
+
+    def add(self, terms: Mapping[str, float], photos: int) -> None:
+        self.photos += photos
+        if np.isfinite(list(terms.values())).all():  # a step that overflowed was not taken
+            for name, value in terms.items():
+                self.terms[name].append(value)
+
+    def means(self) -> dict[str, float]:
+        return {name: float(np.mean(values)) for name, values in self.terms.items()}
+
+    def images_per_second(self) -> float:
+        return self.photos / (time.monotonic() - self.started)
+
+
+def _check_shares(sizes: BatchSizes, done: int, world: World) -> None:
+    """Raises UsageError if the styles of a step that is to come cannot be shared among the processes."""
+    now = max(start for start in sizes if start <= done)
+    for start, (styles, _) in sizes.items():
+        if start >= now and styles % world.size:
             hint = f"--styles-per-step {-(-styles // world.size) * world.size}"
             raise world.failure(
                 UsageError(f"{styles} styles per step cannot be shared by {world.size} devices", hint=hint)

@@ -14,7 +14,7 @@ import copy
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from stylize import losses, tensor_file
 from stylize.checkpoint import MAX_CHECKPOINT_BYTES, Model, load_model, load_perceptual, load_tensors
 from stylize.data import PictureFolders, content_crop, step_random, style_crop, to_tensor
-from stylize.device import channels_last, pick_precision
+from stylize.device import autocast, channels_last, training_precision
 from stylize.discriminator import Discriminator
 from stylize.errors import TrainingError
 from stylize.images import write_atomically
@@ -38,6 +38,7 @@ from stylize.random_network import RandomNetwork, octaves_within
 from stylize.world import World
 
 MOST_OVERFLOWS = 10
+CALIBRATION_SIZES = (4, 3)  # S and n of its batches
 CALIBRATION = 2**31  # steps from here on draw pictures for calibration and samples: training never gets there
 
 
@@ -115,9 +116,7 @@ class TrainingState:
 
     def autocast(self) -> AbstractContextManager[object]:
         """The precision of the convolutions, as a context."""
-        if self.precision == torch.float32:
-            return nullcontext()
-        return torch.autocast(next(self.model.parameters()).device.type, self.precision)
+        return autocast(next(self.model.parameters()).device, self.precision)
 
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
@@ -148,9 +147,9 @@ class Draw:
         self.sizes = {0: (options.styles, options.contents)}
 
     def sizes_at(self, step: int) -> tuple[int, int]:
-        """S and n of a step. Calibration does not depend on what happened later."""
+        """S and n of a step. Those of calibration never change: a resumed run must calibrate as the first one did."""
         sizes = self.sizes  # threads draw while it is replaced
-        return sizes[0 if step >= CALIBRATION else max(start for start in sizes if start <= step)]
+        return CALIBRATION_SIZES if step >= CALIBRATION else sizes[max(start for start in sizes if start <= step)]
 
     def shrink(self, step: int) -> bool:
         """Halve the batches from a step on, first the photos, then the styles. False if nothing is left to halve."""
@@ -197,7 +196,7 @@ class Judges(NamedTuple):
     """The fixed networks that the losses look through."""
 
     perceptual: PerceptualNetwork  # φ
-    random: RandomNetwork  # ρ
+    patterns: RandomNetwork  # ρ
 
 
 def take_step(
@@ -292,10 +291,10 @@ def _generator_gradients(
         "grid": losses.grid_loss(output.float()),
         "code": nn.functional.mse_loss(model.encoder.descriptor(code), known[:, : model.encoder.descriptor_size]),
     }
-    octaves = octaves_within(output, style)
-    if weights.random > 0 and octaves > 0:
-        patterns = [[feature_statistics(f) for f in judges.random(pictures, octaves)] for pictures in (output, style)]
-        terms["random"] = losses.moments_loss(patterns[0], [s.repeat(photos) for s in patterns[1]])
+    if weights.patterns > 0:
+        octaves = octaves_within(output, style)
+        made, asked = ([feature_statistics(f) for f in judges.patterns(each, octaves)] for each in (output, style))
+        terms["patterns"] = losses.moments_loss(made, [s.repeat(photos) for s in asked])
     if with_identity(options, state.step):
         terms["identity"] = _identity(state, content[::photos], origins[::photos])  # the first photo of each style
     if adversarial:
@@ -348,9 +347,7 @@ def _precision_of(options: TrainingOptions, device: torch.device) -> torch.dtype
     """In what the convolutions are computed: bf16, where the machine has it and nothing else is asked for."""
     if options.precision == "32":
         return torch.float32
-    # fp16, the fastest type of some GPUs, would need its losses scaled.
-    fits = options.precision == "bf16" or pick_precision(device) == torch.bfloat16
-    return torch.bfloat16 if fits else torch.float32
+    return torch.bfloat16 if options.precision == "bf16" else training_precision(device)
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:

@@ -925,7 +925,9 @@ def out_of_memory(*arguments: object, **options: object) -> None:
     raise MemoryError
 
 
-@pytest.mark.parametrize("where", ["stylize.painting.composite", "stylize.batch.encode_image"])
+@pytest.mark.parametrize(
+    "where", ["stylize.painting.composite", "stylize.batch.encode_image", "stylize.batch.read_photo"]
+)
 def test_lack_of_memory_is_no_bug(
     run: Run, tmp_path: Path, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

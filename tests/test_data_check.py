@@ -89,6 +89,16 @@ def test_copies_count_within_one_folder_only(tmp_path: Path, write_picture: Writ
     assert [check.usable for check in checks] == [1, 1]
 
 
+def test_a_copy_counts_within_a_folder_that_lies_in_another(tmp_path: Path, write_picture: WritePicture) -> None:
+    original = write_picture(tmp_path / "all.png", seed=1)
+    (tmp_path / "best").mkdir()
+    copy = tmp_path / "best" / "copy.png"
+    copy.write_bytes(original.read_bytes())
+    pictures = PictureFolders([tmp_path, tmp_path / "best"])
+    leave_out(pictures, check_pictures(pictures))
+    assert pictures.files == [[original], [copy]]
+
+
 def test_who_stops_need_not_wait_for_the_rest(folder: Path) -> None:
     def stop() -> None:
         raise KeyboardInterrupt

@@ -61,6 +61,18 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert list(Known(tmp_path / "none").outputs()) == []
 
 
+@pytest.mark.parametrize(
+    ("status", "when", "failed"), [("writing", 2.0, True), ("ok", 2.0, False), ("writing", 2.001, False)]
+)
+def test_a_failure_in_the_millisecond_of_the_attempt_counts(
+    tmp_path: Path, status: str, when: float, failed: bool
+) -> None:
+    (tmp_path / ".stylize").mkdir()
+    lines = [asdict(replace(ENTRY, status=status, time=when)), asdict(replace(ENTRY, status="failed", time=2.0))]
+    (tmp_path / ".stylize" / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert bool(Known(tmp_path).failed(ENTRY.output)) == failed
+
+
 def test_the_newest_counts_wherever_it_is_written(tmp_path: Path) -> None:
     records = tmp_path / ".stylize"
     records.mkdir()

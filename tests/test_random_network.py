@@ -48,7 +48,8 @@ def test_everyone_has_the_same_filters() -> None:
 
 
 def test_normalised_channels_have_mean_0_and_deviation_1(network: RandomNetwork, pictures: list[Tensor]) -> None:
-    for layer in zip(*(network(picture) for picture in pictures), strict=True):
+    octaves = octaves_within(*pictures)
+    for layer in zip(*(network(picture, octaves) for picture in pictures), strict=True):
         mean = torch.stack([f.mean((0, 2, 3)) for f in layer]).mean(0)
         second = torch.stack([f.square().mean((0, 2, 3)) for f in layer]).mean(0)
         torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-3, rtol=0)
@@ -59,11 +60,11 @@ def test_normalising_twice_changes_nothing(network: RandomNetwork, pictures: lis
     again = RandomNetwork()
     for _ in range(2):
         again.normalise(pictures)
-    for one, other in zip(again(pictures[0]), network(pictures[0]), strict=True):
+    for one, other in zip(again(pictures[0], 2), network(pictures[0], 2), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("side", "octaves"), [(9, 0), (10, 1), (19, 1), (20, 2), (79, 3), (80, 4), (4000, OCTAVES)])
+@pytest.mark.parametrize(("side", "octaves"), [(15, 0), (16, 1), (31, 1), (32, 2), (127, 3), (128, 4), (4000, OCTAVES)])
 def test_small_pictures_have_fewer_octaves(side: int, octaves: int) -> None:
     assert octaves_within(torch.empty(1, 3, side, 5000), torch.empty(1, 3, 4100, 4100)) == octaves
 
@@ -71,9 +72,9 @@ def test_small_pictures_have_fewer_octaves(side: int, octaves: int) -> None:
 @pytest.mark.parametrize("octaves", range(1, OCTAVES + 1))
 def test_the_least_side_is_enough(network: RandomNetwork, octaves: int) -> None:
     least = LEAST_SIDE << (octaves - 1)
-    maps = network(torch.rand(2, 3, least, least), octaves)
+    maps = network(torch.rand(2, 3, least, least, generator=torch.Generator().manual_seed(0)), octaves)
     assert len(maps) == 2 * octaves
-    assert all(torch.isfinite(statistic).all() for f in maps for statistic in feature_statistics(f))
+    assert all(f.shape[2] >= 4 and torch.isfinite(f).all() for f in maps)
 
 
 def test_it_tells_the_direction_of_stripes_which_colours_do_not(network: RandomNetwork) -> None:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 
 from stylize import losses, tensor_file, training, training_step
 from stylize.checkpoint import load_model, save_perceptual
-from stylize.errors import DeviceError, OutputError, RefusedError, TrainingError
+from stylize.errors import DeviceError, OutputError, RefusedError, TrainingError, UsageError
 from stylize.options import LossWeights, ModelSizes, TrainingOptions
 from stylize.packaged import packaged
 from stylize.perceptual import PerceptualNetwork, load_vgg19
@@ -93,7 +94,7 @@ def test_metrics_of_an_older_version_get_the_columns_of_this_one(run: Train, tmp
     run(steps=2)
     (tmp_path / "run" / "metrics.csv").write_text("step,total,retired\n2,5.5,1\n3,6.5,1\n")
     rows = metrics(run(steps=4, resume=True))
-    assert [(row["step"], row["total"] == "5.5", bool(row["random"])) for row in rows] == [
+    assert [(row["step"], row["total"] == "5.5", bool(row["patterns"])) for row in rows] == [
         ("2", True, False),
         ("4", False, True),
     ]
@@ -242,8 +243,7 @@ def test_the_discriminator_joins_late(run: Train) -> None:
 
 
 def test_one_loss_alone_trains(run: Train, tiny_model: Path) -> None:
-    names = ("adversarial", "content", "style", "moments", "palette", "tv", "grid", "code", "identity")
-    only_content = LossWeights(**{name: float(name == "content") for name in names})
+    only_content = LossWeights(**{field.name: float(field.name == "content") for field in fields(LossWeights)})
     folder = run(weights=only_content)
     assert load_model(folder / "model.safetensors").hash != load_model(tiny_model).hash
     assert not metrics(folder)[0]["identity"]
@@ -408,6 +408,26 @@ def test_a_batch_that_does_not_fit_is_halved(run: Train, monkeypatch: pytest.Mon
         for name in ("model.safetensors", "checkpoints/step-0000008.safetensors"):
             assert (unbroken / name).read_bytes() == (broken / name).read_bytes()
         assert [row["step"] for row in metrics(broken)] == ["2", "4", "6", "8"]  # none twice
+
+
+def test_a_resumed_run_calibrates_as_the_first_call_did(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though memory ran out before the first step."""
+    small = BIG | {"steps": 2, "save_every": 1}
+    with monkeypatch.context() as patch:
+        run_out_of_memory(patch, 2, first=0)
+        unbroken = run("unbroken", on_estimate=lambda estimate: None, **small)
+        broken = run("broken", on_estimate=lambda estimate: None, should_stop=stop_after(1), **small)
+    assert json.loads((broken / "config.json").read_text())["batches"] == [{"step": 0, "styles": 2, "contents": 1}]
+    run("broken", resume=True, **small)
+    assert (unbroken / "model.safetensors").read_bytes() == (broken / "model.safetensors").read_bytes()
+
+
+def test_past_batches_need_not_be_shared(tmp_path: Path) -> None:
+    world = SimpleNamespace(size=2, failure=lambda error: error)
+    training._check_shares({0: (3, 1), 5: (4, 1)}, 5, world)
+    for done, sizes in ((4, {0: (3, 1), 5: (4, 1)}), (0, {0: (4, 1), 9: (3, 1)})):
+        with pytest.raises(UsageError, match="cannot be shared"):
+            training._check_shares(sizes, done, world)
 
 
 def test_other_batches_may_be_asked_for_when_going_on(run: Train) -> None:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stylize import transfer
+from stylize import device, transfer
 from stylize.checkpoint import Model, load_model, save_model
 from stylize.device import free_memory
 from stylize.errors import RefusedError, StylizeError, UsageError
@@ -410,6 +410,16 @@ def test_the_tile_follows_the_free_memory(stylizer: Stylizer, monkeypatch: pytes
         sides.append(transfer._planned_tile(stylizer.engine))
     assert sides == sorted(sides) and len(set(sides)) > 2
     assert sides[0] == transfer.LEAST_TILE and sides[-2:] == [stylizer.engine.best_tile] * 2
+
+
+def test_files_that_a_container_has_read_leave_its_memory_free(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("900\n")
+    (tmp_path / "memory.stat").write_text("anon 200\ninactive_file 300\nactive_file 350\n")
+    assert device._left_to(tmp_path) == 750
+    (tmp_path / "memory.max").write_text("max\n")
+    with pytest.raises(ValueError, match="max"):
+        device._left_to(tmp_path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is read from /proc")

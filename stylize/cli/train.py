@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,7 +71,9 @@ def train(
     lambda_style: Annotated[float, typer.Option(help="Weight of the Gram matrices.")] = _LOSSES.style,
     lambda_moments: Annotated[float, typer.Option(help="Weight of means and deviations.")] = _LOSSES.moments,
     lambda_palette: Annotated[float, typer.Option(help="Weight of the colours.")] = _LOSSES.palette,
-    lambda_random: Annotated[float, typer.Option(help="Weight of random filters' statistics.")] = _LOSSES.random,
+    lambda_patterns: Annotated[
+        float, typer.Option(help="Weight of the statistics of random filters.")
+    ] = _LOSSES.patterns,
     lambda_tv: Annotated[float, typer.Option(help="Weight of total variation.")] = _LOSSES.tv,
     lambda_grid: Annotated[float, typer.Option(help="Weight of patterns from upsampling.")] = _LOSSES.grid,
     lambda_code: Annotated[float, typer.Option(help="Weight of the code's reconstruction.")] = _LOSSES.code,
@@ -113,9 +116,7 @@ def train(
     terminal = Terminal(quiet, verbose, json)
     if crop % 16:
         raise UsageError(f"--crop {crop} is not a multiple of 16")
-    for option, value in (("--rate", rate), ("--discriminator-rate", discriminator_rate)):
-        if not 0 < value < 1:
-            raise UsageError(f"{option} {value:g} is not between 0 and 1")
+    _check_rates({"--rate": rate, "--discriminator-rate": discriminator_rate})
     if logger == "tensorboard" and find_spec("tensorboard") is None:
         raise UsageError(
             "--logger tensorboard: tensorboard is not installed", hint='pip install "stylize[tensorboard]"'
@@ -135,7 +136,7 @@ def train(
         keep=keep, precision=precision, logger=logger, sizes=sizes, light=str(light or ""),
         weights=LossWeights(
             adversarial=lambda_adv, content=lambda_content, style=lambda_style, moments=lambda_moments,
-            palette=lambda_palette, random=lambda_random, tv=lambda_tv, grid=lambda_grid, code=lambda_code,
+            palette=lambda_palette, patterns=lambda_patterns, tv=lambda_tv, grid=lambda_grid, code=lambda_code,
             identity=lambda_identity,
         ),
     )  # fmt: skip
@@ -247,22 +248,29 @@ def distill(
     """Distil a light perceptual network from VGG19, for training your own models: stylize train --light."""
     from stylize.images import check_target, shown
 
+    _check_rates({"--rate": rate})
     if output.suffix.lower() != ".safetensors":
         raise OutputError(f"cannot write {shown(output)}: a network is a .safetensors file")
     check_target(output, overwrite=overwrite)
 
-    from stylize.device import pick_device
+    from stylize.device import memory_errors, pick_device
     from stylize.distillation import distil
 
     set_threads(threads)
     terminal = Terminal(quiet)
-    with terminal.progress("distill", steps) as advance:
+    with terminal.progress("distill", steps) as advance, memory_errors():
         distil(
             content, style, output, steps=steps, batch=batch_size, crop=crop, rate=rate, seed=seed,
             device=pick_device(device), max_seconds=parse_seconds(max_time),
             report=lambda step, errors: advance(step, " ".join(f"{k} {v:.3f}" for k, v in errors.items())),
         )  # fmt: skip
     terminal.result(str(output))
+
+
+def _check_rates(rates: Mapping[str, float]) -> None:
+    for option, value in rates.items():
+        if not 0 < value < 1:
+            raise UsageError(f"{option} {value:g} is not between 0 and 1")
 
 
 def _layers(text: str) -> tuple[int, ...]:
