@@ -204,6 +204,7 @@ def sort_out(
     known: Known,
     fingerprint: Callable[[Job], str],
     *,
+    sources: Iterable[Path] = (),
     overwrite: bool = False,
     redo: bool = False,
     retry_failed: bool = True,
@@ -215,6 +216,7 @@ def sort_out(
 
     Args:
         fingerprint: of a job's treatment.
+        sources: all photos of the batch: none of them is ever replaced.
         overwrite: replace also what is not ours.
         redo: do also what is done.
         retry_failed: try again what failed, though nothing has changed.
@@ -226,7 +228,23 @@ def sort_out(
         except (StylizeError, OSError):  # its mask is missing: it will fail by name
             job = replace(job, fingerprint="")
         _sort_job(job, known, result, overwrite, redo, retry_failed)
+    photos = {identity for path in sources if (identity := _identity(path)) is not None}
+    wanted, result.todo = result.todo, []
+    for job in wanted:
+        if job.replaces and _identity(job.output) in photos:
+            result.failed.append((job, f"output is the input {shown(job.output)}"))
+        else:
+            result.todo.append(job)
     return result
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What is the same for all names of a file; None if it is missing."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _sort_job(job: Job, known: Known, result: Sorted, overwrite: bool, redo: bool, retry_failed: bool) -> None:

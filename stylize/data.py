@@ -8,6 +8,7 @@ checked (``stylize.data_check``), and then kept, reduced, as bytes in memory.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -59,7 +60,7 @@ class PictureFolders:
         self._lock = threading.Lock()
         self.files: list[list[Path]] = []
         for folder in folders:
-            if not folder.is_dir():
+            if not os.path.isdir(folder):
                 raise TrainingError(f"no folder {shown(folder)}", hint="give a folder of pictures")
             files = (p for p in folder.rglob("*") if not p.name.startswith("."))
             found = sorted(p for p in files if p.suffix.lower() in READABLE_SUFFIXES)

@@ -64,6 +64,11 @@ SUFFIXES = {
     ".ppm": "PPM",
 }
 READABLE_SUFFIXES = SUFFIXES | {".heic": "HEIF", ".heif": "HEIF"}
+_PLACE = (
+    rb"exif:GPS\w+|photoshop:(?:City|State|Country)|Iptc4xmpCore:(?:Location|CountryCode)|"
+    rb"Iptc4xmpExt:(?:Location\w*|Sublocation|City|ProvinceState|Country\w*|WorldRegion)"
+)
+_PLACE_LEFT = re.compile(rb"gps|:(?:City|State|Country|Location|Sublocation|ProvinceState|WorldRegion)", re.IGNORECASE)
 _RECIPE = re.compile(rb"<stylize:recipe>[^<]*</stylize:recipe>")  # see ``stylize.recipe``
 MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "AVIF": 32_768}
 OPAQUE_FORMATS = frozenset({"JPEG", "BMP", "PPM"})
@@ -78,12 +83,16 @@ DECODE_ERRORS = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError),
 )
 HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
-TWO_BYTE_MAGIC = frozenset({"BMP", "PPM"})  # text can begin with "BM" or "P1"
+TWO_BYTE_MAGIC = frozenset({"BMP", "PPM"})  # text can begin with "BM" or "P1", see _can_be_text
 
 ORIENTATION, COLOR_SPACE, XMP = 0x0112, 0xA001, 700
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 PLACE_TAGS = frozenset({GPS_IFD, 33550, 33922, 34264, 34735, 34736, 34737})  # the others are GeoTIFF's
 SRGB, UNCALIBRATED = 1, 65_535  # values of COLOR_SPACE
+PIXEL_DIMENSIONS, RESOLUTIONS = (0xA002, 0xA003), (282, 283)  # across and down
+SIDEWAYS = frozenset({5, 6, 7, 8})  # orientations
+BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+MOST_FRAMES = 99
 SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
 # Held while file descriptor 2 leads nowhere, see _silent_libtiff; who speaks while threads read pictures takes it, too.
 STDERR = threading.Lock()
@@ -176,7 +185,7 @@ def read_image(
                 _check_header(image, name, max_pixels)
                 deep = _is_deep(image)
                 # Pillow turns TIFFs upright while loading them; what is read beside it has to know.
-                stored = image.getexif().get(ORIENTATION, 1) if deep and image.format == "TIFF" else None
+                stored = image.getexif().get(ORIENTATION, 1) if image.format == "TIFF" else None
                 notes = _load(image, allow_truncated)
             except DECODE_ERRORS as error:
                 raise _unreadable(name, error) from error
@@ -186,7 +195,7 @@ def read_image(
                     notes.append("16-bit colour read as 8-bit")
                 if (bits := image.info.get("bit_depth", 8)) != 8:  # as pillow-heif calls it
                     notes.append(f"{bits}-bit colour read as 8-bit")
-                picture = _decode(image, deep, values, notes)
+                picture = _decode(image, deep, values, stored, notes)
             except (MemoryError, OSError, ValueError) as error:  # no space for a copy; a mode Pillow cannot convert
                 raise _unreadable(name, error) from error
     return to_16_bit(picture) if bit_depth == "16" else picture
@@ -266,7 +275,15 @@ def sniff_format(path: Path) -> str | None:
         return None
     with path.open("rb") as stream:
         head = stream.read(16)
-    return next(iter(_formats_of(head)), "HEIF" if _is_heic(head) else None)
+    format = next(iter(_formats_of(head)), "HEIF" if _is_heic(head) else None)
+    return None if format in TWO_BYTE_MAGIC and _can_be_text(head) else format
+
+
+def _can_be_text(head: bytes) -> bool:
+    """Whether a file that begins as BMP or PPM does goes on as none of them does."""
+    if head[:2] == b"BM":
+        return len(head) >= 10 and head[6:10] != bytes(4) and head.isascii()  # four reserved bytes
+    return head[2:3] not in (b" ", b"\t", b"\n", b"\r", b"") or not re.match(rb"..\s*[0-9#-]", head, re.DOTALL)
 
 
 def _open_regular(path: Path, name: str) -> BinaryIO:
@@ -371,10 +388,18 @@ def _check_header(image: ImageFile.ImageFile, name: str, max_pixels: int) -> Non
         raise InputError(f"cannot read {name}: it is a camera raw file", hint="export it as JPEG or TIFF first")
 
 
-def _decode(image: ImageFile.ImageFile, deep: bool, values: NDArray[np.uint16] | None, notes: list[str]) -> Picture:
-    """Pixels and metadata of a loaded file, whose 16-bit values (H, W, 1..4), if known, are upright already."""
-    orientation, exif = _take_exif(image, notes)
+def _decode(
+    image: ImageFile.ImageFile, deep: bool, values: NDArray[np.uint16] | None, stored: int | None, notes: list[str]
+) -> Picture:
+    """Pixels and metadata of a loaded file, whose 16-bit values (H, W, 1..4), if known, are upright already.
+
+    Args:
+        stored: the orientation in which a TIFF's pixels lay.
+    """
+    orientation, exif = _take_exif(image, stored, notes)
     profile, dpi, xmp = image.info.get("icc_profile"), _dpi(image.info.get("dpi")), image.info.get("xmp")
+    if dpi is not None and SIDEWAYS.intersection((orientation, stored)):
+        dpi = dpi[::-1]
     pixels: Pixels
     alpha: Pixels | None
     wide = None
@@ -403,14 +428,17 @@ def _decode(image: ImageFile.ImageFile, deep: bool, values: NDArray[np.uint16] |
             notes.append("CMYK without a usable profile: written as RGB")
         pixels = np.array(srgb)
     if (frames := _count_frames(image)) > 1:  # moves the file on, so it comes last
-        notes.append(f"has {frames} frames: only the first is used")
+        number = f"over {MOST_FRAMES}" if frames > MOST_FRAMES else f"{frames}"
+        notes.append(f"has {number} frames: only the first is used")
     return Picture(
         pixels=pixels,
         alpha=None if alpha is None or alpha.min() == np.iinfo(alpha.dtype).max else alpha,
         format="JPEG" if image.format == "MPO" else str(image.format),  # MPO: JPEGs in a row, the photo first
         exif=exif,
         dpi=dpi,
-        xmp=re.sub(rb'(tiff:Orientation(?:="|>))[0-9]', rb"\g<1>1", xmp) if isinstance(xmp, bytes) else None,
+        xmp=re.sub(rb"""(tiff:Orientation\s*(?:=\s*["']|>))[0-9]""", rb"\g<1>1", xmp)
+        if isinstance(xmp, bytes)
+        else None,
         warnings=tuple(notes),
         native=native,
     )
@@ -440,7 +468,7 @@ def _read_deep(
     """
     if image.mode[0] in "IF":  # grey: Pillow has all of it
         tones = np.asarray(image)
-        values = [_scaled(tones, 65_535)]
+        values = [_scaled(_tones(image), 65_535)]
         if (key := image.info.get("transparency")) is not None:
             values.append(np.where(tones == key, 0, 65_535).astype(np.uint16))
         return np.stack(values, axis=-1)
@@ -479,13 +507,21 @@ def _is_deep(image: ImageFile.ImageFile) -> bool:
 
 
 def _count_frames(image: ImageFile.ImageFile) -> int:
+    """How many frames a file has, counted up to one more than ``MOST_FRAMES``; moves on to another frame."""
     try:
-        return int(getattr(image, "n_frames", 1))
+        if image.format != "TIFF":
+            return int(getattr(image, "n_frames", 1))
+        for frame in range(1, MOST_FRAMES + 1):  # their number stands nowhere, and each takes longer than the last
+            try:
+                image.seek(frame)
+            except EOFError:
+                return frame
+        return MOST_FRAMES + 1
     except DECODE_ERRORS:  # what follows the first frame is damaged, but nobody asked for it
         return 1
 
 
-def _take_exif(image: Image.Image, notes: list[str]) -> tuple[int, bytes | None]:
+def _take_exif(image: Image.Image, stored: int | None, notes: list[str]) -> tuple[int, bytes | None]:
     """The orientation still to be applied, and the EXIF block that describes the picture after it is."""
     orientation = 1
     try:
@@ -498,6 +534,10 @@ def _take_exif(image: Image.Image, notes: list[str]) -> tuple[int, bytes | None]
         exif[ORIENTATION] = 1
         if COLOR_SPACE in (details := exif.get_ifd(EXIF_IFD)):
             details[COLOR_SPACE] = SRGB
+        if SIDEWAYS.intersection((orientation, stored)):
+            for tags, (across, down) in ((details, PIXEL_DIMENSIONS), (exif, RESOLUTIONS)):
+                turned = {across: tags.get(down), down: tags.get(across)}
+                tags.update({tag: value for tag, value in turned.items() if value is not None})
         exif.get_ifd(GPS_IFD)  # loaded while it is still known that
         exif.bigtiff = False  # the file may be a BigTIFF, which an EXIF block cannot be
         block = exif.tobytes()
@@ -522,7 +562,7 @@ def _split_alpha(image: Image.Image, deep: bool) -> tuple[Image.Image, Pixels | 
     if image.mode[0] in "IF":
         values = np.asarray(image)
         alpha = None if key is None else np.where(values == key, 0, 255).astype(np.uint8)
-        return Image.fromarray(_scaled(values, 255)), alpha
+        return Image.fromarray(_scaled(_tones(image), 255)), alpha
     if deep and isinstance(key, tuple):
         image.info["transparency"] = tuple(v >> 8 for v in key)  # Pillow shortened the colours, but not their key
     if image.has_transparency_data:
@@ -532,6 +572,22 @@ def _split_alpha(image: Image.Image, deep: bool) -> tuple[Image.Image, Pixels | 
     if image.mode not in ("L", "RGB", "CMYK", "LAB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     return image, None
+
+
+def _tones(image: Image.Image) -> NDArray[Any]:
+    """Grey tones (H, W) of 16-bit, 32-bit or float images, of 9 to 16 bits as 0..65535, black being 0.
+
+    Pillow gives a TIFF's values as they are: of 12 bits 0..4095, and where the file says so, white is 0.
+    """
+    values = np.asarray(image)
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+    bits = next(iter(tags.get(BITS, ())), 16)
+    if values.dtype.kind == "f" or not 8 < bits <= 16:
+        return values
+    if bits < 16:
+        values = np.rint(values * (65_535 / (2**bits - 1)))
+    whole = np.clip(values, 0, 65_535).astype(np.uint16) if bits < 16 else values
+    return 65_535 - whole if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else whole
 
 
 def _scaled(values: NDArray[Any], top: int) -> NDArray[Any]:
@@ -782,11 +838,11 @@ def _kept_metadata(like: Picture | None, policy: str, color_space: int, notes: l
 
 
 def _without_gps(xmp: bytes) -> bytes | None:
-    """An XMP packet without the properties of the EXIF namespace that tell a place; None if some may remain."""
-    xmp = re.sub(rb"""\sexif:GPS\w+\s*=\s*("[^"]*"|'[^']*')""", b"", xmp)
-    xmp = re.sub(rb"<exif:(GPS\w+)(?:[^>]*/>|[^>]*>.*?</exif:\1>)", b"", xmp, flags=re.DOTALL)
+    """An XMP packet without the properties of EXIF and IPTC that tell a place; None if some may remain."""
+    xmp = re.sub(rb"\s(?:" + _PLACE + rb""")\s*=\s*("[^"]*"|'[^']*')""", b"", xmp)
+    xmp = re.sub(rb"<(" + _PLACE + rb")(?:\s[^>]*/>|/>|(?:\s[^>]*)?>.*?</\1>)", b"", xmp, flags=re.DOTALL)
     foreign = _RECIPE.sub(b"", xmp)  # our own names files, which may be called so
-    return None if b"gps" in foreign.replace(b"\0", b"").lower() else xmp  # other prefixes, UTF-16
+    return None if _PLACE_LEFT.search(foreign.replace(b"\0", b"")) else xmp  # other prefixes, UTF-16
 
 
 def _options(format: str, metadata: _Metadata, quality: int, notes: list[str]) -> dict[str, Any]:
@@ -882,6 +938,12 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         raise OutputError(f"cannot write {shown(target)}: {kind}")
     if not overwrite and os.path.lexists(target):
         raise _exists(target)
+    try:
+        os.lstat(target)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise _unwritable(target, error) from error
     if not os.path.isdir(target.parent):
         raise OutputError(
             f"cannot write {shown(target)}: no folder {shown(target.parent)}", hint="make the folder first"

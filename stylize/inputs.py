@@ -82,8 +82,8 @@ def find_photos(
     seen: set[tuple[str, PurePath]] = set()
     root = None if output is None else os.path.realpath(output)
     for path, place, listed in _named(arguments, stdin):
-        if not os.path.lexists(path):
-            trouble = f"cannot read {shown(path)}: no such file or folder"
+        trouble = _trouble_with(path)
+        if trouble:
             if not listed:
                 raise InputError(trouble)
             found.failures.append((path, trouble))
@@ -104,6 +104,17 @@ def find_photos(
                 seen.add(key)
                 found.photos.append(Photo(photo, relative, format or "PNG"))
     return found
+
+
+def _trouble_with(path: Path) -> str:
+    """Why there is nothing to be seen at a path; empty if there is something."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a zero byte in the name
+        return f"cannot read {shown(path)}: no such file or folder"
+    except OSError as error:
+        return f"cannot read {shown(path)}: {(error.strerror or '').lower()}"
+    return ""
 
 
 def _named(arguments: Sequence[str | Path], stdin: BinaryIO | None) -> Iterator[tuple[Path, PurePath, bool]]:
@@ -154,7 +165,7 @@ def _walk(folder: Path, output: Path | None, failures: list[tuple[Path, str]]) -
 
 
 def _is_same(path: Path, other: Path | None) -> bool:
-    return other is not None and other.exists() and path.samefile(other)
+    return other is not None and os.path.exists(other) and os.path.samefile(path, other)
 
 
 def _lies_in(path: Path, root: str) -> bool:
@@ -171,7 +182,10 @@ def _fits(relative: PurePath, include: Sequence[str], exclude: Sequence[str]) ->
     name = path.rpartition("/")[2]
 
     def matches(pattern: str) -> bool:
-        return fnmatchcase(path if "/" in pattern else name, pattern.lower())
+        pattern = pattern.lower()
+        if "/" not in pattern:
+            return fnmatchcase(name, pattern)
+        return fnmatchcase(path, pattern) or fnmatchcase("/" + path, pattern)  # */raw/* is also raw/ at the top
 
     return (not include or any(map(matches, include))) and not any(map(matches, exclude))
 

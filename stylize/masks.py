@@ -36,7 +36,7 @@ def read_mask(source: str, picture: Picture, photo: str, *, max_pixels: int) -> 
     if source == ALPHA:
         return np.full((height, width), 255, np.uint8) if picture.alpha is None else to_8_bit(picture.alpha)
     path = Path(source)
-    mask = read_image(mask_of_photo(path, photo) if path.is_dir() else path, max_pixels=max_pixels)
+    mask = read_image(mask_of_photo(path, photo) if os.path.isdir(path) else path, max_pixels=max_pixels)
     image = Image.fromarray(mask.pixels).convert("L") if mask.alpha is None else Image.fromarray(mask.alpha)
     if image.size == (width, height):
         return np.asarray(image)

@@ -6,10 +6,13 @@ them; what they compute is written in ``stylize.generator`` and ``stylize.encode
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: what it says of itself goes to its makers
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 
@@ -23,7 +26,7 @@ from stylize.options import ModelSizes
 from stylize.packaged import packaged_path
 from stylize.style_code import Refinement
 
-onnxruntime.disable_telemetry_events()  # which its builds for Windows have
+onnxruntime.disable_telemetry_events()  # older builds for Windows know this only
 
 Arrays = dict[str, np.ndarray]
 

@@ -100,7 +100,7 @@ def title_of(arguments: Sequence[StyleArgument]) -> str:
     stem = "styles"
     if len(arguments) == 1:
         source = arguments[0].source.resolve()
-        stem = source.name if source.is_dir() else source.stem
+        stem = source.name if os.path.isdir(source) else source.stem
     return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "style"
 
 
@@ -185,7 +185,7 @@ def read_pictures(
 
     names, pictures = [], []
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             pictures.append(read(path))
             names.append(shown(path))
             continue

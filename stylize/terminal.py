@@ -89,8 +89,9 @@ def _bar(what: str, total: int) -> Iterator[Advance]:
 
     columns = ("[bold]{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bar = Progress(
-        *columns, "left", TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=Console(stderr=True)
-    )
+        *columns, "left", TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=Console(stderr=True),
+        redirect_stdout=sys.stdout.isatty(),  # results that go elsewhere must not end above the bar
+    )  # fmt: skip
     with bar:
         task = bar.add_task(what, total=total, note="")
         yield lambda done, note: bar.update(task, completed=done, note=note)

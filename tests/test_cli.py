@@ -431,6 +431,109 @@ def test_a_photo_whose_turn_is_later_is_not_overwritten(run: Run, tmp_path: Path
     assert content(tmp_path) == before
 
 
+@pytest.mark.parametrize("way", ["other suffix", "other folder"])
+def test_a_batch_never_replaces_one_of_its_photos(
+    run: Run, tmp_path: Path, write_picture: WritePicture, style: Path, way: str
+) -> None:
+    one = write_picture(tmp_path / "a" / "x.png", seed=1)
+    other = write_picture(tmp_path / "b" / "x.png", seed=2)
+    inputs, output = (["a", "b"], "b") if way == "other folder" else ([one, other], "b")
+    before = content(tmp_path)
+    result = run("batch", *inputs, "-s", style, "-o", output, "--overwrite")
+    assert result.code != 0
+    assert "output is the input" in result.stderr
+    assert {name: digest for name, digest in content(tmp_path).items() if name in before} == before
+
+
+def test_a_batch_into_its_own_folder_is_refused(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    before = content(tmp_path)
+    assert_refused(run("batch", tmp_path, "-s", style, "-o", f"{tmp_path}/."), 4, "output is the input")
+    assert content(tmp_path) == before
+
+
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("transfer", "photo.png", "-s", "style.png", "-o", f"{LONG}.png"),
+        ("transfer", "photo.png", "-s", f"{LONG}.png"),
+        ("transfer", "photo.png", "-s", f"{LONG}.safetensors"),
+        ("transfer", "photo.png", "-s", "style.png", "--mask", f"{LONG}.png"),
+        ("batch", "photo.png", "-s", "style.png", "-o", LONG),
+        ("batch", LONG, "-s", "style.png", "-o", "out"),
+        ("encode-style", LONG, "-o", "z.safetensors"),
+        ("inspect", f"{LONG}.png"),
+        ("evaluate", "--content", LONG, "--style", LONG),
+        ("train", "--content", LONG, "--style", LONG, "-o", "run"),
+    ],
+    ids=lambda arguments: " ".join(arguments).replace(LONG, "LONG"),
+)
+def test_names_that_are_too_long_are_no_bug(run: Run, photo: Path, style: Path, arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.code in (1, 2, 3, 4, 5), result.stderr
+    assert result.stderr.startswith("error: ")
+
+
+def test_a_code_may_lie_beside_its_pictures(run: Run, style: Path) -> None:
+    for _ in range(2):
+        assert run("encode-style", style.parent, "-o", style.parent / "z.safetensors", "--overwrite").code == 0
+
+
+def test_a_style_saved_where_it_is_written_is_written_once(
+    run: Run, tmp_path: Path, style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STYLIZE_STYLES", str(tmp_path / "kept"))
+    (tmp_path / "kept").mkdir()
+    result = run("encode-style", style, "-o", "kept/mine.safetensors", "--save", "mine")
+    assert (result.code, result.stdout.count(b"\n")) == (0, 1)
+
+
+def test_sheet_and_figures_need_two_files(run: Run, photo: Path, style: Path) -> None:
+    command = ("evaluate", "--content", photo.parent, "--style", style.parent, "--sheet", "e.png", "-o", "./e.png")
+    assert_refused(run(*command), 2, "the same file")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--lambda-style", "nan"), ("--lambda-adv", "inf"), ("--lambda-patterns", "-5"), ("--decay", "5"),
+        ("--decay", "nan"), ("--adversarial-start", "-3"), ("--seed", "99999999999999999999"), ("--rate", "nan"),
+    ],
+)  # fmt: skip
+def test_training_takes_sensible_numbers_only(run: Run, photo: Path, style: Path, option: str, value: str) -> None:
+    command = ("train", "--content", photo.parent, "--style", style.parent, "-o", "run", f"{option}={value}")
+    assert_usage_error(run(*command), option)
+
+
+def test_results_reach_a_pipe_though_a_bar_is_shown(photo: Path, style: Path, environment: dict[str, str]) -> None:
+    pty = pytest.importorskip("pty")
+    terminal, stderr = pty.openpty()
+    command = [sys.executable, "-m", "stylize", "batch", photo, "-s", style, "-o", "out", "--json"]
+    process = subprocess.Popen(command, cwd=photo.parent, env=environment, stdout=subprocess.PIPE, stderr=stderr)
+    os.close(stderr)
+    stdout, _ = process.communicate()
+    shown = os.read(terminal, 1 << 16)
+    os.close(terminal)
+    assert process.returncode == 0, shown
+    assert json.loads(stdout)["status"] == "ok"
+    assert b"batch" in shown or b"1/1" in shown
+
+
+def test_nothing_is_left_in_the_home_of_the_user(
+    tmp_path: Path, photo: Path, style: Path, environment: dict[str, str]
+) -> None:
+    """ONNX Runtime keeps a queue of what it would tell its makers, unless it is asked not to."""
+    (tmp_path / "home").mkdir()
+    environment = {k: v for k, v in environment.items() if not k.startswith(("XDG_", "STYLIZE_"))}
+    environment |= {"HOME": str(tmp_path / "home"), "LOCALAPPDATA": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "stylize", "transfer", photo, "-s", style, "-o", "out.png"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert (tmp_path / "out.png").exists()
+    assert not list((tmp_path / "home").rglob("*"))
+
+
 def test_the_photos_own_folder_as_output(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
     before = content(tmp_path)
     assert_refused(run("transfer", photo, "-s", style, "-o", f"{tmp_path}/", "-f"), 4, "output is the input")

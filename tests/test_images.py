@@ -426,6 +426,36 @@ def test_what_is_kept_of_the_metadata() -> None:
         assert b"Camera" not in data and b"Tower" not in data
 
 
+def test_the_place_that_iptc_names_goes_with_the_others() -> None:
+    xmp = (
+        b'<x:xmpmeta><rdf:Description photoshop:City="Berlin" photoshop:Credit="Me" Iptc4xmpCore:CountryCode="DE">'
+        b"<Iptc4xmpCore:Location>Home</Iptc4xmpCore:Location><photoshop:Country/>"
+        b"<Iptc4xmpExt:LocationShown><rdf:Bag><rdf:li Iptc4xmpExt:City='Berlin'/></rdf:Bag></Iptc4xmpExt:LocationShown>"
+        b"</rdf:Description></x:xmpmeta>"
+    )
+    like = Picture(NOISE, None, "PNG", xmp=xmp)
+    kept = read_image(encode_image(NOISE, like=like, metadata="no-gps").data).xmp
+    assert kept == b'<x:xmpmeta><rdf:Description photoshop:Credit="Me"></rdf:Description></x:xmpmeta>'
+    assert read_image(encode_image(NOISE, like=like).data).xmp == xmp
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_numbers_about_the_sides_turn_with_the_picture(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[282], exif[283] = orientation, 300.0, 150.0
+    exif.get_ifd(0x8769).update({0xA002: 48, 0xA003: 32})
+    xmp = f"<x:xmpmeta><a tiff:Orientation='{orientation}'/></x:xmpmeta>".encode()
+    picture = read_image(encoded(NOISE[:32, :48], "JPEG", exif=exif.tobytes(), dpi=(300, 150), xmp=xmp))
+    sideways = orientation > 4
+    assert picture.pixels.shape[:2] == ((48, 32) if sideways else (32, 48))
+    tags = Image.Exif()
+    tags.load(picture.exif)
+    details = tags.get_ifd(0x8769)
+    assert (details[0xA002], details[0xA003]) == ((32, 48) if sideways else (48, 32))
+    assert (tags[282], tags[283]) == picture.dpi == ((150, 300) if sideways else (300, 150))
+    assert picture.xmp == b"<x:xmpmeta><a tiff:Orientation='1'/></x:xmpmeta>"
+
+
 @pytest.mark.parametrize(
     "xmp", [b'<a other:GPSLatitude="1"/>', '<a exif:GPSLatitude="1"/>'.encode("utf-16"), b"<exif:GPSLatitude>1"]
 )
@@ -506,6 +536,37 @@ def test_only_the_first_frame_is_used(format: str) -> None:
     assert difference(picture.pixels, np.full((16, 16, 3), (255, 0, 0))) <= 2
     assert picture.warnings == ("has 3 frames: only the first is used",)
     assert picture.format == ("JPEG" if format == "MPO" else format)
+
+
+def test_a_file_of_very_many_frames_is_not_counted_to_the_end() -> None:
+    frame = Image.new("L", (1, 1))
+    data = encoded(frame, "TIFF", save_all=True, append_images=[frame] * 150)
+    assert read_image(data).warnings == ("has over 99 frames: only the first is used",)
+
+
+def grey_tiff(values: np.ndarray, bits: int, photometric: int) -> bytes:
+    """A TIFF of one strip, its values as they are: 16 bits, or 12 packed."""
+    height, width = values.shape
+    if bits == 12:
+        pairs = values.reshape(-1, 2).astype(int)
+        packed = np.stack([pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255], axis=1)
+        raw = packed.astype(np.uint8).tobytes()
+    else:
+        raw = values.astype("<u2").tobytes()
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 8), (277, 1), (278, height)]
+    tags.append((279, len(raw)))
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(raw)) + raw + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("depth", ["8", "auto"])
+@pytest.mark.parametrize(("bits", "photometric"), [(12, 1), (16, 1), (16, 0)])
+def test_grey_tiffs_of_any_depth_and_either_sign(bits: int, photometric: int, depth: str) -> None:
+    tones = np.linspace(0, 1, 32 * 16).reshape(16, 32)
+    values = np.rint((tones if photometric else 1 - tones) * (2**bits - 1))
+    found = read_image(grey_tiff(values, bits, photometric), bit_depth=depth).pixels
+    expected = tones * (255 if depth == "8" else 65_535)
+    assert np.abs(found - expected[..., None]).max() <= (1 if depth == "8" else 17)
 
 
 def test_damage_behind_the_first_frame_does_no_harm() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from stylize.errors import InputError
 from stylize.inputs import _fits, find_photos
@@ -66,7 +67,8 @@ def test_a_photo_named_twice_is_one(tmp_path: Path) -> None:
         ("sub/IMG.JPG", "sub", False),
         ("sub/deep/a.jpg", "sub/*", True),
         ("sub/deep/a.jpg", "*/deep/*", True),
-        ("deep/a.jpg", "*/deep/*", False),
+        ("deep/a.jpg", "*/deep/*", True),
+        ("sub/deep.jpg", "*/deep/*", False),
         ("a[1].jpg", "a[[]1].jpg", True),
     ],
 )
@@ -74,6 +76,20 @@ def test_patterns(path: str, pattern: str, fits: bool) -> None:
     assert _fits(PurePosixPath(path), [pattern], []) == fits
     assert _fits(PurePosixPath(path), [], [pattern]) != fits
     assert not _fits(PurePosixPath(path), [pattern], ["*"])
+
+
+def test_text_that_begins_as_a_picture_does_is_passed_over(tmp_path: Path) -> None:
+    for name, text in {"b.txt": "BMW ride, 1998", "list": "P1 list", "notes.md": "Python notes", "p": "P6"}.items():
+        (tmp_path / name).write_text(text)
+    for format in ("BMP", "PPM"):
+        Image.new("RGB", (3, 2), "teal").save(tmp_path / f"{format}-without-suffix", format)
+    Image.new("1", (3, 2)).save(tmp_path / "bits", "PPM")
+    (tmp_path / "comment").write_bytes(b"P3 # by hand\n1 1 255 1 2 3")
+    (tmp_path / "damaged.bmp").write_text("BMW ride, 1998")
+    found = find_photos([tmp_path])
+    names = [photo.relative.name for photo in found.photos]
+    assert names == ["BMP-without-suffix", "PPM-without-suffix", "bits", "comment", "damaged.bmp"]
+    assert found.junk == 4
 
 
 def test_excluded_photos_are_counted(tmp_path: Path) -> None:

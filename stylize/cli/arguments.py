@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -142,7 +143,7 @@ def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
     if look.feather and look.mask is None and all(style.mask is None for style in styles):
         raise UsageError("--feather needs a mask")
     for path in masks_of(styles, look):
-        if not path.exists():
+        if not os.path.exists(path):  # unlike its namesake in pathlib, says no where one may not look
             raise InputError(f"cannot read the mask {shown(path)}: no such file")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -131,7 +132,7 @@ def batch(
         return locked_out
 
     warn = aloud(terminal.warn)
-    if output.exists() and not output.is_dir():
+    if os.path.exists(output) and not os.path.isdir(output):
         raise OutputError(f"cannot write into {shown(output)}: not a folder")
     part = parse_shard(shard)
     label = label_of(part)
@@ -140,6 +141,9 @@ def batch(
     styles = [parse_style(text) for text in style]
     check_masks(styles, look)
     groups = one_folder_each(styles) if each_style else {"": styles}
+    for folder in inputs:
+        if os.path.isdir(folder) and os.path.isdir(output) and os.path.samefile(folder, output):
+            raise OutputError(f"output is the input {shown(folder)}", hint="give another folder by --output")
     found = find_photos(inputs, output=output, include=include or (), exclude=exclude or (), stdin=sys.stdin.buffer)
     if not found.photos:
         warn("no photos found")
@@ -174,6 +178,7 @@ def batch(
         plan = plan_batch(found, output, styles=list(treatments), known=known, shard=part)
         jobs = sort_out(
             plan.jobs, known, lambda job: treatments[job.style].fingerprint(job.photo),
+            sources=[photo.path for photo in found.photos],
             overwrite=overwrite, redo=redo, retry_failed=retry_failed,
         )  # fmt: skip
         for source in inputs_of(styles, look):

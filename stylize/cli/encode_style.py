@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -76,14 +77,16 @@ def encode_style(
         raise UsageError("nowhere to keep the style", hint="--output FILE.safetensors, or --save NAME")
     if output is not None and output.suffix.lower() != ".safetensors":
         raise OutputError(f"cannot write {shown(output)}: a style code is a .safetensors file")
-    targets = [target for target in (output, library.place_of(save) if save is not None else None) if target]
+    places = [target for target in (output, library.place_of(save) if save is not None else None) if target]
+    targets = list({os.path.realpath(target): target for target in places[::-1]}.values())[::-1]  # once each
     styles = [parse_style(text, masks=False) for text in sources]
     for style in styles:
         if refine and style.is_code:
             raise UsageError(f"--refine needs pictures, {shown(style.source)} is a style code")
     for target in targets:
         for style in styles:
-            refuse_same_file(style.source, target)
+            if not os.path.isdir(style.source):  # a code is none of the pictures in a folder
+                refuse_same_file(style.source, target)
         if target != output:
             make_folder(target.parent)
         check_target(target, overwrite=overwrite)

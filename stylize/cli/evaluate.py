@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from json import dumps
 from pathlib import Path
@@ -72,6 +73,8 @@ def evaluate(
     targets = [target for target in (sheet, output) if target is not None]
     for target in targets:
         check_target(target, overwrite=overwrite)
+    if len(set(map(os.path.realpath, targets))) < len(targets):
+        raise UsageError(f"--sheet and --output are the same file: {shown(targets[0])}")
 
     from stylize.data import PictureFolders
     from stylize.device import memory_errors, pick_device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Mapping
@@ -85,7 +86,7 @@ def train(
     ] = ",".join(map(str, _SIZES.widths)),
     bank: Annotated[int, typer.Option(min=1, max=64, help="Kernels per convolution that a style mixes.")] = _SIZES.bank,
     code_size: Annotated[int, typer.Option(min=1, max=4096, help="Numbers of a style code.")] = _SIZES.code,
-    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = _OPTIONS.seed,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of all random numbers.")] = _OPTIONS.seed,
     log_every: Annotated[int, typer.Option(min=1, help="Steps between lines of metrics.csv.")] = _OPTIONS.log_every,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = _OPTIONS.save_every,
     sample_every: Annotated[int, typer.Option(min=1, help="Steps between sample sheets.")] = _OPTIONS.sample_every,
@@ -117,6 +118,13 @@ def train(
     if crop % 16:
         raise UsageError(f"--crop {crop} is not a multiple of 16")
     _check_rates({"--rate": rate, "--discriminator-rate": discriminator_rate})
+    _check_range({"--decay": decay, "--adversarial-start": adversarial_start}, 1)
+    weights = {
+        "adv": lambda_adv, "content": lambda_content, "style": lambda_style, "moments": lambda_moments,
+        "palette": lambda_palette, "patterns": lambda_patterns, "tv": lambda_tv, "grid": lambda_grid,
+        "code": lambda_code, "identity": lambda_identity,
+    }  # fmt: skip
+    _check_range({f"--lambda-{name}": weight for name, weight in weights.items()})
     if logger == "tensorboard" and find_spec("tensorboard") is None:
         raise UsageError(
             "--logger tensorboard: tensorboard is not installed", hint='pip install "stylize[tensorboard]"'
@@ -134,11 +142,7 @@ def train(
         layers=layers, content_layers=_layers(content_layers), adversarial_start=adversarial_start,
         seed=seed, log_every=log_every, save_every=save_every, sample_every=sample_every, init=init,
         keep=keep, precision=precision, logger=logger, sizes=sizes, light=str(light or ""),
-        weights=LossWeights(
-            adversarial=lambda_adv, content=lambda_content, style=lambda_style, moments=lambda_moments,
-            palette=lambda_palette, patterns=lambda_patterns, tv=lambda_tv, grid=lambda_grid, code=lambda_code,
-            identity=lambda_identity,
-        ),
+        weights=LossWeights(adversarial=weights.pop("adv"), **weights),
     )  # fmt: skip
     follower = any(
         os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID")
@@ -239,7 +243,7 @@ def distill(
     crop: Annotated[int, typer.Option(min=64, help="Side of the crops.")] = 112,
     batch_size: Annotated[int, typer.Option(min=2, help="Crops per step.")] = 8,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 2e-3,
-    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of all random numbers.")] = 0,
     device: Device = "auto",
     threads: Threads = None,
     overwrite: Overwrite = False,
@@ -271,6 +275,14 @@ def _check_rates(rates: Mapping[str, float]) -> None:
     for option, value in rates.items():
         if not 0 < value < 1:
             raise UsageError(f"{option} {value:g} is not between 0 and 1")
+
+
+def _check_range(values: Mapping[str, float], most: float | None = None) -> None:
+    for option, value in values.items():
+        if most is not None and not 0 <= value <= most:
+            raise UsageError(f"{option} {value:g} is not between 0 and {most:g}")
+        if not (math.isfinite(value) and value >= 0):
+            raise UsageError(f"{option} {value:g} is not a number from 0 on")
 
 
 def _layers(text: str) -> tuple[int, ...]:

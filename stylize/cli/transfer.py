@@ -105,7 +105,7 @@ def transfer(
     look = Look(strength, preserve_color, parse_style_scale(style_scale), mask, invert_mask, feather)
     options = image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
     wanted = parse_format(format)
-    to_folder = output is not None and output != "-" and (output.endswith(("/", os.sep)) or Path(output).is_dir())
+    to_folder = output is not None and output != "-" and (output.endswith(("/", os.sep)) or os.path.isdir(output))
     if len(photos) > 1 and not to_folder and (output is not None or "-" in photos):
         raise UsageError(f"{len(photos)} photos need a folder to go to", hint="--output FOLDER/")
     if photos.count("-") > 1:
@@ -157,7 +157,7 @@ def transfer(
                         hint="stylize batch keeps such names apart",
                     )
                 check_target(target, overwrite=overwrite)
-                if target.exists():
+                if os.path.exists(target):
                     for source in inputs:
                         refuse_same_file(source, target)
                 written.add(target)
