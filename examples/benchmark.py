@@ -19,12 +19,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from PIL import Image
 
@@ -63,7 +63,7 @@ def main() -> None:
     print(
         f"{_processor()}, {options.threads} threads, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"
     )
-    print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}; best of {repeat}")
+    print(f"torch {torch.__version__}, onnxruntime {version('onnxruntime')}; best of {repeat}")
     if options.batch:
         return _print_batch(options.batch, options.threads, repeat)
     with tempfile.TemporaryDirectory() as folder:

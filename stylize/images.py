@@ -296,7 +296,9 @@ def _open_regular(path: Path, name: str) -> BinaryIO:
         raise InputError(f"cannot read {name}: no such file", hint=_near_name(path)) from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise InputError(f"cannot read {name}: {_reason(error)}") from error
-    raise InputError(f"cannot read {name}: {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}")
+    if stat.S_ISDIR(mode):
+        raise InputError(f"cannot read {name}: a folder", hint="a picture is wanted; stylize batch takes folders")
+    raise InputError(f"cannot read {name}: not a regular file")
 
 
 def _near_name(path: Path) -> str:

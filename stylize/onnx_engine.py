@@ -107,15 +107,16 @@ class OnnxEngine:
 def _refined(mixed: Arrays, bank: Arrays, refinement: Refinement) -> Arrays:
     """Kernels, scales and shifts with what a refinement adds, as ``stylize.generator.extend``: W + Σₖ δₖ Wₖ + ΔW."""
     refined = dict(mixed)
-    for name, delta in sorted(refinement.items()):  # a file has another order, and sums of floats depend on it
-        layer, part = name.rsplit(".", 1)
-        if part == "mix":
-            refined[f"{layer}.kernel"] += np.tensordot(delta, bank[f"generator.convs.{layer}.weight"], axes=1)
-        elif part == "left":
-            kernel = refined[f"{layer}.kernel"]
-            kernel += (delta @ refinement[f"{layer}.right"]).reshape(kernel.shape)
-        elif part != "right":
-            refined[name] = refined[name] + delta
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused when it is painted with
+        for name, delta in sorted(refinement.items()):  # a file has another order, and sums of floats depend on it
+            layer, part = name.rsplit(".", 1)
+            if part == "mix":
+                refined[f"{layer}.kernel"] += np.tensordot(delta, bank[f"generator.convs.{layer}.weight"], axes=1)
+            elif part == "left":
+                kernel = refined[f"{layer}.kernel"]
+                kernel += (delta @ refinement[f"{layer}.right"]).reshape(kernel.shape)
+            elif part != "right":
+                refined[name] = refined[name] + delta
     return refined
 
 

@@ -309,10 +309,15 @@ class Stylizer:
 
     def check(self, style: StyleCode) -> None:
         """Refuse a code that another model made: its numbers mean nothing here."""
-        if style.model_hash != self.engine.hash or style.code.shape != (self.engine.sizes.code,):
+        if style.model_hash != self.engine.hash:
             raise RefusedError(
                 f"style {shown(style.title)} was made for model {style.model_hash[:8]}, this is {self.engine.hash[:8]}",
                 hint="encode it again, or name its model by --model",
+            )
+        if style.code.shape != (self.engine.sizes.code,):
+            raise RefusedError(
+                f"style {shown(style.title)} has {style.code.size} numbers, its model takes {self.engine.sizes.code}",
+                hint="encode it again",
             )
         if not fits(style.refinement, self.engine.sizes):
             raise RefusedError(f"style {shown(style.title)} refines layers that its model does not have")
