@@ -53,7 +53,7 @@ from stylize.world import World
 BASE = TrainingOptions(
     steps=1000, styles=4, contents=2, crop=128, style_crop=160, layers=5, rate=1.5e-3, decay=0.3,
     discriminator_rate=1e-3, adversarial_start=0.1, save_every=250, sample_every=1000, keep=1,
-    weights=LossWeights(adversarial=0, patterns=0, content=1.2, style=3, moments=3),
+    weights=LossWeights(adversarial=0, content=1.2, style=3, moments=3),
 )  # fmt: skip
 MEASURES = ("ssim", "content", "content_mvn", "style", "gram", "eff_style", "eff_content", "grid")
 

@@ -51,7 +51,7 @@ class LossWeights:
     style: float = 2.0
     moments: float = 2.0
     palette: float = 1.0
-    patterns: float = 1.0
+    patterns: float = 0.0  # of use in refining; in training it was not shown to be worth its time
     tv: float = 0.1
     grid: float = 10.0
     code: float = 0.1

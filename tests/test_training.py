@@ -85,7 +85,7 @@ def test_a_run_leaves_what_it_promises(run: Train, options: TrainingOptions) -> 
 
 
 def test_every_loss_term_is_logged(run: Train) -> None:
-    for row in metrics(run(adversarial_start=0.0)):
+    for row in metrics(run(adversarial_start=0.0, weights=LossWeights(patterns=1.0))):
         assert all(np.isfinite(float(value)) for value in row.values())
         assert float(row["seconds"]) >= 0
 
@@ -93,7 +93,7 @@ def test_every_loss_term_is_logged(run: Train) -> None:
 def test_metrics_of_an_older_version_get_the_columns_of_this_one(run: Train, tmp_path: Path) -> None:
     run(steps=2)
     (tmp_path / "run" / "metrics.csv").write_text("step,total,retired\n2,5.5,1\n3,6.5,1\n")
-    rows = metrics(run(steps=4, resume=True))
+    rows = metrics(run(steps=4, resume=True, weights=LossWeights(patterns=1.0)))
     assert [(row["step"], row["total"] == "5.5", bool(row["patterns"])) for row in rows] == [
         ("2", True, False),
         ("4", False, True),

@@ -73,7 +73,7 @@ def train(
     lambda_moments: Annotated[float, typer.Option(help="Weight of means and deviations.")] = _LOSSES.moments,
     lambda_palette: Annotated[float, typer.Option(help="Weight of the colours.")] = _LOSSES.palette,
     lambda_patterns: Annotated[
-        float, typer.Option(help="Weight of the statistics of random filters.")
+        float, typer.Option(help="Weight of the statistics of random filters; 0: not looked at.")
     ] = _LOSSES.patterns,
     lambda_tv: Annotated[float, typer.Option(help="Weight of total variation.")] = _LOSSES.tv,
     lambda_grid: Annotated[float, typer.Option(help="Weight of patterns from upsampling.")] = _LOSSES.grid,

@@ -1,0 +1,44 @@
+"""The mean of the weights of several models: stages of one training, or ends of one that began alike.
+
+    pip install ".[train]" && python examples/average_models.py stage4.safetensors stage5.safetensors model.safetensors
+
+The last file is written, the others are read. Models that are near enough to each other for their mean to work at all
+are often worse, each of them, than it (Wortsman et al., "Model soups", ICML 2022). Measure it: ``stylize evaluate``.
+Models without a common beginning give rubbish. Style codes of the old models do not fit the new one.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from stylize.checkpoint import load_model, save_model
+from stylize.errors import StylizeError
+from stylize.images import check_target
+
+
+def main() -> None:
+    """Read the models, write their mean."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("output", type=Path)
+    options = parser.parse_args()
+    try:
+        check_target(options.output, overwrite=False)
+        models = [load_model(path) for path in options.models]
+        if len({model.sizes for model in models}) > 1:
+            raise SystemExit("the models have different sizes")
+        means = {
+            name: torch.stack([model.state_dict()[name].double() for model in models]).mean(0).to(tensor.dtype)
+            for name, tensor in models[0].state_dict().items()
+        }
+        models[0].load_state_dict(means)
+        print(save_model(models[0], options.output, {"averaged": str(len(models))}))
+    except StylizeError as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()
