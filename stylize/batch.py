@@ -228,13 +228,11 @@ def sort_out(
         except (StylizeError, OSError):  # its mask is missing: it will fail by name
             job = replace(job, fingerprint="")
         _sort_job(job, known, result, overwrite, redo, retry_failed)
-    photos = {identity for path in sources if (identity := _identity(path)) is not None}
-    wanted, result.todo = result.todo, []
-    for job in wanted:
-        if job.replaces and _identity(job.output) in photos:
-            result.failed.append((job, f"output is the input {shown(job.output)}"))
-        else:
-            result.todo.append(job)
+    if any(job.replaces for job in result.todo):  # else there is no need to look at every photo
+        photos = {_identity(path) for path in sources} - {None}
+        spared = {job for job in result.todo if job.replaces and _identity(job.output) in photos}
+        result.failed += [(job, f"output is the input {shown(job.output)}") for job in result.todo if job in spared]
+        result.todo = [job for job in result.todo if job not in spared]
     return result
 
 

@@ -469,10 +469,9 @@ def _read_deep(
         stored: the orientation in which a TIFF's pixels lie.
     """
     if image.mode[0] in "IF":  # grey: Pillow has all of it
-        tones = np.asarray(image)
         values = [_scaled(_tones(image), 65_535)]
         if (key := image.info.get("transparency")) is not None:
-            values.append(np.where(tones == key, 0, 65_535).astype(np.uint16))
+            values.append(np.where(np.asarray(image) == key, 0, 65_535).astype(np.uint16))
         return np.stack(values, axis=-1)
     if image.format not in DEEP_FORMATS or image.mode not in ("RGB", "RGBA", "LA"):
         return None
@@ -562,8 +561,7 @@ def _split_alpha(image: Image.Image, deep: bool) -> tuple[Image.Image, Pixels | 
     """Any mode -> colour in one of the modes L, RGB, CMYK, LAB, and alpha (H, W) where there is one."""
     key = image.info.get("transparency")
     if image.mode[0] in "IF":
-        values = np.asarray(image)
-        alpha = None if key is None else np.where(values == key, 0, 255).astype(np.uint8)
+        alpha = None if key is None else np.where(np.asarray(image) == key, 0, 255).astype(np.uint8)
         return Image.fromarray(_scaled(_tones(image), 255)), alpha
     if deep and isinstance(key, tuple):
         image.info["transparency"] = tuple(v >> 8 for v in key)  # Pillow shortened the colours, but not their key
@@ -587,9 +585,8 @@ def _tones(image: Image.Image) -> NDArray[Any]:
     if values.dtype.kind == "f" or not 8 < bits <= 16:
         return values
     if bits < 16:
-        values = np.rint(values * (65_535 / (2**bits - 1)))
-    whole = np.clip(values, 0, 65_535).astype(np.uint16) if bits < 16 else values
-    return 65_535 - whole if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else whole
+        values = np.clip(np.rint(values * (65_535 / (2**bits - 1))), 0, 65_535).astype(np.uint16)
+    return 65_535 - values if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else values
 
 
 def _scaled(values: NDArray[Any], top: int) -> NDArray[Any]:

@@ -160,11 +160,12 @@ def _walk(folder: Path, output: Path | None, failures: list[tuple[Path, str]]) -
         path = folder / entry.name
         if not os.path.isdir(path):  # entry.is_dir() fails on links that may not be followed
             yield path
-        elif entry.name != RECORDS and not entry.is_symlink() and not _is_same(path, output):
+        elif entry.name != RECORDS and not entry.is_symlink() and not is_same(path, output):
             yield from _walk(path, output, failures)
 
 
-def _is_same(path: Path, other: Path | None) -> bool:
+def is_same(path: Path, other: Path | None) -> bool:
+    """Whether an existing folder is the other one, by whatever name."""
     return other is not None and os.path.exists(other) and os.path.samefile(path, other)
 
 

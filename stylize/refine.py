@@ -47,7 +47,8 @@ WINDOWS = 12  # of each photo; the last is kept to check
 BATCH = 1  # windows per step
 RATE, KERNEL_RATE = 0.03, 0.02  # Adam's; they fall to a tenth
 CHECK_EVERY, PATIENCE, LEAST_GAIN = 20, 6, 0.003  # steps; checks without a relative gain so large end the work
-STYLE, MOMENTS, COLOURS, PATTERNS, GRID, FINISH = 3.0, 3.0, 3.0, 3.0, 10.0, 30.0  # weights of the terms
+WEIGHTS = (3.0, 3.0, 3.0, 3.0)  # of the distances: style, moments, colours, patterns
+GRID, FINISH = 10.0, 30.0  # weights of faults
 PRICE, PRICE_RATE = 0.25, 0.3  # of content: at the start, in parts of the distance; and how fast it follows
 FENCE = 5.0  # what content that is lost counts when steps are compared
 PERCEPTUAL = ("auto", "vgg19", "light")
@@ -80,7 +81,8 @@ class Progress:
     @property
     def distance(self) -> float:
         """From the style, all in all."""
-        return STYLE * self.style + MOMENTS * self.moments + COLOURS * self.colours + PATTERNS * self.patterns
+        distances = (self.style, self.moments, self.colours, self.patterns)
+        return sum(weight * distance for weight, distance in zip(WEIGHTS, distances, strict=True))
 
 
 def refine(
@@ -211,7 +213,7 @@ class _Refinement:
                 finishes.append(painted.finish)
             self.allowed, self.finish = allowed, torch.cat(finishes)  # of each window; (P, 3, 3)
         self.plain = self._check(0)
-        self.weights = torch.tensor([STYLE, MOMENTS, COLOURS, PATTERNS], device=self.device)
+        self.weights = torch.tensor(WEIGHTS, device=self.device)
         # Of content, normalised and raw. A style that is nearly met must not be lost for a little content.
         self.price = torch.full((2,), PRICE * self.plain.distance, device=self.device)
 

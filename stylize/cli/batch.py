@@ -115,7 +115,7 @@ def batch(
     """Stylise many photos; bad files are named and counted, the others get done. Run again, it goes on."""
     from stylize.batch import plan_batch, run_jobs, sort_out
     from stylize.images import STDERR, refuse_same_file, shown
-    from stylize.inputs import find_photos
+    from stylize.inputs import find_photos, is_same
     from stylize.manifest import Known, Manifest, label_of, locked, write_failures
     from stylize.painting import Look, read_layers
     from stylize.style_arguments import parse_style, title_of
@@ -141,8 +141,8 @@ def batch(
     styles = [parse_style(text) for text in style]
     check_masks(styles, look)
     groups = one_folder_each(styles) if each_style else {"": styles}
-    for folder in inputs:
-        if os.path.isdir(folder) and os.path.isdir(output) and os.path.samefile(folder, output):
+    for folder in filter(os.path.isdir, inputs):
+        if is_same(Path(folder), output):
             raise OutputError(f"output is the input {shown(folder)}", hint="give another folder by --output")
     found = find_photos(inputs, output=output, include=include or (), exclude=exclude or (), stdin=sys.stdin.buffer)
     if not found.photos:

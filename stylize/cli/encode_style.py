@@ -77,8 +77,11 @@ def encode_style(
         raise UsageError("nowhere to keep the style", hint="--output FILE.safetensors, or --save NAME")
     if output is not None and output.suffix.lower() != ".safetensors":
         raise OutputError(f"cannot write {shown(output)}: a style code is a .safetensors file")
-    places = [target for target in (output, library.place_of(save) if save is not None else None) if target]
-    targets = list({os.path.realpath(target): target for target in places[::-1]}.values())[::-1]  # once each
+    targets = [] if output is None else [output]
+    if save is not None:
+        place = library.place_of(save)
+        if output is None or os.path.realpath(place) != os.path.realpath(output):
+            targets.append(place)
     styles = [parse_style(text, masks=False) for text in sources]
     for style in styles:
         if refine and style.is_code:

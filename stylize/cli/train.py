@@ -279,10 +279,9 @@ def _check_rates(rates: Mapping[str, float]) -> None:
 
 def _check_range(values: Mapping[str, float], most: float | None = None) -> None:
     for option, value in values.items():
-        if most is not None and not 0 <= value <= most:
-            raise UsageError(f"{option} {value:g} is not between 0 and {most:g}")
-        if not (math.isfinite(value) and value >= 0):
-            raise UsageError(f"{option} {value:g} is not a number from 0 on")
+        if not (math.isfinite(value) and 0 <= value <= (value if most is None else most)):
+            wanted = "a number from 0 on" if most is None else f"between 0 and {most:g}"
+            raise UsageError(f"{option} {value:g} is not {wanted}")
 
 
 def _layers(text: str) -> tuple[int, ...]:
