@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stylize.layers import BORDER, GRAIN_BLUR, GRAIN_PERIOD, PLAN, Layer, Position, layers_of
+from stylize.moments import mean_and_variance
 from stylize.palette import apply_colour_map, colour_map, palette_of
 
 ROUNDING = 1e-4  # relative; smaller deviations of a single-precision convolution mean nothing
@@ -261,9 +262,8 @@ class StyleConv(nn.Module):
         )
         scale, shift = (_per_picture(m, y) for m in (modulation.scale, modulation.shift))
         if layer.adain:
-            mean = y.mean((2, 3), dtype=torch.float32)  # (B, C)
-            second = y.square().mean((2, 3), dtype=torch.float32)
-            scale = scale * ((second - mean.square()).clamp_min(0) + EPSILON).rsqrt()
+            mean, variance = mean_and_variance(y)  # (B, C)
+            scale = scale * (variance + EPSILON).rsqrt()
             shift = shift - scale * mean
         # One multiply-add, in the precision of the activations.
         y = torch.addcmul(shift.to(y.dtype)[..., None, None], y, scale.to(y.dtype)[..., None, None])

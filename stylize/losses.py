@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from stylize.moments import mean_and_variance, mean_product
 from stylize.palette import mean_and_covariance, palette_of
 from stylize.perceptual import FeatureStatistics
 
+EPSILON = 1e-3  # of the variance of a channel; a flat one must not have its noise blown up
 OCTAVES = 5  # in which colours are compared: details of 1 to 16 pixels
 
 
@@ -31,12 +33,13 @@ def content_loss(found: Sequence[Tensor], content: Sequence[Tensor]) -> Tensor:
     Departs from Gatys et al. 2016, eq. 1, by the normalisation (as StyTr², CVPR 2022): content is where things are,
     and must not fight the palette.
     """
-    return _mean([functional.mse_loss(_normalised(f), _normalised(c)) for f, c in zip(found, content, strict=True)])
+    return _mean([_normalised_distance(f, c) for f, c in zip(found, content, strict=True)])
 
 
 def feature_distance(found: Sequence[Tensor], content: Sequence[Tensor]) -> Tensor:
     """Squared distance of features as they are, Gatys et al. 2016, eq. 1: what evaluation measures content by."""
-    return _mean([functional.mse_loss(f, c) for f, c in zip(found, content, strict=True)])
+    differences = [f - c for f, c in zip(found, content, strict=True)]
+    return _mean([mean_product(d, d).mean() for d in differences])
 
 
 def style_loss(found: Sequence[FeatureStatistics], style: Sequence[FeatureStatistics]) -> Tensor:
@@ -150,10 +153,12 @@ def generator_hinge(fake: Tensor) -> Tensor:
     return -fake.float().mean()
 
 
-def _normalised(features: Tensor) -> Tensor:
-    flat = features.flatten(2).float()
-    var, mean = torch.var_mean(flat, dim=2, keepdim=True, correction=0)
-    return (flat - mean) * (var + 1e-3).rsqrt()
+def _normalised_distance(found: Tensor, content: Tensor) -> Tensor:
+    """mean of (n(f) − n(c))², n(x) = (x − E[x]) / σ(x), multiplied out: no normalised map is written down."""
+    (mean_f, var_f), (mean_c, var_c) = (mean_and_variance(maps) for maps in (found, content))
+    gain_f, gain_c = ((var + EPSILON).rsqrt() for var in (var_f, var_c))  # 1 / σ
+    covariance = mean_product(found, content) - mean_f * mean_c
+    return (var_f * gain_f.square() + var_c * gain_c.square() - 2 * covariance * gain_f * gain_c).mean()
 
 
 def _relative_distance(found: Tensor, wanted: Tensor, least: float = 1e-6) -> Tensor:

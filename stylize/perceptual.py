@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stylize.errors import UsageError
+from stylize.moments import channel_products, mean_of
 from stylize.options import LIGHT_WIDTHS
 
 VGG19_WIDTHS = (64, 128, 256, 512, 512)
@@ -206,12 +207,8 @@ def gram_matrix(features: Tensor) -> Tensor:
 
     Returns:
         (B, N, N) in fp32, divided by N channels and M = H·W positions, so that pictures of any size compare.
-
-    Features in bf16 are multiplied as they are and summed in fp32: the result is off by 0.2 %, the product three times
-    as fast, and in training with VGG19 it is a sixth of all work.
     """
-    flat = features.flatten(2)  # (B, N, M)
-    return (flat @ flat.transpose(1, 2)).float() / (flat.shape[1] * flat.shape[2])
+    return channel_products(features) / features.shape[1]
 
 
 def feature_statistics(features: Tensor) -> FeatureStatistics:
@@ -219,7 +216,6 @@ def feature_statistics(features: Tensor) -> FeatureStatistics:
 
     The Gram matrix's diagonal is the channels' second moment, so the deviations come for free.
     """
-    gram = gram_matrix(features)
-    mean = features.mean((2, 3), dtype=torch.float32)
+    gram, mean = gram_matrix(features), mean_of(features)
     second = gram.diagonal(dim1=1, dim2=2) * features.shape[1]
     return FeatureStatistics(gram, mean, ((second - mean.square()).clamp_min(0) + 1e-5).sqrt())

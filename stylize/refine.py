@@ -281,7 +281,7 @@ class _Refinement:
 
     @staticmethod
     def _deep(maps: Sequence[Tensor]) -> list[Tensor]:
-        return [maps[k].float() for k in CONTENT_LAYERS]
+        return [maps[k] for k in CONTENT_LAYERS]
 
     def _content_of(self, maps: Sequence[Tensor], chosen: Sequence[int]) -> Tensor:
         """The content losses of painted windows, of features normalised and as they are: (2,)."""

@@ -145,7 +145,8 @@ def train(
         _normalise(judges.patterns, draw)
     if judges.perceptual is not light:
         _normalise(judges.perceptual, draw)
-        judges.perceptual.to(state.precision)  # autocast would convert the frozen weights again at every call
+        # Autocast would convert the frozen weights again at every call.
+        channels_last(judges.perceptual).to(state.precision)
 
     def lower() -> None:
         before = draw.sizes_at(state.step)
