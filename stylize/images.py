@@ -503,8 +503,10 @@ def _read_deep(
 
 def _is_deep(image: ImageFile.ImageFile) -> bool:
     """Whether the file holds more than 8 bits a channel. Pillow drops them from RGB without a word."""
-    layouts = [tile.args if isinstance(tile.args, str) else str((tile.args or ("",))[0]) for tile in image.tile[:1]]
-    return image.mode[0] in "IF" or any(";16" in layout for layout in layouts)
+    layouts = [(tile.args,) if isinstance(tile.args, str) else tile.args or ("",) for tile in image.tile[:1]]
+    if image.format == "PPM" and any(isinstance(layout[-1], int) and layout[-1] > 255 for layout in layouts):
+        return True  # the largest value stands beside the layout
+    return image.mode[0] in "IF" or any(";16" in str(layout[0]) for layout in layouts)
 
 
 def _count_frames(image: ImageFile.ImageFile) -> int:

@@ -189,8 +189,8 @@ class _Refinement:
             if perceptual == "vgg19":
                 self.perceptual = self._vgg19(tensors)
             self.wanted = _pooled_statistics((self._look(picture) for picture in tensors), shares)
-            self.random_network = RandomNetwork().to(self.device)
-            self.random_network.normalise([*self.photos.split(1), *tensors])
+            self.random_network = channels_last(RandomNetwork().to(self.device))
+            self.random_network.normalise([*self.photos[::3].split(1), *tensors])
             self.octaves = octaves_within(self.photos, *tensors)
             self.patterns = _pooled_statistics(
                 (self.random_network(picture, self.octaves) for picture in tensors), shares
@@ -297,7 +297,9 @@ class _Refinement:
         """How far painted windows are from the style: Gram matrices, moments, colours and patterns, (4,)."""
         times = len(painted.output)
         found, wanted = [feature_statistics(f) for f in painted.maps], [s.repeat(times) for s in self.wanted]
-        patterns = [feature_statistics(f) for f in self.random_network(painted.output, self.octaves)]
+        with self._autocast():
+            maps = self.random_network(painted.output, self.octaves)
+        patterns = [feature_statistics(f) for f in maps]
         return torch.stack(
             [
                 losses.style_loss(found, wanted),
@@ -346,7 +348,7 @@ class _Refinement:
         """VGG19, normalised on the photos and the style's pictures."""
         network = channels_last(load_vgg19().to(self.device)).eval().requires_grad_(False)
         with self._autocast():
-            network.normalise([*self.photos.split(1), *pictures])
+            network.normalise([*self.photos[::3].split(1), *pictures])
         # Autocast would convert the frozen weights again at every call.
         return network.to(self.precision)
 

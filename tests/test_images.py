@@ -114,6 +114,14 @@ def test_16_bit_grey_is_scaled_not_clipped(format: str, dtype: str) -> None:
     assert picture.warnings == ("16-bit colour read as 8-bit",)
 
 
+@pytest.mark.parametrize("most", [1023, 65_535])
+def test_colours_of_a_ppm_with_more_than_8_bits_are_scaled_with_a_warning(most: int) -> None:
+    values = RNG.integers(0, most + 1, (5, 7, 3), dtype=np.uint16)
+    picture = read_image(b"P6 7 5 %d\n" % most + values.astype(">u2").tobytes())
+    assert difference(picture.pixels, values * (255 / most)) <= 1
+    assert picture.warnings == ("16-bit colour read as 8-bit",)
+
+
 def test_32_bit_whole_numbers() -> None:
     for values in ((RAMP * 257), (RAMP * 1e6 - 1e8)):  # the range of 16 bits, and any other
         picture = read_image(encoded(Image.fromarray(values.round().astype(np.int32)), "TIFF"))
