@@ -74,6 +74,7 @@ class TrainingOptions:
     average: float = 0.998  # of the moving average of the weights, per step
     perceptual: str = "light"  # φ of the losses: light or vgg19
     layers: int = 4  # of φ that the style losses compare
+    style_scales: int = 1  # at which they do: full size, half, …
     content_layers: tuple[int, ...] = (3, 4)  # of φ that the content loss compares
     adversarial_start: float = 0.3  # part of the steps after which D joins in
     identity_every: int = 4  # steps

@@ -274,13 +274,15 @@ def _generator_gradients(
     with torch.no_grad(), state.autocast():
         encoder_maps = model.encoder.perceptual(style)
         style_maps = encoder_maps[: options.layers] if same else judges.perceptual(style, options.layers)
+        style_maps += _smaller_maps(judges.perceptual, style, options)
         content_maps = judges.perceptual(content, max(options.content_layers))
     known, code = _encode(model, encoder_maps)  # (S, D), (S, Z)
     with state.autocast():
         output = model.generator(content, code, palette_of(style), origins)
         output_maps = judges.perceptual(output, max(options.layers, *options.content_layers))
+        painted_maps = output_maps[: options.layers] + _smaller_maps(judges.perceptual, output, options)
     wanted = [feature_statistics(f).repeat(photos) for f in style_maps]
-    found = [feature_statistics(f) for f in output_maps[: options.layers]]
+    found = [feature_statistics(f) for f in painted_maps]
     chosen = [k - 1 for k in options.content_layers]
     terms = {
         "content": losses.content_loss([output_maps[k] for k in chosen], [content_maps[k] for k in chosen]),
@@ -308,6 +310,15 @@ def _generator_gradients(
     total.backward()
     terms = {"total": total} | terms
     return {name: term.detach() for name, term in terms.items()}, output.detach(), code.detach()
+
+
+def _smaller_maps(perceptual: PerceptualNetwork, images: Tensor, options: TrainingOptions) -> list[Tensor]:
+    """φ's maps of pictures at half their size, a quarter, …: there, its deep layers see larger shapes."""
+    maps: list[Tensor] = []
+    for _ in range(options.style_scales - 1):
+        images = nn.functional.avg_pool2d(images, 2)
+        maps += perceptual(images, options.layers)
+    return maps
 
 
 def _identity(state: TrainingState, content: Tensor, origins: Sequence[Position]) -> Tensor:

@@ -61,6 +61,9 @@ def train(
         Path | None, typer.Option(help="A light network of your own, by stylize distill, for a model from scratch.")
     ] = None,
     layers: Annotated[int, typer.Option(min=1, max=5, help="Its layers for the style losses.")] = _OPTIONS.layers,
+    style_scales: Annotated[
+        int, typer.Option(min=1, max=4, help="Sizes at which it sees the style: full, half, …")
+    ] = _OPTIONS.style_scales,
     content_layers: Annotated[str, typer.Option(help="Its layers for the content loss.")] = ",".join(
         map(str, _OPTIONS.content_layers)
     ),
@@ -117,6 +120,8 @@ def train(
     terminal = Terminal(quiet, verbose, json)
     if crop % 16:
         raise UsageError(f"--crop {crop} is not a multiple of 16")
+    if min(crop, style_crop) < 16 * 2 ** (style_scales - 1):
+        raise UsageError(f"--style-scales {style_scales}: the smallest crops have less than 16 pixels")
     _check_rates({"--rate": rate, "--discriminator-rate": discriminator_rate})
     _check_range({"--decay": decay, "--adversarial-start": adversarial_start}, 1)
     weights = {
@@ -139,9 +144,10 @@ def train(
     options = TrainingOptions(
         steps=steps, max_seconds=parse_seconds(max_time), styles=styles_per_step, contents=photos_per_style, crop=crop,
         style_crop=style_crop, rate=rate, discriminator_rate=discriminator_rate, decay=decay, perceptual=perceptual,
-        layers=layers, content_layers=_layers(content_layers), adversarial_start=adversarial_start,
-        seed=seed, log_every=log_every, save_every=save_every, sample_every=sample_every, init=init,
-        keep=keep, precision=precision, logger=logger, sizes=sizes, light=str(light or ""),
+        layers=layers, style_scales=style_scales, content_layers=_layers(content_layers),
+        adversarial_start=adversarial_start, seed=seed, log_every=log_every, save_every=save_every,
+        sample_every=sample_every, init=init, keep=keep, precision=precision, logger=logger, sizes=sizes,
+        light=str(light or ""),
         weights=LossWeights(adversarial=weights.pop("adv"), **weights),
     )  # fmt: skip
     follower = any(
