@@ -500,11 +500,17 @@ def test_sheet_and_figures_need_two_files(run: Run, photo: Path, style: Path) ->
     [
         ("--lambda-style", "nan"), ("--lambda-adv", "inf"), ("--lambda-patterns", "-5"), ("--decay", "5"),
         ("--decay", "nan"), ("--adversarial-start", "-3"), ("--seed", "99999999999999999999"), ("--rate", "nan"),
+        ("--style-scales", "0"), ("--style-scales", "5"),
     ],
 )  # fmt: skip
 def test_training_takes_sensible_numbers_only(run: Run, photo: Path, style: Path, option: str, value: str) -> None:
     command = ("train", "--content", photo.parent, "--style", style.parent, "-o", "run", f"{option}={value}")
     assert_usage_error(run(*command), option)
+
+
+def test_training_refuses_crops_too_small_for_their_scales(run: Run, photo: Path, style: Path) -> None:
+    command = ("train", "--content", photo.parent, "--style", style.parent, "-o", "run", "--crop", 64)
+    assert_refused(run(*command, "--style-scales", 4), 2, "--style-scales 4")
 
 
 def test_results_reach_a_pipe_though_a_bar_is_shown(photo: Path, style: Path, environment: dict[str, str]) -> None:
@@ -1203,9 +1209,8 @@ def test_refine(run: Run, photo: Path, style: Path, code_file: Path, monkeypatch
     (facts,) = json.loads(result.stdout)["refined"]
     assert 0 < facts["steps"] <= 30 and len(facts["style"]) == len(facts["content"]) == 2
     assert facts["perceptual"] == "light"
-    assert re.fullmatch(
-        r"refined in \d+ steps with light: style distance [\d.]+ -> [\d.]+, content [^\n]+\n", result.stderr
-    )
+    *_, told = result.stderr.splitlines()  # on a slow machine, lines of progress come first
+    assert re.fullmatch(r"refined in \d+ steps with light: style distance [\d.]+ -> [\d.]+, content .+", told)
     first = Path("mine.safetensors").read_bytes()
     assert run(*arguments, "--overwrite").code == 0
     assert Path("mine.safetensors").read_bytes() == first

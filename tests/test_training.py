@@ -249,6 +249,13 @@ def test_one_loss_alone_trains(run: Train, tiny_model: Path) -> None:
     assert not metrics(folder)[0]["identity"]
 
 
+def test_styles_can_be_compared_at_half_the_size_too(run: Train) -> None:
+    one, two = (metrics(run(f"scales{n}", steps=1, log_every=1, style_scales=n))[0] for n in (1, 2))
+    assert one["content"] == two["content"]
+    for term in ("style", "moments"):
+        assert 0 < float(two[term]) != float(one[term])
+
+
 def test_the_perceptual_network_and_the_calibration_stay_as_they_were(run: Train, tiny_model: Path) -> None:
     before, after = load_model(tiny_model).encoder, load_model(run() / "model.safetensors").encoder
     for name, tensor in before.state_dict().items():
