@@ -49,7 +49,8 @@ RATE, KERNEL_RATE = 0.03, 0.02  # Adam's; they fall to a tenth
 CHECK_EVERY, PATIENCE, LEAST_GAIN = 20, 6, 0.003  # steps; checks without a relative gain so large end the work
 WEIGHTS = (3.0, 3.0, 3.0, 3.0)  # of the distances: style, moments, colours, patterns
 GRID, FINISH = 10.0, 30.0  # weights of faults
-PRICE, PRICE_RATE = 0.25, 0.3  # of content: at the start, in parts of the distance; and how fast it follows
+PRICE, PRICE_RATE = 0.25, 0.1  # of content: at the start, in parts of the distance; and how fast it follows
+DAMPING = 3.0  # how much dearer what is lost just now is: without, price and content swing around what is wanted
 FENCE = 5.0  # what content that is lost counts when steps are compared
 PERCEPTUAL = ("auto", "vgg19", "light")
 AIM = 0.98  # of the plain code's content loss: on photos never painted on, a little more is lost
@@ -313,12 +314,13 @@ class _Refinement:
         """The distance from the style, and content at a price that rises while too much of it is lost.
 
         The prices are the multipliers of the constraints "content ≤ AIM · that of the plain code", found while the rest
-        is optimised (Platt & Barr, NIPS 1987).
+        is optimised, and damped (Platt & Barr, NIPS 1987).
         """
         painted = self._paint(chosen)
         content = self._content_of(painted.maps, chosen) / self._allowed(chosen)  # (2,)
-        price = self.price
-        self.price = price * torch.exp(PRICE_RATE * (content.detach() - AIM))
+        lost = content.detach() - AIM
+        price = self.price * torch.exp(DAMPING * lost)
+        self.price = self.price * torch.exp(PRICE_RATE * lost)
         # φ hardly sees colour: mottled colours, which the finish scales to the right amount, would cost nothing.
         mottled = functional.mse_loss(painted.finish, self.finish[chosen])
         fault = GRID * losses.grid_loss(painted.output) + FINISH * mottled
