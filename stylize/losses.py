@@ -158,7 +158,8 @@ def _normalised_distance(found: Tensor, content: Tensor) -> Tensor:
     (mean_f, var_f), (mean_c, var_c) = (mean_and_variance(maps) for maps in (found, content))
     gain_f, gain_c = ((var + EPSILON).rsqrt() for var in (var_f, var_c))  # 1 / σ
     covariance = mean_product(found, content) - mean_f * mean_c
-    return (var_f * gain_f.square() + var_c * gain_c.square() - 2 * covariance * gain_f * gain_c).mean()
+    own = gain_f * gain_f * var_f + gain_c * gain_c * var_c
+    return (own - 2 * (gain_f * gain_c) * covariance).mean()  # in this order, it is exactly 0 for equal maps
 
 
 def _relative_distance(found: Tensor, wanted: Tensor, least: float = 1e-6) -> Tensor:

@@ -191,7 +191,7 @@ class _Refinement:
                 self.perceptual = self._vgg19(tensors)
             self.wanted = _pooled_statistics((self._look(picture) for picture in tensors), shares)
             self.random_network = channels_last(RandomNetwork().to(self.device))
-            self.random_network.normalise([*self.photos[::3].split(1), *tensors])
+            self.random_network.normalise([*self.photos.split(1), *tensors])
             self.octaves = octaves_within(self.photos, *tensors)
             self.patterns = _pooled_statistics(
                 (self.random_network(picture, self.octaves) for picture in tensors), shares
@@ -350,7 +350,7 @@ class _Refinement:
         """VGG19, normalised on the photos and the style's pictures."""
         network = channels_last(load_vgg19().to(self.device)).eval().requires_grad_(False)
         with self._autocast():
-            network.normalise([*self.photos[::3].split(1), *pictures])
+            network.normalise([*self.photos.split(1), *pictures])
         # Autocast would convert the frozen weights again at every call.
         return network.to(self.precision)
 
