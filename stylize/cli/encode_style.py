@@ -46,7 +46,7 @@ def encode_style(
         str | None, typer.Option("--save", metavar="NAME", help="Keep it in your library: --style NAME.")
     ] = None,
     refine: Annotated[
-        bool, typer.Option("--refine", help="Take two minutes to make the style more like its pictures.")
+        bool, typer.Option("--refine", help="Take a minute to make the style more like its pictures.")
     ] = False,
     refine_steps: Annotated[int, typer.Option(min=1, help="Steps of --refine, at most.")] = 200,
     perceptual: Annotated[

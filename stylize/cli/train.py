@@ -121,7 +121,7 @@ def train(
     if crop % 16:
         raise UsageError(f"--crop {crop} is not a multiple of 16")
     if min(crop, style_crop) < 16 * 2 ** (style_scales - 1):
-        raise UsageError(f"--style-scales {style_scales}: the smallest crops have less than 16 pixels")
+        raise UsageError(f"--style-scales {style_scales}: the smallest crops have fewer than 16 pixels")
     _check_rates({"--rate": rate, "--discriminator-rate": discriminator_rate})
     _check_range({"--decay": decay, "--adversarial-start": adversarial_start}, 1)
     weights = {
