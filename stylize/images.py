@@ -370,7 +370,7 @@ def _unreadable(name: str, error: Exception) -> InputError:
     if isinstance(error, OSError) and error.errno:
         return InputError(f"cannot read {name}: {_reason(error)}")
     if _is_truncation(error):
-        hint = "copy the file again; transfer, batch and encode-style use what is there by --allow-truncated"
+        hint = "copy the file again; for photos and styles, transfer, batch and encode-style have --allow-truncated"
         return InputError(f"cannot read {name}: file is truncated", hint=hint)
     # Some decoders do not say which of the two it is.
     return InputError(f"cannot read {name}: file is truncated or damaged", hint="copy the file again")

@@ -61,7 +61,8 @@ def parse_style(text: str, *, masks: bool = True) -> StyleArgument:
     """Read one argument. An existing path or a library's name is taken as it is, whatever stands in it.
 
     Raises:
-        UsageError: no such style in the library, one that is also a path here, or a weight below zero.
+        UsageError: no such style in the library, one that is also a path here, a mask where there can be none, or a
+            weight below zero.
     """
     readings = [(_resolve(rest), rest, weight, mask) for rest, weight, mask in _readings(text, masks=masks)]
     source, rest, weight, mask = next((r for r in readings if r[0] is not None), readings[-1])
@@ -73,6 +74,8 @@ def parse_style(text: str, *, masks: bool = True) -> StyleArgument:
             f'"{shown(rest)}" is a style of your library, and a path here', hint=f"./{shown(rest)}, or {shown(kept)}"
         )
     if source is None:
+        if not masks and any(mask and _resolve(rest) for rest, _, mask in _readings(text, masks=True)):
+            raise UsageError(f"no masks here: {shown(text)}", hint="transfer and batch take styles with masks")
         if not _looks_like_a_path(rest):
             raise library.unknown(rest)
         source = Path(rest)  # whoever reads it will say that it is missing
@@ -150,7 +153,7 @@ def read_style(
     for argument in arguments:
         if argument.is_code:
             code = StyleCode.load(argument.source)
-            stylizer.check(code)
+            stylizer.check(code, shown(argument.source))
         else:
             alone = replace(argument, weight=None)
             code = read_style(

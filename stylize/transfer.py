@@ -307,20 +307,25 @@ class Stylizer:
 
         return transfer
 
-    def check(self, style: StyleCode) -> None:
-        """Refuse a code that another model made: its numbers mean nothing here."""
+    def check(self, style: StyleCode, name: str | None = None) -> None:
+        """Refuse a code that another model made: its numbers mean nothing here.
+
+        Args:
+            name: what to call it, such as its path; by default its title.
+        """
+        what = f"style {name or shown(style.title)}"
         if style.model_hash != self.engine.hash:
             raise RefusedError(
-                f"style {shown(style.title)} was made for model {style.model_hash[:8]}, this is {self.engine.hash[:8]}",
+                f"{what} was made for model {style.model_hash[:8]}, this is {self.engine.hash[:8]}",
                 hint="encode it again, or name its model by --model",
             )
         if style.code.shape != (self.engine.sizes.code,):
             raise RefusedError(
-                f"style {shown(style.title)} has {style.code.size} numbers, its model takes {self.engine.sizes.code}",
+                f"{what} has {style.code.size} numbers, its model takes {self.engine.sizes.code}",
                 hint="encode it again",
             )
         if not fits(style.refinement, self.engine.sizes):
-            raise RefusedError(f"style {shown(style.title)} refines layers that its model does not have")
+            raise RefusedError(f"{what} refines layers that its model does not have")
 
     def _encode(self, pixels: Pixels) -> tuple[Floats, Floats]:
         """The code and the palette of one picture: (H, W, 3) uint8 -> (Z,) and (9,)"""

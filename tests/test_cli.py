@@ -606,7 +606,7 @@ def test_styles_that_are_refused(
         ("cut.safetensors", "cut.safetensors is damaged"),
         ("text.safetensors", "not a safetensors file"),
         ("model.safetensors", "not a style code but model"),
-        ("other.safetensors", "was made for model 00000000", "--model"),
+        ("other.safetensors", "style other.safetensors was made for model 00000000", "--model"),
     ]:
         assert_refused(run("transfer", photo, "-s", name, "-o", "out.png"), 3, *words)
     assert content(tmp_path) == before
@@ -1379,6 +1379,7 @@ def test_a_preview_of_the_library(run: Run, photo: Path, style: Path) -> None:
     assert_refused(run("preview", photo, "-o", photo, "-f"), 4, "output is the input")
     assert_refused(run("preview", photo, "--strengths", "1;2", "-o", "x.png"), 2, "--strengths")
     assert_refused(run("preview", photo, "--strengths", "1,2", "-o", "x.png"), 2, "--strength 2")
+    assert_refused(run("preview", photo, "-s", f"{style}@{photo}", "-o", "x.png"), 2, "no masks here", "transfer")
 
 
 # evaluate
