@@ -43,9 +43,9 @@ def channel_products(maps: Tensor) -> Tensor:
 
 
 def _mean(maps: Tensor) -> Tensor:
-    if maps.dtype != torch.bfloat16:
+    if maps.dtype != torch.bfloat16 or maps.device.type != "cpu":
         return maps.mean((2, 3), dtype=torch.float32)
-    # Rows by themselves, each rounded once: else torch first writes the whole map down in fp32, for ten times as long.
+    # Rows by themselves, each rounded once: else a CPU writes the whole map down in fp32 first, for ten times as long.
     rows = maps.permute(0, 2, 3, 1).sum(2)  # (B, H, C)
     return rows.mean(1, dtype=torch.float32) / maps.shape[3]
 
