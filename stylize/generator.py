@@ -123,10 +123,18 @@ def flow(conv: Callable[[str, Tensor], Tensor], canvas: Tensor, grain: Tensor, m
 
 
 def convolve(layer: Layer, x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
-    """One layer's convolution in a surrounded picture, see ``flow``; kernel and bias as ``fitted`` returns them."""
-    if layer.enlarge:
-        return functional.pixel_shuffle(functional.conv2d(x, kernel, bias), 2)
-    return functional.conv2d(x, kernel, bias, stride=layer.stride, padding=1 if layer.adain else 0)
+    """One layer's convolution in a surrounded picture, see ``flow``; kernel and bias as ``fold`` returns them.
+
+    The bias may be in a higher precision than picture and kernel. ``functional.conv2d`` wants one precision for all.
+    """
+    padding = 1 if layer.adain and not layer.enlarge else 0
+    if bias is None or bias.dtype == kernel.dtype:
+        y = functional.conv2d(x, kernel, bias, layer.stride, padding)
+    elif x.device.type == "cpu":  # adds it to the fp32 sums before they are rounded, in the same pass
+        y = torch.mkldnn_convolution(x, kernel, bias, [padding] * 2, [layer.stride] * 2, [1, 1], 1)
+    else:
+        y = functional.conv2d(x, kernel, None, layer.stride, padding).add_(bias[:, None, None])
+    return functional.pixel_shuffle(y, 2) if layer.enlarge else y
 
 
 def fitted(layer: Layer, kernel: Tensor) -> Tensor:
@@ -457,14 +465,15 @@ class FoldedGenerator:
         self.folded, self.finish, self.grain = folded, finish, grain
 
     def to(self, dtype: torch.dtype) -> FoldedGenerator:
-        """The same network in another precision, kernels laid out channels-last.
+        """The same network with its kernels in another precision, laid out channels-last.
 
-        The last layer stays in fp32: 8 bits of mantissa would show as bands in a smooth sky.
+        The last layer stays in fp32: 8 bits of mantissa would show as bands in a smooth sky. So do all biases: what
+        AdaIN takes away can be many times what it leaves, and an error there shifts a channel everywhere.
         """
         folded = {}
         for name, (kernel, bias) in self.folded.items():
             kind = dtype if PLAN[name].adain else torch.float32
-            folded[name] = (kernel.to(kind, memory_format=torch.channels_last), bias.to(kind))
+            folded[name] = (kernel.to(kind, memory_format=torch.channels_last), bias)
         return FoldedGenerator(folded, self.finish, self.grain.to(dtype))
 
     @torch.inference_mode()

@@ -172,6 +172,19 @@ def test_half_precision_is_within_two_grey_levels(
     assert 0 < torch.quantile((exact - rounded).abs().flatten(), 0.999) < 2 / 255
 
 
+@pytest.mark.parametrize("name", ["stem", "down4", "block4_1", "up8"])
+def test_a_bias_keeps_its_precision_beside_a_half_precise_kernel(generator: Generator, name: str) -> None:
+    """Here it takes most of the convolution away again, as a mean does, and what is left is small."""
+    layer = layers_of(WIDTHS)[name]
+    x = torch.rand(1, layer.channels_in, 32, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
+    kernel = fitted(layer, generator.convs[name].weight[0] + 1).bfloat16()
+    bias = -convolve(layer, x.float(), kernel.float()).mean() * torch.ones(len(kernel))
+    exact = convolve(layer, x.float(), kernel.float(), bias)
+    rounded = convolve(layer, x, kernel, bias)
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), exact, rtol=2**-8, atol=1e-4)
+
+
 @pytest.mark.parametrize(("distance", "seen"), [(MARGIN, False), (MARGIN // 2, True)])
 def test_margin_is_how_far_the_network_sees(folded: FoldedGenerator, distance: int, seen: bool) -> None:
     random = torch.Generator().manual_seed(0)
