@@ -16,7 +16,7 @@ import torch
 
 from stylize.checkpoint import load_model, save_model
 from stylize.errors import StylizeError
-from stylize.images import check_target
+from stylize.output_file import check_target
 
 
 def main() -> None:

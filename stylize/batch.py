@@ -22,25 +22,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
-from stylize.errors import DeviceError, OutputError, StylizeError
-from stylize.images import (
-    SUFFIXES,
-    Picture,
-    check_target,
-    encode_image,
-    format_of,
-    make_folder,
-    output_name,
-    read_photo,
-    refuse_same_file,
-    remove_stale,
-    shown,
-    suffix_of,
-    write_atomically,
-)
+from stylize.errors import DeviceError, OutputError, StylizeError, shown
+from stylize.formats import SUFFIXES, format_of, output_name, suffix_of
+from stylize.images import Picture, encode_image, read_photo
 from stylize.inputs import Found, Photo
 from stylize.manifest import Entry, Known, Manifest, Seen, look_at
 from stylize.options import ImageOptions
+from stylize.output_file import check_target, make_folder, refuse_same_file, remove_stale, write_atomically
 
 PIXELS_BETWEEN_STAGES = 100_000_000  # in each of the two gaps; large photos wait for each other
 MOST_WORKERS = 8  # by default: even a GPU is fed by so many decoders and encoders

@@ -22,8 +22,9 @@ from PIL import Image
 from torch import Tensor
 
 from stylize.device import free_memory
-from stylize.errors import InputError, TrainingError
-from stylize.images import READABLE_SUFFIXES, fill_transparent, read_image, shown
+from stylize.errors import InputError, TrainingError, shown
+from stylize.formats import READABLE_SUFFIXES
+from stylize.images import fill_transparent, read_image
 
 T = TypeVar("T")
 

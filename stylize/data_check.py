@@ -17,8 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from stylize.data import PictureFolders
-from stylize.errors import TrainingError
-from stylize.images import shown
+from stylize.errors import TrainingError, shown
 
 MOST_BAD = 0.1  # part of a folder's pictures that may be unreadable: beyond it something else is wrong
 NAMED = 5  # pictures of one folder and fault that messages name; data.json names all

@@ -93,7 +93,7 @@ def _formats() -> dict[str, str]:
     """Image formats and what can be done with them."""
     from PIL import Image, features
 
-    from stylize.images import FORMATS
+    from stylize.formats import FORMATS
 
     Image.init()
     found = {}
@@ -112,7 +112,7 @@ def _smoke(report: Report, model: Path | None, device: str, engine: str) -> None
     """Load the model, learn a style from one generated picture and stylise another."""
     import numpy as np
 
-    from stylize.images import shown
+    from stylize.errors import shown
     from stylize.packaged import default_model
     from stylize.transfer import Stylizer
 

@@ -57,3 +57,13 @@ class DeviceError(StylizeError):
     """The device asked for is missing, or its memory does not suffice."""
 
     exit_code = 5
+
+
+def shown(name: object) -> str:
+    """A path or other foreign text, safe to print: control characters and undecodable bytes are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+
+
+def reason(error: Exception) -> str:
+    """The operating system's words, without number and path."""
+    return (getattr(error, "strerror", None) or str(error)).lower()

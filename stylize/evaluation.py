@@ -39,8 +39,8 @@ from stylize import losses
 from stylize.checkpoint import load_discriminator, load_model, load_perceptual, newest_checkpoint
 from stylize.data import to_tensor
 from stylize.device import channels_last
-from stylize.errors import InputError
-from stylize.images import Pixels, fill_transparent, read_image, shown
+from stylize.errors import InputError, shown
+from stylize.images import Pixels, fill_transparent, read_image
 from stylize.packaged import packaged
 from stylize.perceptual import FeatureStatistics, PerceptualNetwork, feature_statistics, load_vgg19
 from stylize.style_code import StyleCode

@@ -1,4 +1,4 @@
-"""Pixels in and out: the only place where image files are decoded, encoded and written.
+"""Pixels in and out: where image files are decoded and encoded.
 
 :func:`read_image` turns a path or bytes into upright sRGB pixels of 8 or 16 bits, with alpha, metadata and the file's
 own colours beside them; :func:`write_image` turns pixels into a file that is either complete or absent. Everything
@@ -10,93 +10,61 @@ recognised by content, sizes are checked before decoding, and whatever is wrong 
 from __future__ import annotations
 
 import difflib
-import errno
 import importlib
 import io
-import math
 import os
-import re
-import secrets
-import shutil
 import stat
 import struct
-import tempfile
 import threading
-import time
 import warnings
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import islice
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor, ImageFile, PngImagePlugin, TiffImagePlugin
+from PIL import Image, ImageColor, ImageFile, PngImagePlugin
 
 from stylize.colour_profile import Native, ProfileError, to_8_bit, to_srgb, to_srgb_16
 from stylize.colour_profile import Pixels as Pixels
-from stylize.errors import InputError, OutputError, UsageError
+from stylize.deep_images import encode_deep, grey_tones, is_deep, read_deep, scaled, turned
+from stylize.errors import InputError, OutputError, UsageError, reason, shown
+from stylize.formats import (
+    CMYK_FORMATS,
+    DECODE_ERRORS,
+    DEEP_FORMATS,
+    MAX_SIDE,
+    OPAQUE_FORMATS,
+    PROFILE_FORMATS,
+    SUFFIXES,
+    TWO_BYTE_MAGIC,
+    format_of,
+    formats_of,
+    is_heic,
+    suffix_of,
+)
+from stylize.metadata import (
+    ORIENTATION,
+    SIDEWAYS,
+    SRGB,
+    UNCALIBRATED,
+    XMP,
+    Metadata,
+    kept_metadata,
+    take_dpi,
+    take_exif,
+    take_xmp,
+)
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
+from stylize.output_file import write_atomically
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-# EPS would start Ghostscript: no "all of Pillow"
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
-SUFFIXES = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jpe": "JPEG",
-    ".jfif": "JPEG",
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-    ".gif": "GIF",
-    ".avif": "AVIF",
-    ".ppm": "PPM",
-}
-READABLE_SUFFIXES = SUFFIXES | {".heic": "HEIF", ".heif": "HEIF"}
-_PLACE = (
-    rb"exif:GPS\w+|photoshop:(?:City|State|Country)|Iptc4xmpCore:(?:Location|CountryCode)|"
-    rb"Iptc4xmpExt:(?:Location\w*|Sublocation|City|ProvinceState|Country\w*|WorldRegion)"
-)
-_PLACE_LEFT = re.compile(rb"gps|:(?:City|State|Country|Location|Sublocation|ProvinceState|WorldRegion)", re.IGNORECASE)
-_RECIPE = re.compile(rb"<stylize:recipe>[^<]*</stylize:recipe>")  # see ``stylize.recipe``
-MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "AVIF": 32_768}
-OPAQUE_FORMATS = frozenset({"JPEG", "BMP", "PPM"})
-PROFILE_FORMATS = frozenset({"JPEG", "PNG", "WEBP", "TIFF", "AVIF"})
-CMYK_FORMATS = frozenset({"JPEG", "TIFF"})
-DEEP_FORMATS = frozenset({"PNG", "TIFF"})  # that hold 16 bits a channel
-
-# What Pillow's parsers raise on damaged files, the first line on purpose. For calls into Pillow only: around our own
-# code these would hide bugs.
-DECODE_ERRORS = (
-    *(OSError, ValueError, SyntaxError, EOFError, MemoryError, struct.error, Image.DecompressionBombError),
-    *(ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError),
-)
-HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
-TWO_BYTE_MAGIC = frozenset({"BMP", "PPM"})  # text can begin with "BM" or "P1", see _can_be_text
-
-ORIENTATION, COLOR_SPACE, XMP = 0x0112, 0xA001, 700
-EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
-PLACE_TAGS = frozenset({GPS_IFD, 33550, 33922, 34264, 34735, 34736, 34737})  # the others are GeoTIFF's
-SRGB, UNCALIBRATED = 1, 65_535  # values of COLOR_SPACE
-PIXEL_DIMENSIONS, RESOLUTIONS = (0xA002, 0xA003), (282, 283)  # across and down
-SIDEWAYS = frozenset({5, 6, 7, 8})  # orientations
-BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 MOST_FRAMES = 99
 SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
 # Held while file descriptor 2 leads nowhere, see _silent_libtiff; who speaks while threads read pictures takes it, too.
 STDERR = threading.Lock()
-TEMPORARY = re.compile(r"\.stylize-[0-9a-f]{16}\.tmp")
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -106,11 +74,6 @@ TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# TIFF keeps EXIF and the layout of its pixels in one directory; the layout must not travel into other files.
-LAYOUT_TAGS = frozenset(
-    {254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 301, 317, 320, 322, 323, 324, 325, 330, 332}
-    | {338, 339, 340, 341, 347, *range(512, 522), 529, 530, 531, 532, XMP, 34377, 34675}
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,11 +106,6 @@ class Encoded(NamedTuple):
 
     data: bytes
     warnings: tuple[str, ...]
-
-
-def shown(name: object) -> str:
-    """A path or other foreign text, safe to print: control characters and undecodable bytes are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
 
 
 # Reading
@@ -183,14 +141,14 @@ def read_image(
         with _open_image(stream, name) as image:
             try:
                 _check_header(image, name, max_pixels)
-                deep = _is_deep(image)
+                deep = is_deep(image)
                 # Pillow turns TIFFs upright while loading them; what is read beside it has to know.
                 stored = image.getexif().get(ORIENTATION, 1) if image.format == "TIFF" else None
                 notes = _load(image, allow_truncated)
             except DECODE_ERRORS as error:
                 raise _unreadable(name, error) from error
             try:
-                values = _read_deep(image, stream, stored, notes) if deep and bit_depth != "8" else None
+                values = read_deep(image, stream, stored, notes) if deep and bit_depth != "8" else None
                 if deep and values is None:
                     notes.append("16-bit colour read as 8-bit")
                 if (bits := image.info.get("bit_depth", 8)) != 8:  # as pillow-heif calls it
@@ -265,27 +223,6 @@ def _silent_libtiff() -> Iterator[None]:
             os.close(stderr)
 
 
-def sniff_format(path: Path) -> str | None:
-    """What a file is by its first 16 bytes: one of :data:`FORMATS`, "HEIF", or None if it is no image.
-
-    Raises:
-        OSError: the file cannot be opened.
-    """
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        return None
-    with path.open("rb") as stream:
-        head = stream.read(16)
-    format = next(iter(_formats_of(head)), "HEIF" if _is_heic(head) else None)
-    return None if format in TWO_BYTE_MAGIC and _can_be_text(head) else format
-
-
-def _can_be_text(head: bytes) -> bool:
-    """Whether a file that begins as BMP or PPM does goes on as none of them does."""
-    if head[:2] == b"BM":
-        return len(head) >= 10 and head[6:10] != bytes(4) and head.isascii()  # four reserved bytes
-    return head[2:3] not in (b" ", b"\t", b"\n", b"\r", b"") or not re.match(rb"..\s*[0-9#-]", head, re.DOTALL)
-
-
 def _open_regular(path: Path, name: str) -> BinaryIO:
     """Open a regular file. Everything else is refused unopened: a FIFO or a terminal would block."""
     try:
@@ -295,7 +232,7 @@ def _open_regular(path: Path, name: str) -> BinaryIO:
     except FileNotFoundError as error:
         raise InputError(f"cannot read {name}: no such file", hint=_near_name(path)) from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise InputError(f"cannot read {name}: {_reason(error)}") from error
+        raise InputError(f"cannot read {name}: {reason(error)}") from error
     if stat.S_ISDIR(mode):
         raise InputError(f"cannot read {name}: a folder", hint="a picture is wanted; stylize batch takes folders")
     raise InputError(f"cannot read {name}: not a regular file")
@@ -316,8 +253,8 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
     head = stream.read(16)
     if not head:
         raise InputError(f"cannot read {name}: file is empty")
-    formats = _formats_of(head)
-    heic = _is_heic(head)
+    formats = formats_of(head)
+    heic = is_heic(head)
     if heic and _register_heif():
         formats.append("HEIF")
     failure = None
@@ -336,17 +273,6 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
     raise _unreadable(name, failure) from failure
 
 
-def _formats_of(head: bytes) -> list[str]:
-    """Formats that a file with these first 16 bytes may have."""
-    Image.init()  # fills Image.OPEN; does nothing the second time
-    accepts = ((format, Image.OPEN[format][1]) for format in FORMATS)
-    return [format for format, accept in accepts if accept is not None and accept(head) is True]
-
-
-def _is_heic(head: bytes) -> bool:
-    return head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS
-
-
 def _register_heif() -> bool:
     try:
         importlib.import_module("pillow_heif").register_heif_opener()
@@ -359,16 +285,11 @@ def _is_truncation(error: Exception) -> bool:
     return isinstance(error, EOFError) or "truncated" in str(error).lower() or "EOF" in str(error)
 
 
-def _reason(error: Exception) -> str:
-    """The operating system's words, without number and path."""
-    return (getattr(error, "strerror", None) or str(error)).lower()
-
-
 def _unreadable(name: str, error: Exception) -> InputError:
     if isinstance(error, MemoryError):
         return InputError(f"cannot read {name}: not enough memory to decode it")
     if isinstance(error, OSError) and error.errno:
-        return InputError(f"cannot read {name}: {_reason(error)}")
+        return InputError(f"cannot read {name}: {reason(error)}")
     if _is_truncation(error):
         hint = "copy the file again; for photos and styles, transfer, batch and encode-style have --allow-truncated"
         return InputError(f"cannot read {name}: file is truncated", hint=hint)
@@ -398,15 +319,14 @@ def _decode(
     Args:
         stored: the orientation in which a TIFF's pixels lay.
     """
-    orientation, exif = _take_exif(image, stored, notes)
-    profile, dpi, xmp = image.info.get("icc_profile"), _dpi(image.info.get("dpi")), image.info.get("xmp")
-    if dpi is not None and SIDEWAYS.intersection((orientation, stored)):
-        dpi = dpi[::-1]
+    orientation, exif = take_exif(image, stored, notes)
+    profile, xmp = image.info.get("icc_profile"), take_xmp(image)
+    dpi = take_dpi(image, sideways=not SIDEWAYS.isdisjoint((orientation, stored)))
     pixels: Pixels
     alpha: Pixels | None
     wide = None
     if values is not None:
-        values = _turned(values, orientation)
+        values = turned(values, orientation)
         channels = values.shape[2]
         colours = values[..., : channels - (channels in (2, 4))]
         try:
@@ -438,75 +358,10 @@ def _decode(
         format="JPEG" if image.format == "MPO" else str(image.format),  # MPO: JPEGs in a row, the photo first
         exif=exif,
         dpi=dpi,
-        xmp=re.sub(rb"""(tiff:Orientation\s*(?:=\s*["']|>))[0-9]""", rb"\g<1>1", xmp)
-        if isinstance(xmp, bytes)
-        else None,
+        xmp=xmp,
         warnings=tuple(notes),
         native=native,
     )
-
-
-def _turned(values: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Rows and columns (H, W, ...) as a camera stored them -> upright; what TRANSPOSE does for Pillow's images."""
-    turns: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
-        2: lambda v: v[:, ::-1],
-        3: lambda v: v[::-1, ::-1],
-        4: lambda v: v[::-1],
-        5: lambda v: v.swapaxes(0, 1),
-        6: lambda v: np.rot90(v, -1),
-        7: lambda v: v[::-1, ::-1].swapaxes(0, 1),
-        8: lambda v: np.rot90(v),
-    }
-    return np.ascontiguousarray(turns[orientation](values)) if orientation in turns else values
-
-
-def _read_deep(
-    image: ImageFile.ImageFile, stream: BinaryIO, stored: int | None, notes: list[str]
-) -> NDArray[np.uint16] | None:
-    """All bits of a file that Pillow reads in part or clips: (H, W, 1..4), alpha last; None if they are out of reach.
-
-    Args:
-        stored: the orientation in which a TIFF's pixels lie.
-    """
-    if image.mode[0] in "IF":  # grey: Pillow has all of it
-        values = [_scaled(_tones(image), 65_535)]
-        if (key := image.info.get("transparency")) is not None:
-            values.append(np.where(np.asarray(image) == key, 0, 65_535).astype(np.uint16))
-        return np.stack(values, axis=-1)
-    if image.format not in DEEP_FORMATS or image.mode not in ("RGB", "RGBA", "LA"):
-        return None
-    try:
-        oiio = importlib.import_module("OpenImageIO")
-    except ImportError:
-        notes.append('all of its bits need the "deep" extra: pip install "stylize[deep]"')
-        return None
-    stream.seek(0)
-    with tempfile.TemporaryDirectory(prefix="stylize-") as folder:  # it reads files only, and not of every name
-        path = os.path.join(folder, "photo")
-        with open(path, "wb") as copy:
-            shutil.copyfileobj(stream, copy)
-        options = oiio.ImageSpec()
-        options.attribute("oiio:UnassociatedAlpha", 1)
-        file = oiio.ImageInput.open(path, options)
-        if file is None:
-            oiio.geterror()
-            return None
-        spec = file.spec()
-        associated = image.tag_v2.get(338) == (1,) if isinstance(image, TiffImagePlugin.TiffImageFile) else False
-        size = image.size if stored not in (5, 6, 7, 8) else image.size[::-1]
-        if (spec.width, spec.height) != size or spec.format != oiio.UINT16 or spec.nchannels > 4 or associated:
-            return None
-        read: NDArray[np.uint16] | None = file.read_image(oiio.UINT16)
-        file.close()
-    return None if read is None else _turned(read, stored or 1)
-
-
-def _is_deep(image: ImageFile.ImageFile) -> bool:
-    """Whether the file holds more than 8 bits a channel. Pillow drops them from RGB without a word."""
-    layouts = [(tile.args,) if isinstance(tile.args, str) else tile.args or ("",) for tile in image.tile[:1]]
-    if image.format == "PPM" and any(isinstance(layout[-1], int) and layout[-1] > 255 for layout in layouts):
-        return True  # the largest value stands beside the layout
-    return image.mode[0] in "IF" or any(";16" in str(layout[0]) for layout in layouts)
 
 
 def _count_frames(image: ImageFile.ImageFile) -> int:
@@ -524,47 +379,12 @@ def _count_frames(image: ImageFile.ImageFile) -> int:
         return 1
 
 
-def _take_exif(image: Image.Image, stored: int | None, notes: list[str]) -> tuple[int, bytes | None]:
-    """The orientation still to be applied, and the EXIF block that describes the picture after it is."""
-    orientation = 1
-    try:
-        exif = image.getexif()  # after load(): Pillow itself turns TIFFs upright while loading them
-        orientation = exif.get(ORIENTATION, 1)
-        for tag in LAYOUT_TAGS.intersection(exif):
-            del exif[tag]
-        if not exif:
-            return orientation, None
-        exif[ORIENTATION] = 1
-        if COLOR_SPACE in (details := exif.get_ifd(EXIF_IFD)):
-            details[COLOR_SPACE] = SRGB
-        if SIDEWAYS.intersection((orientation, stored)):
-            for tags, (across, down) in ((details, PIXEL_DIMENSIONS), (exif, RESOLUTIONS)):
-                turned = {across: tags.get(down), down: tags.get(across)}
-                tags.update({tag: value for tag, value in turned.items() if value is not None})
-        exif.get_ifd(GPS_IFD)  # loaded while it is still known that
-        exif.bigtiff = False  # the file may be a BigTIFF, which an EXIF block cannot be
-        block = exif.tobytes()
-        Image.Exif().load(block)  # what cannot be read again is not worth writing
-        return orientation, block
-    except DECODE_ERRORS:
-        notes.append("its EXIF is damaged and was dropped")
-        return orientation, None
-
-
-def _dpi(value: Any) -> tuple[float, float] | None:
-    try:
-        x, y = (float(v) for v in value)
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
-    return (x, y) if all(math.isfinite(v) and 1 <= v < 65_536 for v in (x, y)) else None
-
-
 def _split_alpha(image: Image.Image, deep: bool) -> tuple[Image.Image, Pixels | None]:
     """Any mode -> colour in one of the modes L, RGB, CMYK, LAB, and alpha (H, W) where there is one."""
     key = image.info.get("transparency")
     if image.mode[0] in "IF":
         alpha = None if key is None else np.where(np.asarray(image) == key, 0, 255).astype(np.uint8)
-        return Image.fromarray(_scaled(_tones(image), 255)), alpha
+        return Image.fromarray(scaled(grey_tones(image), 255)), alpha
     if deep and isinstance(key, tuple):
         image.info["transparency"] = tuple(v >> 8 for v in key)  # Pillow shortened the colours, but not their key
     if image.has_transparency_data:
@@ -574,36 +394,6 @@ def _split_alpha(image: Image.Image, deep: bool) -> tuple[Image.Image, Pixels | 
     if image.mode not in ("L", "RGB", "CMYK", "LAB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     return image, None
-
-
-def _tones(image: Image.Image) -> NDArray[Any]:
-    """Grey tones (H, W) of 16-bit, 32-bit or float images, of 9 to 16 bits as 0..65535, black being 0.
-
-    Pillow gives a TIFF's values as they are: of 12 bits 0..4095, and where the file says so, white is 0.
-    """
-    values = np.asarray(image)
-    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
-    bits = next(iter(tags.get(BITS, ())), 16)
-    if values.dtype.kind == "f" or not 8 < bits <= 16:
-        return values
-    if bits < 16:
-        values = np.clip(np.rint(values * (65_535 / (2**bits - 1))), 0, 65_535).astype(np.uint16)
-    return 65_535 - values if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else values
-
-
-def _scaled(values: NDArray[Any], top: int) -> NDArray[Any]:
-    """Grey tones (H, W) of 16-bit, 32-bit or float images -> 0..top: convert("L") would clip them to white.
-
-    Whole numbers are taken as 0..65535, floats as 0..1 or 0..255; what fits neither is stretched from its least to its
-    largest finite value. NaN becomes black.
-    """
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    ranges = (1.0, 255.0) if values.dtype.kind == "f" else (65_535.0,)
-    white = next((white for white in ranges if low >= 0 and high <= white), None)
-    black, white = (low, high) if white is None else (0.0, white)
-    scaled = (values.astype(np.float32) - black) * (top / max(white - black, 1e-30))
-    return np.rint(np.clip(np.nan_to_num(scaled), 0, top)).astype(np.uint8 if top == 255 else np.uint16)
 
 
 def fill_transparent(pixels: Pixels, alpha: Pixels | None) -> Pixels:
@@ -639,30 +429,6 @@ def fill_transparent(pixels: Pixels, alpha: Pixels | None) -> Pixels:
 
 
 # Writing
-
-
-def format_of(path: Path) -> str:
-    """The format that an output path asks for by its suffix.
-
-    Raises:
-        OutputError: the suffix is missing or not one of :data:`SUFFIXES`.
-    """
-    format = SUFFIXES.get(path.suffix.lower())
-    if format is None:
-        trouble = f'unknown suffix "{shown(path.suffix)}"' if path.suffix else "it has no suffix"
-        raise OutputError(f"cannot write {shown(path)}: {trouble}", hint=f"use one of {' '.join(SUFFIXES)}")
-    return format
-
-
-def output_name(photo: PurePath, format: str) -> str:
-    """The name of a photo's output: its own, with the suffix of the format that is written."""
-    suffix = photo.suffix
-    return photo.name if SUFFIXES.get(suffix.lower()) == format else photo.stem + suffix_of(format)
-
-
-def suffix_of(format: str) -> str:
-    """The usual suffix of a format; what cannot be written (HEIF) is written as JPEG."""
-    return next((suffix for suffix, known in SUFFIXES.items() if known == format), ".jpg")
 
 
 def write_image(
@@ -709,7 +475,7 @@ def write_image(
         except BrokenPipeError:  # the reader had enough: no error
             raise
         except OSError as error:
-            raise OutputError(f"cannot write {shown(getattr(target, 'name', 'stream'))}: {_reason(error)}") from error
+            raise OutputError(f"cannot write {shown(getattr(target, 'name', 'stream'))}: {reason(error)}") from error
     return encoded.warnings
 
 
@@ -766,11 +532,12 @@ def encode_image(
     if format == "GIF":
         notes.append("GIF holds 256 colours, each opaque or fully transparent")
     is_srgb = profile is None or (like is not None and like.native is not None and like.native.values is None)
-    tags = _kept_metadata(like, metadata, SRGB if is_srgb else UNCALIBRATED, notes)
+    found = Metadata() if like is None else Metadata(like.exif, like.xmp, like.dpi)
+    tags = kept_metadata(found, metadata, SRGB if is_srgb else UNCALIBRATED, notes)
     options = _options(format, tags, quality, notes) | ({"icc_profile": profile} if profile else {})
     try:
         if values.dtype == np.uint16:
-            data = _encode_deep(values if alpha is None else np.dstack([values, alpha]), format, options)
+            data = encode_deep(values if alpha is None else np.dstack([values, alpha]), format, options)
         else:
             image = Image.fromarray(values, mode="CMYK") if values.shape[2] == 4 else Image.fromarray(values)
             if alpha is not None:
@@ -779,7 +546,7 @@ def encode_image(
             image.save(stream, format, **options)
             data = stream.getvalue()
     except (OSError, ValueError, struct.error) as error:  # such as more than 4 GB in a TIFF
-        raise OutputError(f"cannot encode {width}x{height} pixels as {format}: {_reason(error)}") from error
+        raise OutputError(f"cannot encode {width}x{height} pixels as {format}: {reason(error)}") from error
     return Encoded(data, tuple(notes))
 
 
@@ -807,46 +574,7 @@ def _in_native_colours(
         return pixels, None
 
 
-class _Metadata(NamedTuple):
-    """What of a photo's metadata is written."""
-
-    exif: bytes | None = None
-    xmp: bytes | None = None
-    dpi: tuple[float, float] | None = None
-
-
-def _kept_metadata(like: Picture | None, policy: str, color_space: int, notes: list[str]) -> _Metadata:
-    """The metadata to write after a policy, see :func:`encode_image`; EXIF says which colours it describes."""
-    if like is None or policy == "strip":
-        return _Metadata()
-    xmp, exif = like.xmp, like.exif
-    if policy == "no-gps" and xmp is not None:
-        xmp = _without_gps(xmp)
-    if exif is not None and (policy == "no-gps" or color_space != SRGB):
-        try:
-            tags = Image.Exif()
-            tags.load(exif)
-            if policy == "no-gps":
-                for tag in PLACE_TAGS.intersection(tags):
-                    del tags[tag]
-            if COLOR_SPACE in (details := tags.get_ifd(EXIF_IFD)):
-                details[COLOR_SPACE] = color_space
-            exif = tags.tobytes()
-        except DECODE_ERRORS:
-            notes.append("its EXIF is damaged and was dropped")
-            exif = None
-    return _Metadata(exif, xmp, like.dpi)
-
-
-def _without_gps(xmp: bytes) -> bytes | None:
-    """An XMP packet without the properties of EXIF and IPTC that tell a place; None if some may remain."""
-    xmp = re.sub(rb"\s(?:" + _PLACE + rb""")\s*=\s*("[^"]*"|'[^']*')""", b"", xmp)
-    xmp = re.sub(rb"<(" + _PLACE + rb")(?:\s[^>]*/>|/>|(?:\s[^>]*)?>.*?</\1>)", b"", xmp, flags=re.DOTALL)
-    foreign = _RECIPE.sub(b"", xmp)  # our own names files, which may be called so
-    return None if _PLACE_LEFT.search(foreign.replace(b"\0", b"")) else xmp  # other prefixes, UTF-16
-
-
-def _options(format: str, metadata: _Metadata, quality: int, notes: list[str]) -> dict[str, Any]:
+def _options(format: str, metadata: Metadata, quality: int, notes: list[str]) -> dict[str, Any]:
     """What Pillow's save() is to be told besides pixels and profile."""
     exif, xmp = metadata.exif, metadata.xmp
     options: dict[str, Any] = metadata._asdict()
@@ -870,179 +598,3 @@ def _options(format: str, metadata: _Metadata, quality: int, notes: list[str]) -
         if xmp:
             tags[XMP] = xmp  # no compression: libtiff cannot write the EXIF directory
     return {key: value for key, value in options.items() if value not in (None, b"")}
-
-
-def _encode_deep(values: NDArray[Any], format: str, options: dict[str, Any]) -> bytes:
-    """16-bit values (H, W, 3 or 4), which Pillow cannot write, as PNG or TIFF; all but the pixels is left to Pillow."""
-    return (_deep_png if format == "PNG" else _deep_tiff)(values, options)
-
-
-def _deep_png(values: NDArray[Any], options: dict[str, Any]) -> bytes:
-    stub = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(stub, "PNG", **options)
-    height, width, channels = values.shape
-    parts = [(b"IHDR", struct.pack(">2I5B", width, height, 16, 2 if channels == 3 else 6, 0, 0, 0))]
-    parts += [part for part in _png_chunks(stub.getvalue()) if part[0] not in (b"IHDR", b"IDAT", b"IEND")]
-    compressor, above = zlib.compressobj(6), np.zeros((1, width * channels * 2), np.uint8)
-    for top in range(0, height, 256):
-        rows = values[top : top + 256].astype(">u2").reshape(-1, width * channels).view(np.uint8)
-        differences = rows - np.concatenate([above, rows[:-1]])  # filter 2, "up"; bytes wrap around as they should
-        above = rows[-1:]
-        lines = np.concatenate([np.full((len(rows), 1), 2, np.uint8), differences], axis=1)
-        parts.append((b"IDAT", compressor.compress(lines.tobytes())))
-    parts += [(b"IDAT", compressor.flush()), (b"IEND", b"")]
-    file = io.BytesIO()
-    file.write(b"\x89PNG\r\n\x1a\n")
-    for kind, data in parts:
-        file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
-    return file.getvalue()
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 8
-    while at < len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        yield data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
-        at += 12 + length
-
-
-def _deep_tiff(values: NDArray[Any], options: dict[str, Any]) -> bytes:
-    height, width, channels = values.shape
-    pixels = values.astype("<u2").tobytes()
-    # Offsets of strips count from the directory's end, until tobytes() moves them.
-    directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0")
-    exif: Image.Exif = options["exif"]
-    for tag in exif:
-        directory[tag] = dict(exif.get_ifd(tag)) if tag in (EXIF_IFD, GPS_IFD) else exif[tag]
-    if INTEROP_IFD in directory.get(EXIF_IFD, {}):
-        directory[EXIF_IFD][INTEROP_IFD] = exif.get_ifd(INTEROP_IFD)
-    layout = {256: width, 257: height, 258: (16,) * channels, 259: 1, 262: 2, 273: 0, 277: channels, 278: height}
-    layout |= {279: len(pixels), 284: 1, **({338: 2} if channels == 4 else {})}  # 338: alpha, not multiplied
-    if dpi := options.get("dpi"):
-        layout |= {282: dpi[0], 283: dpi[1], 296: 2}
-    for tag, value in layout.items():
-        directory[tag] = value
-    if profile := options.get("icc_profile"):
-        directory.tagtype[34675] = 7
-        directory[34675] = profile
-    return b"II*\0\x08\0\0\0" + directory.tobytes(8) + pixels
-
-
-def check_target(target: Path, *, overwrite: bool) -> None:
-    """Refuse early, before the work, what :func:`write_atomically` would refuse after it.
-
-    Raises:
-        OutputError: the target exists and may not be replaced, is no regular file, or its folder is missing.
-    """
-    if os.path.exists(target) and not os.path.isfile(target):  # replacing /dev/null by a picture would be a feat
-        kind = "a folder" if os.path.isdir(target) else "not a regular file"
-        raise OutputError(f"cannot write {shown(target)}: {kind}")
-    if not overwrite and os.path.lexists(target):
-        raise _exists(target)
-    try:
-        os.lstat(target)
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except OSError as error:  # a name that is too long, a folder that may not be entered
-        raise _unwritable(target, error) from error
-    if not os.path.isdir(target.parent):
-        raise OutputError(
-            f"cannot write {shown(target)}: no folder {shown(target.parent)}", hint="make the folder first"
-        )
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, unless it is there. Raises OutputError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {shown(folder)}: {_reason(error)}") from error
-
-
-def refuse_same_file(source: Path, target: Path) -> None:
-    """A source is never written to, by whatever name: links, hard links, other case.
-
-    Raises:
-        OutputError: ``target`` is the file ``source``, or one in the folder ``source``.
-    """
-    with suppress(OSError):  # either is missing: not the same
-        inside = source.is_dir() and target.exists() and target.resolve().is_relative_to(source.resolve())
-        if inside or os.path.samefile(source, target):
-            raise OutputError(f"output is the input {shown(source)}", hint="give another name by --output")
-
-
-def write_atomically(target: Path, data: bytes, *, overwrite: bool) -> None:
-    """Write a file so that its name shows either all of it or what was there before, even after a crash.
-
-    Raises:
-        OutputError: as :func:`check_target`, and for a lack of permission or space. Nothing is left behind.
-    """
-    check_target(target, overwrite=overwrite)
-    remove_stale(target.parent)
-    temporary = target.with_name(f".stylize-{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as stream:  # not tempfile: its files are private to their owner
-            with suppress(OSError):  # file systems without locks
-                _lock(stream)
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-            if fcntl is None:  # Windows renames closed files only
-                stream.close()
-            if overwrite:
-                os.replace(temporary, target)
-            else:
-                _name_new(temporary, target)
-    except FileExistsError as error:  # someone was faster
-        raise _exists(target) from error
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def _name_new(temporary: Path, target: Path) -> None:
-    """Give a file its final name unless that is taken, which a rename would not notice."""
-    try:
-        os.link(temporary, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        # A file system without hard links. Reserving the name would leave an empty file, were we killed now.
-        if os.path.lexists(target):
-            raise FileExistsError from None
-        os.replace(temporary, target)
-
-
-def remove_stale(folder: Path) -> None:
-    """Remove the temporary files of runs that were killed while writing. Looks once at each folder."""
-    _remove_stale(os.path.abspath(folder))
-
-
-@cache
-def _remove_stale(folder: str) -> None:
-    least_age = 10 if fcntl else 3600  # seconds; one just made may have no lock yet
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                with suppress(OSError), open(entry.path, "rb") as stream:
-                    _lock(stream)  # an OSError if its writer lives
-                    if time.time() - os.fstat(stream.fileno()).st_mtime > least_age:
-                        os.unlink(entry.path)
-
-
-def _lock(stream: BinaryIO) -> None:
-    """Lock an open file until it is closed, by whatever end of the process. Raises OSError if another has locked it."""
-    if fcntl:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _exists(target: Path) -> OutputError:
-    return OutputError(f"{shown(target)} exists", hint="--overwrite replaces it")
-
-
-def _unwritable(target: object, error: OSError) -> OutputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(f"no space left while writing {shown(target)} (the partial file was removed)")
-    return OutputError(f"cannot write {shown(target)}: {_reason(error)}")

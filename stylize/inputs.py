@@ -13,8 +13,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from stylize.errors import InputError
-from stylize.images import READABLE_SUFFIXES, shown, sniff_format
+from stylize.errors import InputError, shown
+from stylize.formats import READABLE_SUFFIXES, sniff_format
 
 JUNK = {"desktop.ini", "thumbs.db"}
 RECORDS = ".stylize"  # folder in an output folder where a batch keeps its records; never searched

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from stylize import tensor_file
-from stylize.errors import InputError, RefusedError
-from stylize.images import read_image, shown, sniff_format
+from stylize.errors import InputError, RefusedError, shown
+from stylize.formats import sniff_format
+from stylize.images import read_image
 from stylize.recipe import recipe_of
 from stylize.style_code import StyleCode
 

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import platformdirs
 
-from stylize.errors import OutputError, UsageError
-from stylize.images import shown
+from stylize.errors import OutputError, UsageError, shown
 from stylize.packaged import packaged_path
 
 STYLES_VARIABLE = "STYLIZE_STYLES"

@@ -25,9 +25,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from stylize.errors import OutputError
-from stylize.images import make_folder, shown, sniff_format, write_atomically
+from stylize.errors import OutputError, shown
+from stylize.formats import sniff_format
 from stylize.inputs import RECORDS
+from stylize.output_file import make_folder, write_atomically
 
 LOCK_PATIENCE = 2.0  # seconds; another shard looks at the lock for a moment only
 _CHUNK = 1 << 20

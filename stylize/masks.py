@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from stylize.colour_profile import to_8_bit
-from stylize.errors import InputError
-from stylize.images import READABLE_SUFFIXES, Picture, Pixels, read_image, shown
+from stylize.errors import InputError, shown
+from stylize.formats import READABLE_SUFFIXES
+from stylize.images import Picture, Pixels, read_image
 
 ALPHA = "alpha"  # says that the photo's own alpha is the mask
 SAME_SHAPE = 0.02  # relative difference of the aspect ratios up to which a mask is resized to its photo

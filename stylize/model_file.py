@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stylize import tensor_file
-from stylize.errors import RefusedError
-from stylize.images import shown
+from stylize.errors import RefusedError, shown
 from stylize.options import ModelSizes
 
 FORMAT = "1"

@@ -19,8 +19,8 @@ from typing import Any
 
 from stylize import __version__, batch
 from stylize.batch import Job, Outcome
-from stylize.errors import DeviceError, RefusedError, StylizeError, UsageError
-from stylize.images import Picture, shown
+from stylize.errors import DeviceError, RefusedError, StylizeError, UsageError, shown
+from stylize.images import Picture
 from stylize.manifest import Entry, Known, Manifest
 from stylize.transfer import Stylizer
 from stylize.treatment import Treatment

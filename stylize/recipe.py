@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stylize import __version__
-from stylize.images import SUFFIXES, Picture, format_of, suffix_of
+from stylize.formats import SUFFIXES, format_of, suffix_of
+from stylize.images import Picture
+from stylize.metadata import RECIPE_END, RECIPE_START
 from stylize.options import ImageOptions
 
 if TYPE_CHECKING:
@@ -27,10 +29,8 @@ if TYPE_CHECKING:
 
 MAX_PACKET = 60_000  # bytes of XMP; a JPEG segment holds 65,502
 _MOST_WORDS = 1000
-_START, _END = (
-    b'<rdf:Description rdf:about="" xmlns:stylize="urn:stylize:1#"><stylize:recipe>',
-    (b"</stylize:recipe></rdf:Description>"),
-)
+_START = b'<rdf:Description rdf:about="" xmlns:stylize="urn:stylize:1#">' + RECIPE_START
+_END = RECIPE_END + b"</rdf:Description>"
 _OURS = re.compile(re.escape(_START) + rb"([^<]*)" + re.escape(_END))
 _PACKET = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'

@@ -23,9 +23,9 @@ import numpy as np
 from PIL import Image
 
 from stylize.checkpoint import newest_checkpoint, save_model
-from stylize.errors import OutputError, UsageError
-from stylize.images import make_folder, shown, write_atomically
+from stylize.errors import OutputError, UsageError, shown
 from stylize.options import TrainingOptions
+from stylize.output_file import make_folder, write_atomically
 from stylize.training_step import TrainingState
 
 if TYPE_CHECKING:

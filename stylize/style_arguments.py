@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stylize import library
-from stylize.errors import InputError, UsageError
-from stylize.images import READABLE_SUFFIXES, fill_transparent, read_image, shown
+from stylize.errors import InputError, UsageError, shown
+from stylize.formats import READABLE_SUFFIXES
+from stylize.images import fill_transparent, read_image
 from stylize.options import ImageOptions
 
 if TYPE_CHECKING:

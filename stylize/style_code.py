@@ -22,8 +22,9 @@ from PIL import Image
 
 from stylize import __version__, tensor_file
 from stylize.colour_map import PALETTE, covariance_of
-from stylize.errors import OutputError, RefusedError, UsageError
-from stylize.images import Pixels, shown, write_atomically
+from stylize.errors import OutputError, RefusedError, UsageError, shown
+from stylize.images import Pixels
+from stylize.output_file import write_atomically
 
 FORMAT = "1"
 MAX_CODE_BYTES = 8 << 20  # a refined style has 0.2 MB; a mixture has the sum of its parts

@@ -18,8 +18,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from stylize.errors import InputError, RefusedError
-from stylize.images import shown
+from stylize.errors import InputError, RefusedError, shown
 
 Tensors = dict[str, np.ndarray]
 MAX_HEADER_BYTES = 512 << 10

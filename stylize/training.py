@@ -27,9 +27,9 @@ from stylize.checkpoint import Model
 from stylize.data import PictureFolders, batches, content_crop, step_random, style_crop, to_tensor
 from stylize.data_check import FolderCheck, check_pictures, leave_out, listings, recall, refuse_bad, to_json
 from stylize.device import channels_last, keep_freed_memory
-from stylize.errors import DeviceError, TrainingError, UsageError
-from stylize.images import make_folder, shown, write_atomically
+from stylize.errors import DeviceError, TrainingError, UsageError, shown
 from stylize.options import TrainingOptions
+from stylize.output_file import make_folder, write_atomically
 from stylize.perceptual import PerceptualNetwork, feature_statistics, load_vgg19
 from stylize.random_network import RandomNetwork
 from stylize.rehearsal import Estimate, rehearse

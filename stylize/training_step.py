@@ -28,9 +28,9 @@ from stylize.data import PictureFolders, content_crop, step_random, style_crop, 
 from stylize.device import autocast, channels_last, training_precision
 from stylize.discriminator import Discriminator
 from stylize.errors import TrainingError
-from stylize.images import write_atomically
 from stylize.layers import GRAIN_PERIOD, Position
 from stylize.options import TrainingOptions
+from stylize.output_file import write_atomically
 from stylize.packaged import default_model, packaged
 from stylize.palette import palette_of
 from stylize.perceptual import PerceptualNetwork, feature_statistics

@@ -26,9 +26,9 @@ from PIL import Image
 from stylize.colour_map import Floats, colour_map, palette_among, palette_of
 from stylize.colour_profile import to_8_bit
 from stylize.device import free_memory, has_bf16_instructions, may_have_gpu
-from stylize.errors import DeviceError, InputError, RefusedError, UsageError
+from stylize.errors import DeviceError, InputError, RefusedError, UsageError, shown
 from stylize.extended_code import fits, scaled
-from stylize.images import Pixels, shown
+from stylize.images import Pixels
 from stylize.layers import BORDER, MARGIN, STRIDE, Margins, Position
 from stylize.mixing import mean, mean_code
 from stylize.options import ModelSizes, check_strength

@@ -24,10 +24,12 @@ from PIL import Image
 from stylize import batch
 from stylize.batch import Job, Outcome, Plan, Sorted, plan_batch, run_jobs, shard_of, sort_out
 from stylize.errors import InputError, OutputError
-from stylize.images import SUFFIXES, Picture, output_name, read_image, refuse_same_file
+from stylize.formats import SUFFIXES, output_name
+from stylize.images import Picture, read_image
 from stylize.inputs import find_photos
 from stylize.manifest import Entry, Known, Manifest
 from stylize.options import ImageOptions
+from stylize.output_file import refuse_same_file
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n" + bytes(8), b"\xff\xd8\xff\xe0" + bytes(12)
 HEIC, TEXT = b"\0\0\0\x18ftypheic" + bytes(4), b"dear diary, today"

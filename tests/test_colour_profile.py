@@ -359,7 +359,7 @@ def test_no_space_for_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("stylize.images.shutil.copyfileobj", full)
+    monkeypatch.setattr("shutil.copyfileobj", full)
     with pytest.raises(InputError, match="cannot read <stdin>: no space left on device"):
         read_image(deep_png(DEEP), bit_depth="auto")
 

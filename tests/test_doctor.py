@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from stylize import __version__, doctor
-from stylize.images import FORMATS
+from stylize.formats import FORMATS
 from stylize.transfer import Stylizer
 
 

@@ -108,7 +108,7 @@ def image_options(
 
 def parse_format(text: str | None) -> str | None:
     """Pillow's name of the format with a suffix, such as jpg."""
-    from stylize.images import format_of
+    from stylize.formats import format_of
 
     try:
         return format_of(Path(f"x.{text.removeprefix('.')}")) if text else None
@@ -138,7 +138,7 @@ def inputs_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
 
 def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
     """Refuse before the work what no photo could be painted with."""
-    from stylize.images import shown
+    from stylize.errors import shown
 
     if look.feather and look.mask is None and all(style.mask is None for style in styles):
         raise UsageError("--feather needs a mask")

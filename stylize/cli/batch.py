@@ -114,9 +114,11 @@ def batch(
 ) -> None:
     """Stylise many photos; bad files are named and counted, the others get done. Run again, it goes on."""
     from stylize.batch import plan_batch, run_jobs, sort_out
-    from stylize.images import STDERR, refuse_same_file, shown
+    from stylize.errors import shown
+    from stylize.images import STDERR
     from stylize.inputs import find_photos, is_same
     from stylize.manifest import Known, Manifest, label_of, locked, write_failures
+    from stylize.output_file import refuse_same_file
     from stylize.painting import Look, read_layers
     from stylize.style_arguments import parse_style, title_of
     from stylize.treatment import Treatment

@@ -69,7 +69,8 @@ def encode_style(
     from dataclasses import replace
 
     from stylize import library
-    from stylize.images import check_target, make_folder, refuse_same_file, shown
+    from stylize.errors import shown
+    from stylize.output_file import check_target, make_folder, refuse_same_file
     from stylize.style_arguments import parse_style, read_style
 
     terminal = Terminal(quiet, verbose, json)

@@ -63,7 +63,10 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure what a model keeps of photos and how well it meets styles, alone or beside another model."""
-    from stylize.images import check_target, format_of, refuse_same_file, shown, write_atomically, write_image
+    from stylize.errors import shown
+    from stylize.formats import format_of
+    from stylize.images import write_image
+    from stylize.output_file import check_target, refuse_same_file, write_atomically
 
     check_strength(strength)
     if perceptual not in ("light", "vgg19"):

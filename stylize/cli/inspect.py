@@ -25,7 +25,7 @@ def inspect(
 ) -> None:
     """Say what a file is: a style code, a model, or a stylised picture and the command that made it."""
     from stylize import library
-    from stylize.images import shown
+    from stylize.errors import shown
     from stylize.inspection import inspect_file
     from stylize.packaged import default_model
     from stylize.recipe import to_copy
@@ -58,7 +58,7 @@ def inspect(
 
 
 def _fact(value: Any) -> str:
-    from stylize.images import shown
+    from stylize.errors import shown
 
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -53,7 +53,9 @@ def preview(
     from dataclasses import replace
 
     from stylize import library
-    from stylize.images import check_target, fill_transparent, format_of, read_image, refuse_same_file, write_image
+    from stylize.formats import format_of
+    from stylize.images import fill_transparent, read_image, write_image
+    from stylize.output_file import check_target, refuse_same_file
     from stylize.painting import Look, paint
     from stylize.preview import contact_sheet
     from stylize.style_arguments import StyleArgument, parse_style, read_style, title_of

@@ -156,7 +156,7 @@ def train(
     stopped_by, requests = stop_gently(silent=follower), note_requests()
 
     from stylize.device import memory_errors
-    from stylize.images import shown
+    from stylize.errors import shown
     from stylize.training import train as run
     from stylize.world import launch
 
@@ -256,7 +256,8 @@ def distill(
     quiet: Quiet = False,
 ) -> None:
     """Distil a light perceptual network from VGG19, for training your own models: stylize train --light."""
-    from stylize.images import check_target, shown
+    from stylize.errors import shown
+    from stylize.output_file import check_target
 
     _check_rates({"--rate": rate})
     if output.suffix.lower() != ".safetensors":

@@ -85,18 +85,10 @@ def transfer(
     """Stylise photos: stylize transfer photo.jpg --style mine.png"""
     from dataclasses import replace
 
-    from stylize.images import (
-        SUFFIXES,
-        check_target,
-        format_of,
-        make_folder,
-        output_name,
-        read_photo,
-        refuse_same_file,
-        shown,
-        suffix_of,
-        write_image,
-    )
+    from stylize.errors import shown
+    from stylize.formats import SUFFIXES, format_of, output_name, suffix_of
+    from stylize.images import read_photo, write_image
+    from stylize.output_file import check_target, make_folder, refuse_same_file
     from stylize.painting import Look, paint, read_layers
     from stylize.recipe import recipe_for, with_recipe, without_recipe
     from stylize.style_arguments import parse_style, title_of

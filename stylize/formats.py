@@ -1,0 +1,102 @@
+"""What an image file is: by its first bytes when it is read, by its suffix when it is written."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import struct
+from pathlib import Path, PurePath
+
+from PIL import Image
+
+from stylize.errors import OutputError, shown
+
+# EPS would start Ghostscript: no "all of Pillow"
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
+SUFFIXES = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".avif": "AVIF",
+    ".ppm": "PPM",
+}
+READABLE_SUFFIXES = SUFFIXES | {".heic": "HEIF", ".heif": "HEIF"}
+MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "AVIF": 32_768}
+OPAQUE_FORMATS = frozenset({"JPEG", "BMP", "PPM"})
+PROFILE_FORMATS = frozenset({"JPEG", "PNG", "WEBP", "TIFF", "AVIF"})
+CMYK_FORMATS = frozenset({"JPEG", "TIFF"})
+DEEP_FORMATS = frozenset({"PNG", "TIFF"})  # that hold 16 bits a channel
+
+# What Pillow's parsers raise on damaged files, the first line on purpose. For calls into Pillow only: around our own
+# code these would hide bugs.
+DECODE_ERRORS = (
+    *(OSError, ValueError, SyntaxError, EOFError, MemoryError, struct.error, Image.DecompressionBombError),
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError),
+)
+HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
+TWO_BYTE_MAGIC = frozenset({"BMP", "PPM"})  # text can begin with "BM" or "P1", see _can_be_text
+
+
+def sniff_format(path: Path) -> str | None:
+    """What a file is by its first 16 bytes: one of :data:`FORMATS`, "HEIF", or None if it is no image.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        return None
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    format = next(iter(formats_of(head)), "HEIF" if is_heic(head) else None)
+    return None if format in TWO_BYTE_MAGIC and _can_be_text(head) else format
+
+
+def _can_be_text(head: bytes) -> bool:
+    """Whether a file that begins as BMP or PPM does goes on as none of them does."""
+    if head[:2] == b"BM":
+        return len(head) >= 10 and head[6:10] != bytes(4) and head.isascii()  # four reserved bytes
+    return head[2:3] not in (b" ", b"\t", b"\n", b"\r", b"") or not re.match(rb"..\s*[0-9#-]", head, re.DOTALL)
+
+
+def formats_of(head: bytes) -> list[str]:
+    """Formats that a file with these first 16 bytes may have."""
+    Image.init()  # fills Image.OPEN; does nothing the second time
+    accepts = ((format, Image.OPEN[format][1]) for format in FORMATS)
+    return [format for format, accept in accepts if accept is not None and accept(head) is True]
+
+
+def is_heic(head: bytes) -> bool:
+    """Whether a file with these first 16 bytes is a HEIC picture."""
+    return head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS
+
+
+def format_of(path: Path) -> str:
+    """The format that an output path asks for by its suffix.
+
+    Raises:
+        OutputError: the suffix is missing or not one of :data:`SUFFIXES`.
+    """
+    format = SUFFIXES.get(path.suffix.lower())
+    if format is None:
+        trouble = f'unknown suffix "{shown(path.suffix)}"' if path.suffix else "it has no suffix"
+        raise OutputError(f"cannot write {shown(path)}: {trouble}", hint=f"use one of {' '.join(SUFFIXES)}")
+    return format
+
+
+def output_name(photo: PurePath, format: str) -> str:
+    """The name of a photo's output: its own, with the suffix of the format that is written."""
+    suffix = photo.suffix
+    return photo.name if SUFFIXES.get(suffix.lower()) == format else photo.stem + suffix_of(format)
+
+
+def suffix_of(format: str) -> str:
+    """The usual suffix of a format; what cannot be written (HEIF) is written as JPEG."""
+    return next((suffix for suffix, known in SUFFIXES.items() if known == format), ".jpg")

@@ -1,0 +1,142 @@
+"""Files that appear complete or not at all, and never in place of what they were made from."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import time
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO
+
+from stylize.errors import OutputError, reason, shown
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+TEMPORARY = re.compile(r"\.stylize-[0-9a-f]{16}\.tmp")
+
+
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """Refuse early, before the work, what :func:`write_atomically` would refuse after it.
+
+    Raises:
+        OutputError: the target exists and may not be replaced, is no regular file, or its folder is missing.
+    """
+    if os.path.exists(target) and not os.path.isfile(target):  # replacing /dev/null by a picture would be a feat
+        kind = "a folder" if os.path.isdir(target) else "not a regular file"
+        raise OutputError(f"cannot write {shown(target)}: {kind}")
+    if not overwrite and os.path.lexists(target):
+        raise _exists(target)
+    try:
+        os.lstat(target)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise _unwritable(target, error) from error
+    if not os.path.isdir(target.parent):
+        raise OutputError(
+            f"cannot write {shown(target)}: no folder {shown(target.parent)}", hint="make the folder first"
+        )
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless it is there. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {shown(folder)}: {reason(error)}") from error
+
+
+def refuse_same_file(source: Path, target: Path) -> None:
+    """A source is never written to, by whatever name: links, hard links, other case.
+
+    Raises:
+        OutputError: ``target`` is the file ``source``, or one in the folder ``source``.
+    """
+    with suppress(OSError):  # either is missing: not the same
+        inside = source.is_dir() and target.exists() and target.resolve().is_relative_to(source.resolve())
+        if inside or os.path.samefile(source, target):
+            raise OutputError(f"output is the input {shown(source)}", hint="give another name by --output")
+
+
+def write_atomically(target: Path, data: bytes, *, overwrite: bool) -> None:
+    """Write a file so that its name shows either all of it or what was there before, even after a crash.
+
+    Raises:
+        OutputError: as :func:`check_target`, and for a lack of permission or space. Nothing is left behind.
+    """
+    check_target(target, overwrite=overwrite)
+    remove_stale(target.parent)
+    temporary = target.with_name(f".stylize-{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as stream:  # not tempfile: its files are private to their owner
+            with suppress(OSError):  # file systems without locks
+                _lock(stream)
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+            if fcntl is None:  # Windows renames closed files only
+                stream.close()
+            if overwrite:
+                os.replace(temporary, target)
+            else:
+                _name_new(temporary, target)
+    except FileExistsError as error:  # someone was faster
+        raise _exists(target) from error
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _name_new(temporary: Path, target: Path) -> None:
+    """Give a file its final name unless that is taken, which a rename would not notice."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without hard links. Reserving the name would leave an empty file, were we killed now.
+        if os.path.lexists(target):
+            raise FileExistsError from None
+        os.replace(temporary, target)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove the temporary files of runs that were killed while writing. Looks once at each folder."""
+    _remove_stale(os.path.abspath(folder))
+
+
+@cache
+def _remove_stale(folder: str) -> None:
+    least_age = 10 if fcntl else 3600  # seconds; one just made may have no lock yet
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError), open(entry.path, "rb") as stream:
+                    _lock(stream)  # an OSError if its writer lives
+                    if time.time() - os.fstat(stream.fileno()).st_mtime > least_age:
+                        os.unlink(entry.path)
+
+
+def _lock(stream: BinaryIO) -> None:
+    """Lock an open file until it is closed, by whatever end of the process. Raises OSError if another has locked it."""
+    if fcntl:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _exists(target: Path) -> OutputError:
+    return OutputError(f"{shown(target)} exists", hint="--overwrite replaces it")
+
+
+def _unwritable(target: object, error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(f"no space left while writing {shown(target)} (the partial file was removed)")
+    return OutputError(f"cannot write {shown(target)}: {reason(error)}")
