@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from stylize.formats import DEEP_FORMATS
-from stylize.metadata import EXIF_IFD, GPS_IFD, INTEROP_IFD
+from stylize.metadata import EXIF_IFD, GPS_IFD, INTEROP_IFD, SIDEWAYS
 
 BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 
@@ -66,7 +66,7 @@ def read_deep(
             return None
         spec = file.spec()
         associated = image.tag_v2.get(338) == (1,) if isinstance(image, TiffImagePlugin.TiffImageFile) else False
-        size = image.size if stored not in (5, 6, 7, 8) else image.size[::-1]
+        size = image.size if stored not in SIDEWAYS else image.size[::-1]
         if (spec.width, spec.height) != size or spec.format != oiio.UINT16 or spec.nchannels > 4 or associated:
             return None
         read: NDArray[np.uint16] | None = file.read_image(oiio.UINT16)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from command import Result, Run
 from PIL import Image
 from torch import nn
 
-from stylize import library
+from stylize import cli, library
 from stylize.checkpoint import Model, load_model, save_model
+from stylize.cli import process
 from stylize.options import ModelSizes
 from stylize.packaged import packaged
 from stylize.perceptual import feature_statistics
@@ -137,3 +144,47 @@ def code_file(style_code: StyleCode, tmp_path: Path) -> Path:
     path = tmp_path / "waves.safetensors"
     style_code.save(path)
     return path
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> Iterator[Run]:
+    """``run("transfer", "photo.png", ..., stdin=b"")``: a command in this process, in an empty folder, tiny model."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STYLIZE_MODEL", str(tiny_model))
+    monkeypatch.setenv(process.DEBUG_VARIABLE, "")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # crash logs
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    threads = torch.get_num_threads()
+
+    def run(*arguments: object, stdin: bytes = b"") -> Result:
+        monkeypatch.setattr(sys, "argv", ["stylize", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        stdout, stderr = capsysbinary.readouterr()
+        return Result(int(end.value.code or 0), stdout, stderr.decode())
+
+    yield run
+    torch.set_num_threads(threads)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def photo(tmp_path: Path, write_picture: WritePicture, make_picture: MakePicture) -> Path:
+    """``photo.png``, 45×60 pixels, in the working folder."""
+    return write_picture(tmp_path / "photo.png", make_picture(45, 60, seed=1))
+
+
+@pytest.fixture
+def style(tmp_path: Path, write_picture: WritePicture) -> Path:
+    """``style.png`` in the working folder."""
+    return write_picture(tmp_path / "style.png", seed=100)
+
+
+@pytest.fixture
+def environment(tiny_model: Path) -> dict[str, str]:
+    """The environment for commands in their own process."""
+    return {**os.environ, "STYLIZE_MODEL": str(tiny_model), "OMP_NUM_THREADS": "1"}
