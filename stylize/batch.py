@@ -88,6 +88,7 @@ class Outcome(NamedTuple):
     job: Job
     entry: Entry
     notes: tuple[str, ...] = ()
+    hint: str = ""  # what to do about a failure
 
 
 # Planning
@@ -392,7 +393,7 @@ def _write(job: Job, read: _Read, painted: _Painted, manifest: Manifest, options
             manifest.append(entry)
             try:
                 write_atomically(job.output, encoded.data, overwrite=job.replaces)
-                notes = (*read.picture.warnings, *encoded.warnings)
+                notes = (*painted.picture.warnings, *encoded.warnings)
             except StylizeError as error:
                 failure = error
     if failure is not None and _disk_is_full(failure):
@@ -403,7 +404,8 @@ def _write(job: Job, read: _Read, painted: _Painted, manifest: Manifest, options
     else:
         entry = replace(entry, status="failed", reason=failure.message, seconds=seconds)
     manifest.append(entry)
-    return Outcome(job, entry, tuple(f"{shown(job.photo)}: {note}" for note in notes))
+    notes = tuple(f"{shown(job.photo)}: {note}" for note in notes)
+    return Outcome(job, entry, notes, failure.hint if failure else "")
 
 
 def _disk_is_full(error: StylizeError) -> bool:

@@ -19,12 +19,10 @@ from stylize.discriminator import Discriminator
 from stylize.encoder import StyleEncoder
 from stylize.errors import RefusedError, shown
 from stylize.generator import Generator
-from stylize.model_file import FORMAT, MAX_MODEL_BYTES, check_kind, read_model, widths_of
+from stylize.model_file import FORMAT, MAX_CHECKPOINT_BYTES, MAX_MODEL_BYTES, check_kind, read_model, widths_of
 from stylize.options import ModelSizes
 from stylize.output_file import write_atomically
 from stylize.perceptual import PerceptualNetwork
-
-MAX_CHECKPOINT_BYTES = 4 << 30  # of a training run's state
 
 
 class Model(nn.Module):

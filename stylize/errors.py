@@ -64,6 +64,11 @@ def shown(name: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
 
 
+def one_line(error: object, most: int = 200) -> str:
+    """What a foreign error says, on one line of so many characters."""
+    return " ".join(str(error).split())[:most]
+
+
 def reason(error: Exception) -> str:
     """The operating system's words, without number and path."""
     return (getattr(error, "strerror", None) or str(error)).lower()

@@ -173,13 +173,16 @@ def to_16_bit(picture: Picture) -> Picture:
     """A picture whose pixels have 16 bits, for results finer than the photo's own steps."""
     if picture.pixels.dtype == np.uint16:
         return picture
-    pixels, alpha, native = picture.pixels, picture.alpha, picture.native
+    pixels, alpha, native, notes = picture.pixels, picture.alpha, picture.native, picture.warnings
     if native is not None and native.values is not None:  # exact only from the file's own values
         again = None if native.mode == "CMYK" else to_srgb_16(_widened(native.values), native.profile)
         wide, native = again if again is not None else (_widened(pixels), None)
+        if native is None:
+            notes = (*notes, "its colour profile cannot be kept at 16 bits: written as sRGB")
     else:
         wide = _widened(pixels)
-    return replace(picture, pixels=wide, alpha=None if alpha is None else _widened(alpha), native=native)
+    alpha = None if alpha is None else _widened(alpha)
+    return replace(picture, pixels=wide, alpha=alpha, native=native, warnings=notes)
 
 
 def _widened(values: NDArray[Any]) -> NDArray[np.uint16]:

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from stylize.errors import InputError, shown
+from stylize.errors import InputError, reason, shown
 from stylize.formats import READABLE_SUFFIXES, sniff_format
 
 JUNK = {"desktop.ini", "thumbs.db"}
@@ -62,7 +62,7 @@ def find_photos(
     exclude: Sequence[str] = (),
     stdin: BinaryIO | None = None,
 ) -> Found:
-    """Find the photos that the arguments name.
+    """Find the photos that the arguments name. Below folders, what a batch wrote into one of its own is left alone.
 
     Args:
         arguments: an existing path is taken as such, whatever its name. Below folders, photos keep their relative
@@ -113,7 +113,7 @@ def _trouble_with(path: Path) -> str:
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a zero byte in the name
         return f"cannot read {shown(path)}: no such file or folder"
     except OSError as error:
-        return f"cannot read {shown(path)}: {(error.strerror or '').lower()}"
+        return f"cannot read {shown(path)}: {reason(error)}"
     return ""
 
 
@@ -127,8 +127,7 @@ def _named(arguments: Sequence[str | Path], stdin: BinaryIO | None) -> Iterator[
                 with open(argument[1:], "rb") as stream:
                     listed = _paths(stream, shown(argument[1:]))
             except OSError as error:
-                reason = (error.strerror or str(error)).lower()
-                raise InputError(f"cannot read the list {shown(argument[1:])}: {reason}") from error
+                raise InputError(f"cannot read the list {shown(argument[1:])}: {reason(error)}") from error
         else:
             path = Path(argument)
             yield path, PurePath() if os.path.isdir(path) else PurePath(path.name), False
@@ -149,18 +148,20 @@ def _paths(stream: BinaryIO, name: str) -> list[Path]:
 
 
 def _walk(folder: Path, output: Path | None, failures: list[tuple[Path, str]]) -> Iterator[Path]:
-    """Files below a folder in a stable order; not those in the output folder, nor behind links to folders."""
+    """Files below a folder in a stable order; not those in output folders, of whatever batch, nor behind links."""
     try:
         with os.scandir(folder) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
     except OSError as error:
-        failures.append((folder, f"cannot read the folder {shown(folder)}: {(error.strerror or '').lower()}"))
+        failures.append((folder, f"cannot read the folder {shown(folder)}: {reason(error)}"))
         return
     for entry in entries:
         path = folder / entry.name
         if not os.path.isdir(path):  # entry.is_dir() fails on links that may not be followed
             yield path
-        elif entry.name != RECORDS and not entry.is_symlink() and not is_same(path, output):
+        elif entry.is_symlink() or entry.name == RECORDS or os.path.isdir(path / RECORDS) or is_same(path, output):
+            continue
+        else:
             yield from _walk(path, output, failures)
 
 

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from stylize import tensor_file
-from stylize.errors import InputError, RefusedError, shown
+from stylize.errors import InputError, RefusedError, reason, shown
 from stylize.formats import sniff_format
 from stylize.images import read_image
+from stylize.model_file import MAX_CHECKPOINT_BYTES, MAX_MODEL_BYTES
 from stylize.recipe import recipe_of
 from stylize.style_code import StyleCode
-
-_MOST_BYTES = 256 << 20
 
 
 def inspect_file(path: Path, *, max_pixels: int, model: Path) -> dict[str, Any]:
@@ -28,10 +27,10 @@ def inspect_file(path: Path, *, max_pixels: int, model: Path) -> dict[str, Any]:
     try:
         is_picture = path.suffix.lower() != ".safetensors" and path.is_file() and sniff_format(path) is not None
     except OSError as error:
-        raise InputError(f"cannot read {shown(path)}: {(error.strerror or '').lower()}") from error
+        raise InputError(f"cannot read {shown(path)}: {reason(error)}") from error
     if is_picture or (path.suffix.lower() != ".safetensors" and not path.exists()):
         return _picture(path, max_pixels)
-    tensors, metadata = tensor_file.read(path, "file", max_bytes=_MOST_BYTES)
+    tensors, metadata = tensor_file.read(path, "file", max_bytes=MAX_CHECKPOINT_BYTES)
     kind = metadata.get("stylize.kind", "")
     if kind == "style-code":
         return _style_code(path, metadata, model)
@@ -80,7 +79,7 @@ def _style_code(path: Path, metadata: dict[str, str], model: Path) -> dict[str, 
 def _hash_of(model: Path) -> str:
     """The identity of a model, read from its numbers; empty if it is no file that can be read."""
     try:
-        return tensor_file.content_hash(tensor_file.read(model, "model", max_bytes=_MOST_BYTES)[0])
+        return tensor_file.content_hash(tensor_file.read(model, "model", max_bytes=MAX_MODEL_BYTES)[0])
     except (InputError, RefusedError):
         return ""
 

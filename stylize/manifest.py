@@ -12,6 +12,7 @@ a file that somebody else put there, by its hash; and a line that was cut short 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from stylize.errors import OutputError, shown
+from stylize.errors import OutputError, reason, shown
 from stylize.formats import sniff_format
 from stylize.inputs import RECORDS
 from stylize.output_file import make_folder, write_atomically
@@ -108,7 +109,9 @@ def look_at(photo: Path) -> Seen | None:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file. Raises OSError."""
+    """SHA-256 of a regular file; anything else might never end. Raises OSError."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path))
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
@@ -182,7 +185,7 @@ class Known:
                     else:
                         self._add(entry)
         except OSError as error:
-            raise OutputError(f"cannot read {shown(path)}: {(error.strerror or '').lower()}") from error
+            raise OutputError(f"cannot read {shown(path)}: {reason(error)}") from error
 
     def _add(self, entry: Entry) -> None:
         owned = self._owned.setdefault(entry.input, [])
@@ -324,4 +327,4 @@ def _append_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot write {shown(path)}: {(error.strerror or '').lower()}") from error
+        raise OutputError(f"cannot write {shown(path)}: {reason(error)}") from error

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from stylize.colour_profile import to_8_bit
-from stylize.errors import InputError, shown
+from stylize.errors import InputError, reason, shown
 from stylize.formats import READABLE_SUFFIXES
 from stylize.images import Picture, Pixels, read_image
 
@@ -50,22 +50,33 @@ def read_mask(source: str, picture: Picture, photo: str, *, max_pixels: int) -> 
 
 
 def mask_of_photo(folder: Path, photo: str) -> Path:
-    """The mask with the name of a photo in a folder of masks. Raises InputError."""
+    """The mask with the name of a photo in a folder of masks, which may be the photo's own. Raises InputError."""
     stem = os.path.splitext(os.path.basename(photo))[0]
     try:
-        found = _masks_in(folder, folder.stat().st_mtime_ns).get(stem)
+        masks = _masks_in(folder, folder.stat().st_mtime_ns).get(stem, [])
+        return next(mask for mask in masks if not (os.path.exists(photo) and os.path.samefile(mask, photo)))
     except OSError as error:
-        raise InputError(f"cannot read the masks in {shown(folder)}: {(error.strerror or '').lower()}") from error
-    if found is None:
-        raise InputError(f"no mask for {shown(os.path.basename(photo))} in {shown(folder)}", hint=f"{shown(stem)}.png")
-    return found
+        raise InputError(f"cannot read the masks in {shown(folder)}: {reason(error)}") from error
+    except StopIteration:
+        raise InputError(
+            f"no mask for {shown(os.path.basename(photo))} in {shown(folder)}", hint=f"{shown(stem)}.png"
+        ) from None
 
 
 @lru_cache(maxsize=16)
-def _masks_in(folder: Path, changed: int) -> dict[str, Path]:
-    """The masks by their names without suffix; of several, the first by name. Listed once, until the folder changes."""
-    files = sorted(folder.iterdir(), reverse=True)
-    return {path.stem: path for path in files if path.suffix.lower() in READABLE_SUFFIXES and path.is_file()}
+def _masks_in(folder: Path, changed: int) -> dict[str, list[Path]]:
+    """The pictures by their names without suffix, sorted. Listed once, until the folder changes."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in READABLE_SUFFIXES and path.is_file():
+            found.setdefault(path.stem, []).append(path)
+    return found
+
+
+def base_name(source: str) -> str:
+    """What a mask is called in the folder where it lies: what names it there, and nothing else."""
+    name = os.path.basename(os.path.normpath(source))
+    return f"./{name}" if name == ALPHA != source else name
 
 
 def feathered(mask: Pixels, radius: float) -> Pixels:

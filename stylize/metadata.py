@@ -26,8 +26,14 @@ _PLACE = (
     rb"Iptc4xmpExt:(?:Location\w*|Sublocation|City|ProvinceState|Country\w*|WorldRegion)"
 )
 _PLACE_LEFT = re.compile(rb"gps|:(?:City|State|Country|Location|Sublocation|ProvinceState|WorldRegion)", re.IGNORECASE)
-RECIPE_START, RECIPE_END = b"<stylize:recipe>", b"</stylize:recipe>"  # see ``stylize.recipe``
-_RECIPE = re.compile(RECIPE_START + rb"[^<]*" + RECIPE_END)
+RECIPE_START = b'<rdf:Description rdf:about="" xmlns:stylize="urn:stylize:1#"><stylize:recipe>'
+RECIPE_END = b"</stylize:recipe></rdf:Description>"
+RECIPE = re.compile(re.escape(RECIPE_START) + rb"([^<]*)" + re.escape(RECIPE_END))  # see ``stylize.recipe``
+PACKET_START = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+).encode()
+PACKET_END = b'</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 
 
 class Metadata(NamedTuple):
@@ -95,7 +101,7 @@ def kept_metadata(found: Metadata, policy: str, color_space: int, notes: list[st
         return Metadata()
     exif, xmp, dpi = found
     if policy == "no-gps" and xmp is not None:
-        xmp = _without_gps(xmp)
+        xmp = _without_gps(xmp, notes)
     if exif is not None and (policy == "no-gps" or color_space != SRGB):
         try:
             tags = Image.Exif()
@@ -112,9 +118,13 @@ def kept_metadata(found: Metadata, policy: str, color_space: int, notes: list[st
     return Metadata(exif, xmp, dpi)
 
 
-def _without_gps(xmp: bytes) -> bytes | None:
-    """An XMP packet without the properties of EXIF and IPTC that tell a place; None if some may remain."""
+def _without_gps(xmp: bytes, notes: list[str]) -> bytes | None:
+    """An XMP packet without the properties of EXIF and IPTC that tell a place; if some may remain, only our recipe."""
     xmp = re.sub(rb"\s(?:" + _PLACE + rb""")\s*=\s*("[^"]*"|'[^']*')""", b"", xmp)
     xmp = re.sub(rb"<(" + _PLACE + rb")(?:\s[^>]*/>|/>|(?:\s[^>]*)?>.*?</\1>)", b"", xmp, flags=re.DOTALL)
-    foreign = _RECIPE.sub(b"", xmp)  # our own names files, which may be called so
-    return None if _PLACE_LEFT.search(foreign.replace(b"\0", b"")) else xmp  # other prefixes, UTF-16
+    foreign = RECIPE.sub(b"", xmp)  # our own names files, which may be called so
+    if not _PLACE_LEFT.search(foreign.replace(b"\0", b"")):  # other prefixes, UTF-16
+        return xmp
+    notes.append("its XMP may tell a place in other words and was dropped")
+    recipe = RECIPE.search(xmp)
+    return PACKET_START + recipe[0] + PACKET_END if recipe else None

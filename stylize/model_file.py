@@ -14,6 +14,7 @@ from stylize.options import ModelSizes
 
 FORMAT = "1"
 MAX_MODEL_BYTES = 256 << 20
+MAX_CHECKPOINT_BYTES = 4 << 30  # of a training run's state: networks, averages and optimisers in single precision
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from stylize.errors import UsageError
 from stylize.images import Picture, Pixels, fill_transparent
-from stylize.masks import composite, feathered, read_mask
+from stylize.masks import base_name, composite, feathered, read_mask
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions, check_strength
 from stylize.stroke_scale import LEAST, MOST, at_stroke_scale, auto_scale, frozen_passes
 from stylize.style_arguments import StyleArgument, by_mask, read_style
@@ -81,7 +80,7 @@ class Look:
         if self.style_scale != 1:
             words += ["--style-scale", "auto" if self.style_scale is None else f"{self.style_scale!r}"]
         if self.mask is not None:
-            words += ["--mask", os.path.basename(os.path.normpath(self.mask))]
+            words += ["--mask", base_name(self.mask)]
         if self.invert_mask:
             words.append("--invert-mask")
         if self.feather:

@@ -51,9 +51,11 @@ def colour_map(content: Tensor, style: Tensor, floor: float = REGULARISATION) ->
     """
     content_mean, c = mean_and_covariance(content)
     style_mean, s = mean_and_covariance(style)
-    least = floor * torch.eye(3, device=content.device, dtype=torch.float64)
+    if content.device.type == "mps":  # Metal has no fp64
+        c, s = c.cpu(), s.cpu()
+    least = floor * torch.eye(3, device=c.device, dtype=torch.float64)
     root, inverse = square_roots(c.double() + least)
-    matrix = (inverse @ square_roots(root @ (s.double() + least) @ root)[0] @ inverse).float()
+    matrix = (inverse @ square_roots(root @ (s.double() + least) @ root)[0] @ inverse).float().to(content.device)
     return matrix, style_mean - (matrix @ content_mean[..., None])[..., 0]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import html
 import json
 import os
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 from stylize import __version__
 from stylize.formats import SUFFIXES, format_of, suffix_of
 from stylize.images import Picture
-from stylize.metadata import RECIPE_END, RECIPE_START
+from stylize.metadata import PACKET_END, PACKET_START, RECIPE, RECIPE_END, RECIPE_START
 from stylize.options import ImageOptions
 
 if TYPE_CHECKING:
@@ -29,13 +28,6 @@ if TYPE_CHECKING:
 
 MAX_PACKET = 60_000  # bytes of XMP; a JPEG segment holds 65,502
 _MOST_WORDS = 1000
-_START = b'<rdf:Description rdf:about="" xmlns:stylize="urn:stylize:1#">' + RECIPE_START
-_END = RECIPE_END + b"</rdf:Description>"
-_OURS = re.compile(re.escape(_START) + rb"([^<]*)" + re.escape(_END))
-_PACKET = (
-    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
-    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
-).encode()
 
 
 @dataclass(frozen=True)
@@ -82,6 +74,7 @@ def command_line(
     look: Sequence[str],
     *,
     model: str | None,
+    engine: str,
     format: str | None,
     options: ImageOptions,
 ) -> tuple[str, ...]:
@@ -98,6 +91,8 @@ def command_line(
     words += look
     if model is not None:
         words += ["--model", model]
+    if engine != "auto":
+        words += ["--engine", engine]
     if format is not None:
         words += ["--format", format]
     usual = ImageOptions()
@@ -118,6 +113,7 @@ def recipe_for(
     layers: Layers,
     look: Look,
     model: Path | None,
+    engine: str,
     options: ImageOptions,
     model_hash: str,
     *,
@@ -128,6 +124,7 @@ def recipe_for(
     Args:
         target: where it is written, which may decide its format; None for the photo's own.
         wanted: the format that was asked for.
+        engine: the one that was asked for.
         sequence: it is a frame, which only its whole folder makes again.
     """
     usual = SUFFIXES[suffix_of(picture.format)]
@@ -137,6 +134,7 @@ def recipe_for(
         [str(style) for style in styles],
         look.options(),
         model=None if model is None else model.name,
+        engine=engine,
         format=None if format == usual else suffix_of(format).removeprefix("."),
         options=options,
     )
@@ -152,20 +150,20 @@ def with_recipe(xmp: bytes | None, recipe: Recipe) -> bytes | None:
     What stands in the packet otherwise is kept. A foreign packet, or one too long for it, loses only the older.
     """
     kept = without_recipe(xmp)
-    head, close, tail = (kept or _PACKET).rpartition(b"</rdf:RDF>")
+    head, close, tail = (kept or PACKET_START + PACKET_END).rpartition(b"</rdf:RDF>")
     text = json.dumps(asdict(recipe), sort_keys=True)  # ASCII, also from names that are no text
-    added = head + _START + html.escape(text, quote=False).encode() + _END + close + tail
+    added = head + RECIPE_START + html.escape(text, quote=False).encode() + RECIPE_END + close + tail
     return added if close and len(added) <= MAX_PACKET else kept
 
 
 def without_recipe(xmp: bytes | None) -> bytes | None:
     """An XMP packet without a recipe: it tells how the picture was made that is painted over now."""
-    return xmp and _OURS.sub(b"", xmp)
+    return xmp and RECIPE.sub(b"", xmp)
 
 
 def recipe_of(xmp: bytes | None) -> Recipe | None:
     """The recipe in an XMP packet, or None if there is none that makes sense."""
-    found = _OURS.search(xmp or b"")
+    found = RECIPE.search(xmp or b"")
     if found is None:
         return None
     try:

@@ -15,9 +15,10 @@ import csv
 import io
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -39,6 +40,12 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+# What may be another after every stop: it does not change what a step does, or is told of elsewhere.
+_FREE = frozenset(
+    {"steps", "max_seconds", "styles", "contents", "log_every", "save_every", "sample_every", "keep", "logger", "init"}
+)
+
+
 class RunFolder:
     """Reads and writes the files of one run; the first process of a run has it."""
 
@@ -49,6 +56,7 @@ class RunFolder:
         self._config, self._metrics = path / "config.json", path / "metrics.csv"
         self._checkpoints, self._samples = path / "checkpoints", path / "samples"
         self._tensorboard: SummaryWriter | None = None
+        self._spent = 0.0  # seconds, before the last stop
 
     def latest(self, resume: bool) -> Path | None:
         """The checkpoint to go on from. Raises OutputError if there is one, and ``resume`` was not asked for."""
@@ -71,6 +79,19 @@ class RunFolder:
         if asked != before:
             sizes = {start: pair for start, pair in sizes.items() if start < step} | {step: asked}
         return sizes if 0 in sizes else {0: asked}
+
+    def changes(self, options: TrainingOptions) -> list[str]:
+        """What the run has been trained with until now and is no longer, in words; nothing where that is not known."""
+        now = _by_name(json.loads(json.dumps(asdict(options))))
+        try:
+            before = _by_name(json.loads(self._config.read_bytes()))
+        except (OSError, ValueError, AttributeError):  # lost, or of another kind
+            return []
+        return [
+            f"{name.replace('_', '-')} {value} instead of {before[name]}"
+            for name, value in now.items()
+            if name in before and before[name] != value and name not in _FREE
+        ]
 
     def begin(self, options: TrainingOptions, sizes: BatchSizes, devices: int, step: int) -> None:
         """Make the folders, say with which options the run goes on after ``step``, and forget what came later.
@@ -100,13 +121,14 @@ class RunFolder:
         save_model(state.average, self.model, {"training.steps": str(state.step)})
 
     def add_metrics(self, step: int, seconds: float, means: Mapping[str, float]) -> None:
-        """Add a line: every loss term, in the mean over an interval."""
+        """Add a line: every loss term, in the mean over an interval, and the seconds since the last start."""
         new = not self._metrics.exists()
         with self._metrics.open("a", newline="") as file:
             writer = csv.DictWriter(file, _COLUMNS, restval="")
             if new:
                 writer.writeheader()
-            writer.writerow({"step": step, "seconds": f"{seconds:.1f}"} | {k: f"{v:.5g}" for k, v in means.items()})
+            facts = {"step": step, "seconds": f"{self._spent + seconds:.1f}"}
+            writer.writerow(facts | {name: f"{mean:.5g}" for name, mean in means.items()})
         if self._tensorboard is not None:
             for name, mean in means.items():
                 self._tensorboard.add_scalar(f"loss/{name}", mean, step)
@@ -128,12 +150,22 @@ class RunFolder:
             return
         before = self._metrics.read_bytes().decode("utf-8", "replace")
         kept = [row for row in csv.DictReader(io.StringIO(before, newline="")) if _step_of(row) <= step]
+        with suppress(LookupError, TypeError, ValueError):  # none, or unreadable
+            self._spent = float(kept[-1]["seconds"])
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, _COLUMNS, restval="", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(kept)
         if text.getvalue() != before:
             write_atomically(self._metrics, text.getvalue().encode(), overwrite=True)
+
+
+def _by_name(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option by its name; those of a group, such as the losses' weights, by group and name."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        flat |= {f"{name}.{part}": v for part, v in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def _step_of(row: Mapping[str, str | None]) -> float:

@@ -19,6 +19,7 @@ from stylize import library
 from stylize.errors import InputError, UsageError, shown
 from stylize.formats import READABLE_SUFFIXES
 from stylize.images import fill_transparent, read_image
+from stylize.masks import base_name
 from stylize.options import ImageOptions
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class StyleArgument:
     def __str__(self) -> str:
         """The argument as it could be written again, base names only."""
         weight = "" if self.weight is None else f":{self.weight!r}".removesuffix(".0")
-        return self.name + weight + ("" if self.mask is None else f"@{os.path.basename(os.path.normpath(self.mask))}")
+        return self.name + weight + ("" if self.mask is None else f"@{base_name(self.mask)}")
 
 
 def parse_style(text: str, *, masks: bool = True) -> StyleArgument:
@@ -103,7 +104,7 @@ def title_of(arguments: Sequence[StyleArgument]) -> str:
     """A name for the styles together, fit for a file name: that of the only one, else ``styles``."""
     stem = "styles"
     if len(arguments) == 1:
-        source = arguments[0].source.resolve()
+        source = Path(os.path.abspath(arguments[0].source))  # a link keeps its own name
         stem = source.name if os.path.isdir(source) else source.stem
     return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "style"
 

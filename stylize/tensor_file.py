@@ -18,7 +18,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from stylize.errors import InputError, RefusedError, shown
+from stylize.errors import InputError, RefusedError, one_line, reason, shown
 
 Tensors = dict[str, np.ndarray]
 MAX_HEADER_BYTES = 512 << 10
@@ -75,7 +75,7 @@ def read(path: Path, what: str, *, max_bytes: int) -> tuple[Tensors, dict[str, s
         with path.open("rb") as file:
             raw = file.read(max_bytes + 1)
     except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror}") from error
+        raise InputError(f"cannot read {name}: {reason(error)}") from error
     if len(raw) > max_bytes:
         raise RefusedError(f"{what} {name} is larger than {max_bytes >> 20} MB")
     return parse(raw, f"{what} {name}")
@@ -92,7 +92,7 @@ def parse(raw: bytes, what: str) -> tuple[Tensors, dict[str, str]]:
     try:
         tensors = safetensors.numpy.load(raw)
     except (SafetensorError, ValueError, TypeError, KeyError, OverflowError) as error:
-        raise RefusedError(f"{what} is damaged: {_one_line(error)}") from error
+        raise RefusedError(f"{what} is damaged: {one_line(error)}") from error
     for key, tensor in tensors.items():
         if not _all_finite(tensor):
             raise RefusedError(f"{what} holds NaN or infinite values in {key!r}")
@@ -124,7 +124,3 @@ def _header(raw: bytes, what: str) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise RefusedError(f"{what} is not a safetensors file")
     return header
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

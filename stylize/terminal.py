@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from stylize.errors import OutputError
+from stylize.errors import OutputError, reason
 
 SECONDS_BETWEEN_LINES = 10.0
 Advance = Callable[[int, str], None]  # steps done in all, a note
@@ -47,7 +47,7 @@ class Terminal:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise OutputError(f"cannot write to stdout: {(error.strerror or '').lower()}") from error
+            raise OutputError(f"cannot write to stdout: {reason(error)}") from error
 
     def warn(self, message: str) -> None:
         """Something the user should know, though all went on."""

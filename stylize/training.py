@@ -108,6 +108,8 @@ def train(
         if latest is None:
             return draw.sizes, 0
         state.load(latest)
+        if changes := folder.changes(options):
+            on_warning(f"goes on with other options than so far: {', '.join(changes)}")
         return folder.batch_sizes(options, state.step), state.step
 
     draw.sizes, done = world.once(go_on)

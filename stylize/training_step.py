@@ -23,15 +23,16 @@ import torch
 from torch import Tensor, nn
 
 from stylize import losses, tensor_file
-from stylize.checkpoint import MAX_CHECKPOINT_BYTES, Model, load_model, load_perceptual, load_tensors
+from stylize.checkpoint import Model, load_model, load_perceptual, load_tensors
 from stylize.data import PictureFolders, content_crop, step_random, style_crop, to_tensor
 from stylize.device import autocast, channels_last, training_precision
 from stylize.discriminator import Discriminator
-from stylize.errors import TrainingError
+from stylize.errors import TrainingError, UsageError
 from stylize.layers import GRAIN_PERIOD, Position
+from stylize.model_file import MAX_CHECKPOINT_BYTES, MAX_MODEL_BYTES
 from stylize.options import TrainingOptions
 from stylize.output_file import write_atomically
-from stylize.packaged import default_model, packaged
+from stylize.packaged import packaged
 from stylize.palette import palette_of
 from stylize.perceptual import PerceptualNetwork, feature_statistics
 from stylize.random_network import RandomNetwork, octaves_within
@@ -55,7 +56,13 @@ class TrainingState:
             self.model = Model(replace(options.sizes, perceptual=light.widths))
             self.model.encoder.perceptual = light
         else:
-            self.model = load_model(default_model() if options.init == "packaged" else Path(options.init))
+            self.model = load_model(packaged("default") if options.init == "packaged" else Path(options.init))
+        size = 2 * sum(tensor.numel() for tensor in self.model.state_dict().values())  # in half precision
+        if size > MAX_MODEL_BYTES:
+            raise UsageError(
+                f"a model of {size >> 20} MB could not be loaded again: the limit is {MAX_MODEL_BYTES >> 20} MB",
+                hint="smaller --widths, --bank or --code-size",
+            )
         self.model = self.model.to(device).train().requires_grad_(True)
         channels_last(self.model.encoder.perceptual)
         self.model.encoder.perceptual.requires_grad_(False)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import numpy as np
 from PIL import Image
@@ -26,7 +26,7 @@ from PIL import Image
 from stylize.colour_map import Floats, colour_map, palette_among, palette_of
 from stylize.colour_profile import to_8_bit
 from stylize.device import free_memory, has_bf16_instructions, may_have_gpu
-from stylize.errors import DeviceError, InputError, RefusedError, UsageError, shown
+from stylize.errors import DeviceError, InputError, RefusedError, UsageError, one_line, shown
 from stylize.extended_code import fits, scaled
 from stylize.images import Pixels
 from stylize.layers import BORDER, MARGIN, STRIDE, Margins, Position
@@ -38,6 +38,8 @@ from stylize.style_set import Member, examine
 
 if TYPE_CHECKING:
     from stylize.torch_engine import TorchEngine
+
+T = TypeVar("T")
 
 WHOLE_PROXY = 2_100_000  # pixels: smaller photos, up to full HD, are their own proxy, and done in one pass
 PROXY_GRID, PROXY_WINDOW = 3, 256  # of larger ones: a grid of 3×3 windows of 256×256 pixels
@@ -153,8 +155,10 @@ class Stylizer:
             opened = self._open_onnx(engine)
             if opened is not None:
                 return opened
-        from stylize.torch_engine import TorchEngine
-
+        try:
+            from stylize.torch_engine import TorchEngine
+        except (ImportError, OSError) as error:  # a torch that is broken, or not for this machine
+            raise DeviceError(f"cannot load torch: {one_line(error)}", hint="stylize doctor tells more") from error
         return TorchEngine(self.path, self.device, self.threads)
 
     def _open_onnx(self, engine: str) -> Engine | None:
@@ -203,7 +207,7 @@ class Stylizer:
         order = sorted(range(len(pictures)), key=lambda index: keys[index])
         ordered = [pictures[index] for index in order]
         working = [at_working_size(picture) for picture in ordered]
-        codes, known = zip(*map(self.engine.encode, working), strict=True)
+        codes, known = zip(*self._or_on_processor(lambda: [self.engine.encode(p) for p in working]), strict=True)
         members = examine(ordered, np.stack(known))
         places = {index: place for place, index in enumerate(order)}
         report(
@@ -293,10 +297,14 @@ class Stylizer:
             raise _mixed_depths()
         if strength == 0:
             return np.copy
-        with _explained(samples[0]):
-            style = self._adapted(samples, style, strength, preserve_color)
+
+        def measured() -> tuple[Engine, Painter]:
+            adapted = self._adapted(samples, style, strength, preserve_color)
             engine = self._engine_for(samples[0])
-            paint = self._measured(engine, samples, style)[1]
+            return engine, self._measured(engine, samples, adapted)[1]
+
+        with _explained(samples[0]):
+            engine, paint = self._or_on_processor(measured)
 
         def transfer(frame: Pixels) -> Pixels:
             if frame.dtype != dtype:
@@ -335,18 +343,27 @@ class Stylizer:
     def _paint(
         self, photo: Pixels, style: StyleCode, strength: float, preserve_color: bool, tile: int | None
     ) -> Pixels:
-        """The generator over the whole photo; on the processor if the device has too little memory."""
-        style = self._adapted([photo], style, strength, preserve_color)
+        """The generator over the whole photo."""
+
+        def work() -> Pixels:
+            adapted = self._adapted([photo], style, strength, preserve_color)
+            return self._paint_with(self._engine_for(photo), photo, adapted, tile)
+
+        return self._or_on_processor(work)
+
+    def _or_on_processor(self, work: Callable[[], T]) -> T:
+        """What is done by the engines of this object; by others on the processor if a GPU has too little memory."""
         try:
-            return self._paint_with(self._engine_for(photo), photo, style, tile)
+            return work()
         except MemoryError:
-            if self.engine.on_cpu:
+            on_gpu = [e for e in (self.engine, self.for_large, self._torch) if e is not None and not e.on_cpu]
+            if not on_gpu:
                 raise
-        self.on_warning(f"out of memory on {self.engine}: goes on with the processor")
+        self.on_warning(f"out of memory on {on_gpu[0]}: goes on with the processor")
         self.device, self.tile_limit = "cpu", sys.maxsize
         self.engine = self.for_large = self._open("auto")
         self._torch = None
-        return self._paint_with(self._engine_for(photo), photo, style, tile)
+        return work()
 
     def _adapted(self, photos: Sequence[Pixels], style: StyleCode, strength: float, preserve_color: bool) -> StyleCode:
         """The style as photos are to be painted in, between their own and the one wanted."""
@@ -368,12 +385,8 @@ class Stylizer:
 
     def torch_engine(self) -> TorchEngine:
         """The engine that takes 16-bit pixels and has gradients; opened when first asked for."""
-        from stylize.torch_engine import TorchEngine
-
         if self._torch is None:
-            opened = self.engine if isinstance(self.engine, TorchEngine) else self._open("torch")
-            assert isinstance(opened, TorchEngine)
-            self._torch = opened
+            self._torch = cast("TorchEngine", self.engine if self.engine.name == "torch" else self._open("torch"))
         return self._torch
 
     def _engine_for(self, photo: Pixels) -> Engine:

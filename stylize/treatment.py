@@ -1,4 +1,4 @@
-"""Treatment: what a batch does to every photo, in a form that can be sent to other processes and recognised later.
+"""Treatment: what is done to every photo, in a form that can be sent to other processes and recognised later.
 
 Two treatments with equal fingerprints make equal pictures of a photo, up to the rounding of the engines: that is how a
 batch knows what it need not do again.
@@ -20,7 +20,7 @@ from stylize.manifest import hash_file
 from stylize.masks import ALPHA, mask_of_photo
 from stylize.options import ImageOptions
 from stylize.painting import Frozen, Layers, Look, freeze, paint
-from stylize.recipe import recipe_for, with_recipe, without_recipe
+from stylize.recipe import recipe_for, recipe_of, with_recipe, without_recipe
 from stylize.style_arguments import StyleArgument
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Treatment:
         layers: the codes that it means.
         model_hash: of the model that the codes belong to.
         model: its file, if it is not the default one.
+        engine: the one that was asked for, to be told in the recipes; those of others differ by rounding.
         tile: side of the tiles in pixels; the result does not depend on it.
         recipe: whether pictures tell how they were made.
         frames: of a sequence, some of its frames: what is measured on them together holds for all.
@@ -49,12 +50,25 @@ class Treatment:
     options: ImageOptions
     model_hash: str
     model: Path | None = None
+    engine: str = "auto"
     tile: int | None = None
     recipe: bool = True
     frames: tuple[Path, ...] = ()
 
-    def apply(self, stylizer: Stylizer, picture: Picture, photo: Path) -> Picture:
-        """The painted picture, its recipe in its XMP data. Raises as ``stylize.painting.paint``."""
+    def apply(
+        self, stylizer: Stylizer, picture: Picture, photo: Path, target: Path | None = None, format: str | None = None
+    ) -> Picture:
+        """The painted picture, its recipe in its XMP data.
+
+        Args:
+            photo: its path, by which recipe and masks name it.
+            target, format: where and in which format it will be written, if not in the photo's.
+
+        Raises:
+            as ``stylize.painting.paint``.
+        """
+        if recipe_of(picture.xmp):
+            picture = replace(picture, warnings=(*picture.warnings, "was painted by stylize already"))
         pixels = paint(
             stylizer, picture, self.layers, self.look,
             photo=str(photo), max_pixels=self.options.max_pixels, tile=self.tile, frozen=self._frozen(stylizer),
@@ -62,8 +76,8 @@ class Treatment:
         if not self.recipe:
             return replace(picture, pixels=pixels, xmp=without_recipe(picture.xmp))
         recipe = recipe_for(
-            str(photo), picture, None, None, self.styles, self.layers, self.look, self.model, self.options,
-            self.model_hash, sequence=bool(self.frames),
+            str(photo), picture, target, format, self.styles, self.layers, self.look, self.model, self.engine,
+            self.options, self.model_hash, sequence=bool(self.frames),
         )  # fmt: skip
         return replace(picture, pixels=pixels, xmp=with_recipe(picture.xmp, recipe))
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, distributed
 
 from stylize.device import memory_errors, pick_device
-from stylize.errors import DeviceError, StylizeError, TrainingError, UsageError
+from stylize.errors import DeviceError, StylizeError, TrainingError, UsageError, one_line
 
 T = TypeVar("T")
 
@@ -144,7 +144,7 @@ def launch(device: str, devices: str | None, nodes: int) -> Iterator[World]:
         fabric = Fabric(accelerator=first.type, devices=count, num_nodes=nodes, strategy=strategy)
         fabric.launch()
     except (ValueError, RuntimeError, OSError) as error:  # torchrun or Slurm started other numbers; no connection
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error, 300)
         raise UsageError(
             f"cannot start {count} x {nodes} processes: {reason}", hint="--devices and --nodes as in the launcher"
         ) from error

@@ -107,6 +107,24 @@ def test_the_readme_lists_every_exit_code() -> None:
     assert listed == {0, 70, 130, 143} | {kind.exit_code for kind in kinds}
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("transfer", "photo.png", "-s", "style.png", "--mask", ""),
+        ("transfer", "photo.png", "-s", "style.png", "--mask="),
+        ("transfer", "", "-s", "style.png"),
+        ("batch", "photo.png", "-s", "style.png", "-o", ""),
+        ("encode-style", "style.png", "--save="),
+    ],
+)
+def test_a_variable_that_the_shell_does_not_know(
+    run: Run, tmp_path: Path, photo: Path, style: Path, arguments: tuple[str, ...]
+) -> None:
+    before = content(tmp_path)
+    assert_refused(run(*arguments), 2, "empty", "variable of the shell")
+    assert content(tmp_path) == before
+
+
 def test_no_arguments_shows_the_help(run: Run) -> None:
     result = run()
     assert "Usage" in result.stdout.decode() + result.stderr
@@ -274,7 +292,11 @@ def test_lack_of_memory_is_no_bug(
     monkeypatch.setattr(where, out_of_memory)
     if "batch" not in where:
         assert_refused(run("transfer", photo, "-s", style, "--mask", photo), 5, "out of memory")
-    result = run("batch", photo, style, "-s", style, "--mask", photo.parent, "-o", "many")
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for file in (photo, style):
+        (masks / file.name).write_bytes(file.read_bytes())
+    result = run("batch", photo, style, "-s", style, "--mask", masks, "-o", "many")
     assert result.code == 1
     assert result.stderr.count("error: out of memory") == 2  # the second one is tried, too
     assert "Traceback" not in result.stderr

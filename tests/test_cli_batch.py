@@ -42,11 +42,12 @@ def test_a_batch_from_end_to_end(run: Run, tmp_path: Path, tree: Path, style: Pa
     result = run("batch", "tree", "-s", style, "-o", "out")
     assert result.code == 1
     assert sorted(result.lines) == ["out/a.png", "out/sub/b.jpg", "out/sub/deep/c.webp"]
-    *errors, summary = result.stderr.splitlines()
-    assert [error.split(": ")[:2] for error in errors] == [
+    *said, summary = result.stderr.splitlines()
+    assert [line.split(": ")[:2] for line in said if line.startswith("error")] == [
         ["error", "cannot read tree/notes.png"],
         ["error", "cannot read tree/sub/cut.png"],
     ]
+    assert [line for line in said if "--allow-truncated" in line] == [said[-1]]  # the hint of the last
     assert summary.startswith("done: 3 ok, 2 failed, 0 skipped, 2 no")
     assert summary.endswith("; failures: out/.stylize/failures.txt")
     failures = Path("out/.stylize/failures.txt").read_text().splitlines()
@@ -68,6 +69,36 @@ def test_a_batch_from_end_to_end(run: Run, tmp_path: Path, tree: Path, style: Pa
     assert run("batch", "tree", "-s", style, "-o", "out", "--overwrite").lines == ["out/a.png"]
     assert pixels(Path("out/a.png")).shape == (30, 40, 3)
     assert len(run("batch", "tree", "-s", style, "-o", "out", "--redo").lines) == 3
+
+
+def test_hints_are_given_once(run: Run, tree: Path, style: Path) -> None:
+    (tree / "cut2.png").write_bytes((tree / "sub/cut.png").read_bytes())
+    result = run("batch", "tree", "-s", style, "-o", "out")
+    assert result.stderr.count("is truncated") == 2
+    assert result.stderr.count("hint: ") == result.stderr.count("--allow-truncated") == 1
+
+
+def test_what_other_batches_wrote_is_no_photo(run: Run, tree: Path, style: Path) -> None:
+    assert run("batch", "tree/a.png", "-s", style, "-o", "tree/painted").code == 0
+    result = run("batch", "tree", "-s", style, "-o", "out", "-n")
+    assert "out/a.png" in result.lines and "out/painted/a.png" not in result.lines
+    again = run("batch", "tree/painted", "-s", style, "-o", "twice")  # but one may insist
+    assert (again.code, again.lines) == (0, ["twice/a.png"])
+    assert "was painted by stylize already" in again.stderr
+
+
+def test_failures_are_listed_when_nothing_else_was_found(run: Run, tmp_path: Path, style: Path) -> None:
+    (tmp_path / "list.txt").write_text("gone.png\nlost.png\n")
+    result = run("batch", "@list.txt", "-s", style, "-o", "out")
+    assert result.code == 1
+    assert len(Path("out/.stylize/failures.txt").read_text().splitlines()) == 2
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
+def test_a_mask_without_end(run: Run, photo: Path, style: Path) -> None:
+    result = run("batch", photo, "-s", style, "--mask", "/dev/zero", "-o", "out")
+    assert result.code == 1
+    assert "not a regular file" in result.stderr
 
 
 def test_other_options_redo_and_equal_ones_do_not(run: Run, tree: Path, style: Path, code_file: Path) -> None:

@@ -18,6 +18,7 @@ from conftest import MakePicture, WritePicture
 from PIL import Image
 from profiles import DISPLAY_P3
 
+from stylize.packaged import packaged
 from stylize.style_code import StyleCode
 
 # transfer: what it writes
@@ -229,7 +230,9 @@ def test_a_photo_whose_turn_is_later_is_not_overwritten(run: Run, tmp_path: Path
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "photo.png").write_bytes(style.read_bytes())
     before = content(tmp_path)
-    assert_refused(run("transfer", photo, "in/photo.png", "-s", style, "-o", "in/", "-f"), 4, "output is the input")
+    result = run("transfer", photo, "in/photo.png", "-s", style, "-o", "in/", "-f")
+    assert (result.code, result.stdout) == (4, b"")
+    assert result.stderr.count("output is the input in/photo.png") == 2
     assert content(tmp_path) == before
 
 
@@ -482,9 +485,11 @@ def test_masks_keep_the_photos_bytes(run: Run, tmp_path: Path, photo: Path, styl
     assert (sky == np.where(mask[..., None] == 0, plain, whole)).all()
     assert (layer == sky).all()
     assert (rest == np.where(mask[..., None] == 0, whole, plain)).all()
-    assert run("batch", photo, "-s", style, "-o", "many", "--mask", tmp_path, "--feather", 2).code == 0
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "sky.png").rename(tmp_path / "masks/photo.png")
+    assert run("batch", photo, "-s", style, "-o", "many", "--mask", "masks", "--feather", 2).code == 0
     facts = json.loads(run("inspect", "many/photo.png", "--json").stdout)
-    assert facts["recipe"].endswith(f"--mask {tmp_path.name} --feather 2.0")
+    assert facts["recipe"].endswith("--mask masks --feather 2.0")
 
 
 def test_the_alpha_as_mask(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
@@ -525,6 +530,50 @@ def test_several_photos_into_a_folder(run: Run, tmp_path: Path, photo: Path, sty
     assert (result.code, result.lines) == (0, ["new/photo.png", "new/second.png"])
     assert run("transfer", photo, "-s", style, "-o", "new", "-f").lines == ["new/photo.png"]
     assert (pixels(tmp_path / "new/photo.png") == pixels(tmp_path / "new/second.png")).all()
+
+
+def test_what_exists_keeps_no_other_photo_from_being_done(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    (tmp_path / "photo_style.png").write_text("precious")
+    (tmp_path / "second.png").write_bytes(photo.read_bytes())
+    result = run("transfer", photo, "second.png", "-s", style)
+    assert (result.code, result.lines) == (4, ["second_style.png"])
+    assert "photo_style.png exists" in result.stderr
+    assert (tmp_path / "photo_style.png").read_text() == "precious"
+
+
+@pytest.mark.parametrize("wrong", [("-s", "gone.png"), ("-s", "style.png", "--model", "gone.safetensors")])
+def test_what_is_wrong_for_all_photos_is_said_once(run: Run, photo: Path, style: Path, wrong: tuple[str, ...]) -> None:
+    assert_refused(run("transfer", photo, style, *wrong, "-o", "out/"), 1, "gone")
+
+
+def test_a_photo_that_failed_leaves_its_name_to_another(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (50, 50)).save(tmp_path / "a/photo.png")  # of another shape than the mask
+    Image.fromarray(np.full((45, 60), 255, np.uint8)).save(tmp_path / "mask.png")
+    result = run("transfer", "a/photo.png", photo, "-s", style, "--mask", "mask.png", "-o", "out/")
+    assert (result.code, result.lines) == (1, ["out/photo.png"])
+    assert "exists" not in result.stderr and "just written" not in result.stderr
+
+
+def test_a_picture_that_was_painted_before_is_told(run: Run, photo: Path, style: Path) -> None:
+    assert run("transfer", photo, "-s", style, "-o", "once.png").stderr == ""
+    assert "once.png: was painted by stylize already" in run("transfer", "once.png", "-s", style).stderr
+
+
+def test_a_link_gives_the_output_its_own_name(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    (tmp_path / "mine.png").symlink_to(style)
+    assert run("transfer", photo, "-s", "mine.png").lines == [str(photo.with_name("photo_mine.png"))]
+
+
+def test_a_broken_torch_fails_the_photos_that_need_it(
+    run: Run, tmp_path: Path, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STYLIZE_MODEL", str(packaged("default")))  # which runs without torch
+    monkeypatch.setitem(sys.modules, "stylize.torch_engine", None)
+    Image.fromarray(np.full((20, 30), 9000, np.uint16)).save(tmp_path / "deep.png")
+    assert_refused(run("transfer", "deep.png", "-s", style), 5, "cannot load torch: ", "stylize doctor")
+    result = run("batch", "deep.png", photo, "-s", style, "-o", "out", "--device", "cpu")
+    assert (result.code, result.lines) == (1, ["out/photo.png"])
 
 
 def test_a_bad_photo_among_several(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:

@@ -384,7 +384,9 @@ def test_bit_depth_can_be_chosen() -> None:
     assert np.array_equal(png_values(data), np.dstack([BRIGHT, BRIGHT[..., 0]]).astype(np.uint16) * 257)
     assert file_values(data)[1] == ADOBE_RGB
     inks = Image.fromarray(RNG.integers(0, 256, (9, 7, 4), dtype=np.uint8), mode="CMYK")
-    assert read_image(encoded(inks, "TIFF", icc_profile=CMYK), bit_depth="16").pixels.dtype == np.uint16
+    wide = read_image(encoded(inks, "TIFF", icc_profile=CMYK), bit_depth="16")
+    assert wide.pixels.dtype == np.uint16
+    assert wide.warnings == ("its colour profile cannot be kept at 16 bits: written as sRGB",)
 
 
 def test_16_bits_in_a_format_of_8(monkeypatch: pytest.MonkeyPatch) -> None:

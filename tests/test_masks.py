@@ -126,3 +126,14 @@ def test_several_styles_with_a_mask_each(
 def test_looks_that_make_no_sense(options: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         Look(**options)  # type: ignore[arg-type]
+
+
+def test_a_photo_is_not_its_own_mask(tmp_path: Path, make_picture: MakePicture) -> None:
+    photo = make_picture(40, 60)
+    Image.fromarray(photo).save(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match=r"no mask for a\.jpg"):
+        read_mask(str(tmp_path), picture(photo), str(tmp_path / "a.jpg"), max_pixels=10_000)
+    Image.fromarray(MASK).save(tmp_path / "a.png")
+    os.utime(tmp_path, (0, 0))  # as if the folder had changed some time ago
+    found = read_mask(str(tmp_path), picture(photo), str(tmp_path / "a.jpg"), max_pixels=10_000)
+    assert (found == MASK).all()

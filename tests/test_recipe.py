@@ -93,17 +93,24 @@ def test_a_command_cannot_run_another() -> None:
 
 
 def test_only_what_differs_from_the_defaults_is_said() -> None:
-    plain = command_line("a.jpg", ["b"], [], model=None, format=None, options=ImageOptions())
+    plain = command_line("a.jpg", ["b"], [], model=None, engine="auto", format=None, options=ImageOptions())
     assert plain == ("stylize", "transfer", "a.jpg", "--style", "b")
     options = ImageOptions(
         max_pixels=100, allow_truncated=True, bit_depth="16", quality=80, metadata="strip", background="#204060"
     )
     full = command_line(
-        "-a.jpg", ["b:2", "c"], ["--strength", "0.5"], model="m.safetensors", format="png", options=options
+        "-a.jpg",
+        ["b:2", "c"],
+        ["--strength", "0.5"],
+        model="m.safetensors",
+        engine="torch",
+        format="png",
+        options=options,
     )
     assert shlex.join(full) == (
-        "stylize transfer ./-a.jpg --style b:2 --style c --strength 0.5 --model m.safetensors --format png "
-        "--max-pixels 100 --bit-depth 16 --quality 80 --background '#204060' --allow-truncated"
+        "stylize transfer ./-a.jpg --style b:2 --style c --strength 0.5 --model m.safetensors "
+        "--engine torch --format png --max-pixels 100 --bit-depth 16 --quality 80 "
+        "--background '#204060' --allow-truncated"
     )
 
 

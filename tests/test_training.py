@@ -498,3 +498,25 @@ def test_tensorboard_gets_curves_and_samples(run: Train) -> None:
     assert [event.step for event in events.Scalars("loss/total")] == [2, 4]
     assert [event.step for event in events.Images("samples")] == [4]
     assert metrics(folder)[1]["total"] == f"{events.Scalars('loss/total')[1].value:.5g}"
+
+
+def test_a_run_that_goes_on_with_other_options_says_so(run: Train) -> None:
+    said: list[str] = []
+    run(steps=2, weights=LossWeights(adversarial=0.0))
+    run(steps=4, weights=LossWeights(adversarial=0.0), resume=True, on_warning=said.append)
+    assert said == []
+    folder = run(steps=6, rate=2e-3, resume=True, on_warning=said.append)
+    (warning,) = said
+    assert "rate 0.002 instead of 0.001" in warning and "weights.adversarial 0.1 instead of 0.0" in warning
+    seconds = [float(row["seconds"]) for row in metrics(folder)]
+    assert seconds == sorted(seconds)  # since the first start
+
+
+def test_a_model_that_could_not_be_loaded_is_not_trained(run: Train) -> None:
+    with pytest.raises(UsageError, match="could not be loaded again"):
+        run(init="scratch", sizes=ModelSizes(widths=(16, 48, 512, 1024), bank=8))
+
+
+def test_the_packaged_model_is_the_packaged_one(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STYLIZE_MODEL", "gone.safetensors")
+    assert run(init="packaged", steps=1).exists()

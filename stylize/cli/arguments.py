@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stylize.errors import DeviceError, InputError, OutputError, UsageError
+from stylize.errors import DeviceError, InputError, OutputError, UsageError, one_line, shown
 from stylize.options import ImageOptions
 from stylize.terminal import Terminal
 
@@ -81,8 +81,7 @@ def open_stylizer(model: Path | None, device: str, engine: str, threads: int | N
 
         stylizer = Stylizer(model, device, engine=engine, threads=threads, on_warning=terminal.warn)
     except (ImportError, OSError) as error:  # a torch that is broken, or not for this machine
-        reason = " ".join(str(error).split())[:200]
-        raise DeviceError(f"cannot load the network: {reason}", hint="stylize doctor tells more") from error
+        raise DeviceError(f"cannot load the network: {one_line(error)}", hint="stylize doctor tells more") from error
     terminal.note(f"device {stylizer.engine}, model {stylizer.engine.hash[:8]}")
     return stylizer
 
@@ -138,7 +137,6 @@ def inputs_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
 
 def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
     """Refuse before the work what no photo could be painted with."""
-    from stylize.errors import shown
 
     if look.feather and look.mask is None and all(style.mask is None for style in styles):
         raise UsageError("--feather needs a mask")

@@ -44,7 +44,7 @@ from stylize.cli.arguments import (
     parse_style_scale,
 )
 from stylize.cli.process import Stopped, stop_gently
-from stylize.errors import OutputError, UsageError
+from stylize.errors import OutputError, UsageError, shown
 from stylize.options import DEFAULT_MAX_PIXELS
 from stylize.terminal import Terminal, say
 
@@ -114,7 +114,6 @@ def batch(
 ) -> None:
     """Stylise many photos; bad files are named and counted, the others get done. Run again, it goes on."""
     from stylize.batch import plan_batch, run_jobs, sort_out
-    from stylize.errors import shown
     from stylize.images import STDERR
     from stylize.inputs import find_photos, is_same
     from stylize.manifest import Known, Manifest, label_of, locked, write_failures
@@ -160,6 +159,7 @@ def batch(
             options=options,
             model_hash=stylizer.engine.hash,
             model=model,
+            engine=engine,
             tile=tile,
             recipe=not no_recipe,
             frames=sample_frames(found.photos) if sequence else (),
@@ -171,7 +171,7 @@ def batch(
         return treatments[job.style].apply(stylizer, picture, job.photo)
 
     with ExitStack() as stack:
-        working = bool(found.photos) and not dry_run
+        working = bool(found.photos or found.failures) and not dry_run
         if working:
             stack.enter_context(locked(output, label, on_warning=warn))
         known = Known(output)
@@ -204,6 +204,7 @@ def batch(
             tell(job, "exists")
 
         stops: list[int] = []
+        hints = {""}  # each is given once
         trouble: OutputError | None = None
         most = 1 if fail_fast else max_failures
 
@@ -237,6 +238,9 @@ def batch(
                             if outcome.entry.status == "failed":
                                 failures.append((outcome.job.photo, outcome.entry.reason))
                                 say(f"error: {outcome.entry.reason}")
+                                if outcome.hint not in hints:
+                                    say(f"hint: {outcome.hint}")
+                                    hints.add(outcome.hint)
                         ok += outcome.entry.status == "ok"
                         tell(outcome.job, outcome.entry.status, outcome.entry.reason)
                 except OutputError as error:  # such as a full disk; what is done is done

@@ -23,7 +23,7 @@ from stylize.cli.arguments import (
     Verbose,
     open_stylizer,
 )
-from stylize.errors import OutputError, UsageError
+from stylize.errors import OutputError, UsageError, shown
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
 from stylize.terminal import Terminal, say
 
@@ -69,7 +69,6 @@ def encode_style(
     from dataclasses import replace
 
     from stylize import library
-    from stylize.errors import shown
     from stylize.output_file import check_target, make_folder, refuse_same_file
     from stylize.style_arguments import parse_style, read_style
 

@@ -23,7 +23,7 @@ from stylize.cli.arguments import (
     open_stylizer,
     set_threads,
 )
-from stylize.errors import DeviceError, UsageError
+from stylize.errors import DeviceError, UsageError, shown
 from stylize.options import check_strength
 from stylize.terminal import Terminal
 
@@ -63,7 +63,6 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure what a model keeps of photos and how well it meets styles, alone or beside another model."""
-    from stylize.errors import shown
     from stylize.formats import format_of
     from stylize.images import write_image
     from stylize.output_file import check_target, refuse_same_file, write_atomically

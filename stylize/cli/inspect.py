@@ -9,7 +9,7 @@ import typer
 
 from stylize.cli.arguments import Json, MaxPixels, ModelFile
 from stylize.cli.process import show
-from stylize.errors import InputError, RefusedError, UsageError
+from stylize.errors import InputError, RefusedError, UsageError, shown
 from stylize.options import DEFAULT_MAX_PIXELS
 from stylize.terminal import Terminal, say
 
@@ -25,7 +25,6 @@ def inspect(
 ) -> None:
     """Say what a file is: a style code, a model, or a stylised picture and the command that made it."""
     from stylize import library
-    from stylize.errors import shown
     from stylize.inspection import inspect_file
     from stylize.packaged import default_model
     from stylize.recipe import to_copy
@@ -58,7 +57,6 @@ def inspect(
 
 
 def _fact(value: Any) -> str:
-    from stylize.errors import shown
 
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Sequence
+from itertools import pairwise
 from types import FrameType
 from typing import Any, NoReturn
 
 import typer
 
 from stylize import __version__
-from stylize.errors import DeviceError, OutputError, StylizeError, UsageError
+from stylize.errors import DeviceError, OutputError, StylizeError, UsageError, one_line, shown
 from stylize.terminal import say
 
 DEBUG_VARIABLE = "STYLIZE_DEBUG"
@@ -30,6 +33,7 @@ def run(app: typer.Typer) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as shells do for jobs in the background
             signal.signal(number, _raise_stopped)
     try:
+        _refuse_empty(sys.argv[1:])
         sys.exit(app(prog_name="stylize", standalone_mode=False))
     except _ClickError as error:
         _refuse_arguments(error)
@@ -54,6 +58,16 @@ def run(app: typer.Typer) -> None:
             show(OutputError("no space left to write to"))
             sys.exit(OutputError.exit_code)
         _report_bug(error)
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """An empty path would be the current folder; what was meant is a variable that the shell does not know."""
+    for before, argument in pairwise(["stylize", *arguments]):
+        if argument == "" or re.fullmatch(r"--[a-z-]+=", argument):
+            raise UsageError(
+                f"an empty argument after {shown(before)}" if argument == "" else f"{argument} is empty",
+                hint="is a variable of the shell not set?",
+            )
 
 
 def _refuse_arguments(error: Any) -> NoReturn:
@@ -127,6 +141,6 @@ def _report_bug(error: Exception) -> NoReturn:
         where = f"details in {file.name}"
     except OSError:
         pass
-    say(f"error: a bug in stylize: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    say(f"error: a bug in stylize: {type(error).__name__}: {one_line(error)}")
     say(f"hint: please report it; {where}")
     sys.exit(70)

@@ -27,7 +27,7 @@ from stylize.cli.arguments import (
     set_threads,
 )
 from stylize.cli.process import Stopped, note_requests, stop_gently
-from stylize.errors import DeviceError, OutputError, UsageError
+from stylize.errors import DeviceError, OutputError, UsageError, shown
 from stylize.options import LossWeights, ModelSizes, TrainingOptions
 from stylize.terminal import Terminal, say
 
@@ -155,8 +155,8 @@ def train(
     )  # the first process talks
     stopped_by, requests = stop_gently(silent=follower), note_requests()
 
+    from stylize.checkpoint import newest_checkpoint
     from stylize.device import memory_errors
-    from stylize.errors import shown
     from stylize.training import train as run
     from stylize.world import launch
 
@@ -164,6 +164,9 @@ def train(
         set_threads(threads)
         if world.rank > 0:
             terminal = Terminal(quiet=True)
+        terminal.note(f"device {world.device}, {world.size} of them; {perceptual} measures the losses")
+        if resume and (latest := newest_checkpoint(output)):
+            terminal.note(f"goes on from {shown(latest)}")
         with terminal.progress("train", steps) as advance:
 
             def picture(done: int, total: int) -> None:
@@ -256,7 +259,6 @@ def distill(
     quiet: Quiet = False,
 ) -> None:
     """Distil a light perceptual network from VGG19, for training your own models: stylize train --light."""
-    from stylize.errors import shown
     from stylize.output_file import check_target
 
     _check_rates({"--rate": rate})

@@ -42,7 +42,7 @@ from stylize.cli.arguments import (
     parse_style_scale,
 )
 from stylize.cli.process import show
-from stylize.errors import InputError, OutputError, UsageError
+from stylize.errors import InputError, OutputError, StylizeError, UsageError, shown
 from stylize.options import DEFAULT_MAX_PIXELS
 from stylize.terminal import Terminal
 
@@ -85,13 +85,12 @@ def transfer(
     """Stylise photos: stylize transfer photo.jpg --style mine.png"""
     from dataclasses import replace
 
-    from stylize.errors import shown
     from stylize.formats import SUFFIXES, format_of, output_name, suffix_of
     from stylize.images import read_photo, write_image
     from stylize.output_file import check_target, make_folder, refuse_same_file
-    from stylize.painting import Look, paint, read_layers
-    from stylize.recipe import recipe_for, with_recipe, without_recipe
+    from stylize.painting import Look, read_layers
     from stylize.style_arguments import parse_style, title_of
+    from stylize.treatment import Treatment
 
     terminal = Terminal(quiet, verbose, json)
     look = Look(strength, preserve_color, parse_style_scale(style_scale), mask, invert_mask, feather)
@@ -134,14 +133,22 @@ def transfer(
         assert output is not None
         make_folder(Path(output))
 
-    stylizer, layers = None, None
-    failed = 0
+    treatment, stylizer = None, None
+    failures: list[StylizeError] = []
+
+    def fail(error: StylizeError) -> None:
+        """One photo of several must not keep the others from being done."""
+        if len(photos) == 1:
+            raise error
+        show(error)
+        failures.append(error)
+
     written: set[Path] = set()
     for name in photos:
         started = time.monotonic()
         try:
-            picture = read_photo(_stdin() if name == "-" else Path(name), options)
-            target = target_of(name, SUFFIXES[suffix_of(picture.format)])
+            photo = read_photo(_stdin() if name == "-" else Path(name), options)
+            target = target_of(name, SUFFIXES[suffix_of(photo.format)])
             if target is not None:
                 if target in written:
                     raise OutputError(
@@ -152,47 +159,52 @@ def transfer(
                 if os.path.exists(target):
                     for source in inputs:
                         refuse_same_file(source, target)
-                written.add(target)
-            if stylizer is None or layers is None:
-                stylizer = open_stylizer(model, device, engine, threads, terminal)
-                layers = read_layers(stylizer, styles, label, options=options, on_warning=terminal.warn)
-            pixels = paint(stylizer, picture, layers, look, photo=name, max_pixels=max_pixels, tile=tile)
-            if no_recipe:
-                like = replace(picture, xmp=without_recipe(picture.xmp))
-            else:
-                recipe = recipe_for(
-                    name, picture, target, wanted, styles, layers, look, model, options, stylizer.engine.hash
-                )
-                like = replace(picture, xmp=with_recipe(picture.xmp, recipe))
-            destination: Any = target if target is not None else sys.stdout.buffer
-            notes = write_image(
-                destination,
-                pixels,
-                like=like,
-                alpha=picture.alpha,
-                format=wanted,
-                quality=quality,
-                metadata=metadata,
-                background=background,
-                overwrite=overwrite,
-            )
-        except InputError as error:
-            if len(photos) == 1:
-                raise
-            failed += 1
-            show(error)
+        except (InputError, OutputError) as error:
+            fail(error)
             continue
-        for note in (*picture.warnings, *notes):
+        if treatment is None or stylizer is None:  # what is wrong with these is wrong for all photos
+            stylizer = open_stylizer(model, device, engine, threads, terminal)
+            treatment = Treatment(
+                styles=tuple(styles),
+                layers=read_layers(stylizer, styles, label, options=options, on_warning=terminal.warn),
+                look=look,
+                options=options,
+                model_hash=stylizer.engine.hash,
+                model=model,
+                engine=engine,
+                tile=tile,
+                recipe=not no_recipe,
+            )
+        try:
+            painted = treatment.apply(stylizer, photo, Path(name), target, wanted)
+        except InputError as error:  # such as a mask that does not fit
+            fail(error)
+            continue
+        destination: Any = target if target is not None else sys.stdout.buffer
+        notes = write_image(
+            destination,
+            painted.pixels,
+            like=replace(photo, xmp=painted.xmp),
+            alpha=photo.alpha,
+            format=wanted,
+            quality=quality,
+            metadata=metadata,
+            background=background,
+            overwrite=overwrite,
+        )
+        for note in (*painted.warnings, *notes):
             terminal.warn(f"{shown(name)}: {note}")
+        height, width = photo.pixels.shape[:2]
         seconds = time.monotonic() - started
-        terminal.note(f"{shown(name)}: {pixels.shape[1]}x{pixels.shape[0]} pixels in {seconds:.2f} s")
+        terminal.note(f"{shown(name)}: {width}x{height} pixels in {seconds:.2f} s")
         if target is not None:
+            written.add(target)
             terminal.result(
-                str(target), output=str(target), photo=name, width=pixels.shape[1], height=pixels.shape[0],
-                style=label, seconds=round(seconds, 3),
+                str(target), output=str(target), photo=name, width=width, height=height, style=label,
+                seconds=round(seconds, 3),
             )  # fmt: skip
-    if failed:
-        raise typer.Exit(1)
+    if failures:
+        raise typer.Exit(max(error.exit_code for error in failures))
 
 
 def _stdin() -> bytes:
