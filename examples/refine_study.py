@@ -1,6 +1,6 @@
 """What refining brings: style distances of plain and refined codes, on photos that the refinement never saw.
 
-    pip install stylize && python examples/refine_study.py --photos photos/ --styles paintings/
+    pip install . && python examples/refine_study.py --photos photos/ --styles paintings/
 
 Every style picture is encoded, refined, and painted on every photo with both codes. The judges are VGG19 and, where it
 is installed, the second network of ``judges``, which took no part. All pictures are cut to squares of one size.
@@ -31,7 +31,8 @@ from PIL import Image, ImageOps
 from stylize import losses
 from stylize.evaluation import Scores
 from stylize.images import Pixels, fill_transparent, read_image
-from stylize.refine import PERCEPTUAL, STEPS, chosen, refine
+from stylize.options import REFINE_STEPS
+from stylize.refine import PERCEPTUAL, chosen, refine
 from stylize.style_code import StyleCode
 from stylize.transfer import Stylizer
 
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument("--most-styles", type=int, default=20)
     parser.add_argument("--size", type=int, default=512, help="side of all pictures, pixels")
     parser.add_argument("--perceptual", choices=PERCEPTUAL, default="auto", help="what refining measures with")
-    parser.add_argument("--steps", type=int, default=STEPS, help="of refining, at most")
+    parser.add_argument("--steps", type=int, default=REFINE_STEPS, help="of refining, at most")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--json", type=Path, help="file for all figures")
     options = parser.parse_args()

@@ -51,7 +51,7 @@ def read_deep(
     try:
         oiio = importlib.import_module("OpenImageIO")
     except ImportError:
-        notes.append('all of its bits need the "deep" extra: pip install "stylize[deep]"')
+        notes.append('all of its bits need the "deep" extra: pip install openimageio')
         return None
     stream.seek(0)
     with tempfile.TemporaryDirectory(prefix="stylize-") as folder:  # it reads files only, and not of every name

@@ -48,6 +48,7 @@ def examine(model: Path | None = None, device: str = "auto") -> Report:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         _try(problems, "formats", lambda: report.update(formats=_formats()))
+        _try(problems, "library", lambda: report.update(library=_library()))
         for engine in ("auto", "torch"):  # where auto is torch, the second is the first again
             if not problems:
                 _try(problems, "network", partial(_smoke, report, model, device, engine))
@@ -62,6 +63,8 @@ def as_text(report: Report) -> str:
     lines += [f"{name} {version or 'not installed'}" for name, version in report["packages"].items()]
     if "formats" in report:
         lines += [f"{name}: {what}" for name, what in report["formats"].items()]
+    if "library" in report:
+        lines.append(f"library: {report['library']['styles']} styles of your own in {report['library']['folder']}")
     lines += [f"{name.replace('_', ' ')}: {report[name]}" for name in ("model", "model_hash") if name in report]
     lines += [f"{engine}: {what}" for engine, what in report["engines"].items()]
     lines += [f"note: {note}" for note in report["notes"]]
@@ -97,11 +100,19 @@ def _formats() -> dict[str, str]:
         usable = features.check(format.lower()) if format in ("WEBP", "AVIF") else True
         ways = [way for way, known in (("read", Image.OPEN), ("write", Image.SAVE)) if usable and format in known]
         found[format] = " and ".join(ways) or "missing from this Pillow"
-    found["HEIC"] = "read" if importlib.util.find_spec("pillow_heif") else 'needs pip install "stylize[heif]"'
+    found["HEIC"] = "read" if importlib.util.find_spec("pillow_heif") else "needs pip install pillow-heif"
     deep = importlib.util.find_spec("OpenImageIO")
-    found["16-bit colour"] = "read and write" if deep else 'write; reading needs pip install "stylize[deep]"'
+    found["16-bit colour"] = "read and write" if deep else "write; reading needs pip install openimageio"
     found["colour profiles"] = "read and write" if features.check("littlecms2") else "missing from this Pillow"
     return found
+
+
+def _library() -> dict[str, Any]:
+    """Where the user's styles are, and how many."""
+    from stylize import library
+
+    own = sum(path.parent != library.built_in() for path in library.styles().values())
+    return {"folder": shown(next(iter(library.folders()), "no folder")), "styles": own}
 
 
 def _smoke(report: Report, model: Path | None, device: str, engine: str) -> None:

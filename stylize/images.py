@@ -233,11 +233,13 @@ def _open_regular(path: Path, name: str) -> BinaryIO:
         if stat.S_ISREG(mode):
             return path.open("rb")
     except FileNotFoundError as error:
-        raise InputError(f"cannot read {name}: no such file", hint=_near_name(path)) from error
+        web = path.parts[:1] in (("http:",), ("https:",))
+        hint = "save it first: stylize downloads nothing" if web else _near_name(path)
+        raise InputError(f"cannot read {name}: no such file", hint=hint) from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise InputError(f"cannot read {name}: {reason(error)}") from error
     if stat.S_ISDIR(mode):
-        raise InputError(f"cannot read {name}: a folder", hint="a picture is wanted; stylize batch takes folders")
+        raise InputError(f"cannot read {name}: a folder", hint="give a picture; stylize batch takes folders")
     raise InputError(f"cannot read {name}: not a regular file")
 
 
@@ -247,8 +249,8 @@ def _near_name(path: Path) -> str:
             names = [entry.name for entry in islice(entries, 10_000)]
     except OSError:
         return ""
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f"did you mean {shown(path.parent / near[0])}" if near else ""
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)  # "jpg" alone makes half of a short name
+    return f"did you mean {shown(path.parent / near[0])}?" if near else ""
 
 
 def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
@@ -268,7 +270,7 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
         except DECODE_ERRORS as error:
             failure = error
     if heic and "HEIF" not in formats:
-        raise InputError(f'cannot read {name}: HEIC needs the "heif" extra', hint='pip install "stylize[heif]"')
+        raise InputError(f'cannot read {name}: HEIC needs the "heif" extra', hint="pip install pillow-heif")
     if failure is None or (TWO_BYTE_MAGIC.issuperset(formats) and not _is_truncation(failure)):
         raise InputError(
             f"cannot read {name}: not an image stylize can open (JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF)"

@@ -56,7 +56,8 @@ def check_kind(metadata: Mapping[str, Any], kind: str, what: str) -> None:
     """Refuse a file of another kind or format. Raises RefusedError."""
     found = metadata.get("stylize.kind", "something else")
     if found != kind:
-        raise RefusedError(f"{what} is not a {kind} of stylize but {found[:40]!r}")
+        hint = "--style takes style codes" if found == "style-code" else ""
+        raise RefusedError(f"{what} is not a {kind} of stylize but {found[:40]!r}", hint=hint)
     if metadata.get("stylize.format") != FORMAT:
         raise RefusedError(
             f"{what} has format {metadata.get('stylize.format', '?')[:20]!r}, this version reads {FORMAT}",

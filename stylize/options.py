@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 from stylize.errors import UsageError
 
 DEFAULT_MAX_PIXELS = 178_956_970  # twice Pillow's own warning level: where Pillow refuses, too
+REFINE_STEPS = 200  # of refining a style, at most
 LIGHT_WIDTHS = (16, 32, 64, 128, 128)  # channels of the light perceptual network's five blocks
 
 
 def check_strength(strength: float) -> None:
     """Raises UsageError for a strength that is not between 0 and 1."""
     if not 0 <= strength <= 1:
-        raise UsageError(f"--strength {strength:g} is not between 0 and 1")
+        raise UsageError(
+            f"--strength {strength:g} is not between 0 and 1",
+            hint=f"--strength {strength / 100:g}" if 1 < strength <= 100 else "0: the photo, 1: the full style",
+        )
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,8 @@ class Look:
         check_strength(self.strength)
         if self.style_scale is not None and not LEAST <= self.style_scale <= MOST:
             raise UsageError(
-                f"--style-scale {self.style_scale:g} is not between {LEAST:g} and {MOST:g}", hint="or auto"
+                f"--style-scale {self.style_scale:g} is not between {LEAST:g} and {MOST:g}",
+                hint=f"{LEAST:g} to {MOST:g}, or auto",
             )
         if not 0 <= self.feather <= 10_000:
             raise UsageError(f"--feather {self.feather:g} is not between 0 and 10000 pixels")

@@ -126,7 +126,7 @@ def run_jobs(
     try:
         import ray
     except ImportError as error:
-        raise UsageError("--on ray: Ray is not installed", hint='pip install "stylize[ray]"') from error
+        raise UsageError("--on ray: Ray is not installed", hint="pip install ray") from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     try:
         ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR", configure_logging=True)

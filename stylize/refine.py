@@ -31,7 +31,7 @@ from stylize.errors import DeviceError, InputError, UsageError
 from stylize.extended_code import refinement_shapes
 from stylize.generator import StyleConv, extend, finish_of, flow, grain_at
 from stylize.images import Pixels, read_image
-from stylize.options import ModelSizes
+from stylize.options import REFINE_STEPS, ModelSizes
 from stylize.packaged import packaged_path
 from stylize.palette import apply_colour_map, colour_map, palette_of
 from stylize.perceptual import FeatureStatistics, PerceptualNetwork, feature_statistics, has_vgg19, load_vgg19
@@ -40,7 +40,6 @@ from stylize.style_code import FACTORS, StyleCode
 from stylize.torch_engine import TorchEngine
 from stylize.transfer import Stylizer, at_working_size
 
-STEPS = 200
 CROP, ZOOM = 256, 512  # pixels: side of the photos' windows, and the short side to which the photos are brought
 ZOOMS = (1.0, 0.75, 1.25, 0.875, 1.5)  # of that short side, in turn: four photos must stand for all
 WINDOWS = 12  # of each photo; the last is kept to check
@@ -92,7 +91,7 @@ def refine(
     pictures: Sequence[Pixels],
     *,
     weights: Sequence[float] | None = None,
-    steps: int = STEPS,
+    steps: int = REFINE_STEPS,
     photos: Sequence[Pixels] | None = None,
     perceptual: str = "auto",
     report: Callable[[Progress], None] = lambda progress: None,

@@ -178,6 +178,6 @@ def _tensorboard(folder: Path, step: int) -> SummaryWriter:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        hint = 'pip install "stylize[tensorboard]"'
+        hint = "pip install tensorboard"
         raise UsageError("--logger tensorboard needs tensorboard, which is not installed", hint=hint) from error
     return SummaryWriter(str(folder), purge_step=step + 1)

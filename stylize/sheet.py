@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,8 +32,14 @@ def labelled_sheet(rows: Sequence[Sequence[tuple[str, Image.Image]]], size: tupl
         for column, (text, image) in enumerate(cells):
             left, top = GAP + column * (width + GAP), GAP + row * (height + LABEL + GAP)
             sheet.paste(image, (left + (width - image.width) // 2, top + (height - image.height) // 2))
-            label = "".join(c if c.isprintable() else "?" for c in text)
+            label = _in_font(text)
             while len(label) > 1 and draw.textlength(label, font) > width:
                 label = label[:-2] + "…"
             draw.text((left + width / 2, top + height + LABEL / 2), label, _INK, font, anchor="mm")
     return np.asarray(sheet)
+
+
+def _in_font(text: str) -> str:
+    """A label in letters that Pillow's own font has: without accents, and ``?`` for what it would show as a box."""
+    plain = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return "".join(c if " " <= c <= "~" else "?" for c in plain)

@@ -77,7 +77,7 @@ def read(path: Path, what: str, *, max_bytes: int) -> tuple[Tensors, dict[str, s
     except OSError as error:
         raise InputError(f"cannot read {name}: {reason(error)}") from error
     if len(raw) > max_bytes:
-        raise RefusedError(f"{what} {name} is larger than {max_bytes >> 20} MB")
+        raise RefusedError(f"{what} {name} is larger than {max_bytes >> 20} MB", hint="stylize inspect says what it is")
     return parse(raw, f"{what} {name}")
 
 

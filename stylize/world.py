@@ -136,7 +136,7 @@ def launch(device: str, devices: str | None, nodes: int) -> Iterator[World]:
         from lightning_fabric.strategies.ddp import DDPStrategy
     except ImportError as error:
         raise UsageError(
-            "several devices need lightning-fabric, which is not installed", hint='pip install "stylize[train]"'
+            "several devices need lightning-fabric, which is not installed", hint="pip install lightning-fabric"
         ) from error
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets at length
     strategy = DDPStrategy(timeout=PATIENCE)

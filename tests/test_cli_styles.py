@@ -34,6 +34,24 @@ def test_styles_of_the_library(run: Run, tmp_path: Path, photo: Path, style: Pat
     assert Path("copy.safetensors").read_bytes() == (tmp_path / "library/my ink.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize("option", ["--refine-steps=5", "--perceptual=light"])
+def test_options_of_refining_without_it(run: Run, style: Path, option: str) -> None:
+    assert_refused(run("encode-style", style, "--save", "mine", option), 2, f"{option.split('=')[0]} needs --refine")
+
+
+def test_names_that_mean_something_already_are_told(run: Run, tmp_path: Path, style: Path, code_file: Path) -> None:
+    (tmp_path / "built-in").mkdir()
+    code_file.rename(tmp_path / "built-in/ink.safetensors")
+    assert '"ink" is hidden by yours' in run("encode-style", style, "--save", "ink").stderr
+    (tmp_path / "drawings").mkdir()
+    assert '"drawings" is a path here' in run("encode-style", style, "--save", "drawings").stderr
+    saved = run("encode-style", style, "--save", "mine.safetensors")
+    assert (saved.lines, saved.stderr) == ([str(tmp_path / "library/mine.safetensors")], "")
+    assert "built-in" not in run("inspect").stdout.decode()
+    (tmp_path / "library/ink.safetensors").unlink()
+    assert any(line.startswith("ink\t") and line.endswith("\tbuilt-in") for line in run("inspect").lines)
+
+
 def test_a_name_that_is_also_a_path_is_not_guessed(run: Run, photo: Path, style: Path) -> None:
     assert run("encode-style", style, "--save", "ink").code == 0
     Path("ink").mkdir()
@@ -357,7 +375,7 @@ def test_a_preview_of_the_library(run: Run, photo: Path, style: Path) -> None:
     Path("library/friend's (1).safetensors").write_bytes(Path("library/ink.safetensors").read_bytes())
     Path("library/broken.safetensors").write_bytes(Path("library/ink.safetensors").read_bytes()[:500])
     result = run("preview", photo, "--size", 32, "-o", "all.png", "--json")
-    assert json.loads(result.stdout)["styles"] == ["friend-s-1", "ink"]
+    assert json.loads(result.stdout)["styles"] == ["friend's (1)", "ink"]
     assert "broken.safetensors" in result.stderr and "left out" in result.stderr
     assert run("transfer", photo, "-s", "friend's (1)", "-o", "friend.png").code == 0
     refused = run("preview", photo, "--model", packaged("default"), "-o", "none.png", "--quiet")

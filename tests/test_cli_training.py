@@ -107,7 +107,7 @@ def test_a_dry_run_of_training(
     assert estimate["steps"] == 20_000 and estimate["seconds"] > 0
     text = run(*command, "--dry-run", "--max-time", "1s").lines
     assert text[0] == "pictures: 3 photos, 3 styles"
-    assert re.fullmatch(r"estimate: 20000 steps of .* s each, .*, of which --max-time allows \d+; .*", text[1])
+    assert re.fullmatch(r"estimate: 20000 steps of .* s each, .*, of which --max-time allows \d+ steps; .*", text[1])
     assert not (tmp_path / "run").exists()
 
 

@@ -73,6 +73,12 @@ def test_the_suffix_chooses_the_format(run: Run, photo: Path, style: Path) -> No
     assert Path("out.JPG").stat().st_size < Path("fine.jpg").stat().st_size
 
 
+def test_a_format_and_the_suffix_of_another(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    result = run("transfer", photo, "-s", style, "-o", "out.png", "--format", "jpg")
+    assert_refused(result, 2, "--format jpg: out.png has the suffix of another format")
+    assert run("transfer", photo, "-s", style, "-o", "out.jpeg", "--format", "jpg").code == 0
+
+
 def test_strength_and_colour_reach_the_network(run: Run, photo: Path, style: Path) -> None:
     for name, *options in [
         ("full",),
@@ -367,7 +373,7 @@ def test_outputs_that_cannot_be_written(run: Run, tmp_path: Path, photo: Path, s
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("phoot.png", "cannot read phoot.png: no such file\nhint: did you mean photo.png"),
+        ("phoot.png", "cannot read phoot.png: no such file\nhint: did you mean photo.png?"),
         ("notes.png", "cannot read notes.png: not an image"),
         ("cut.png", "cannot read cut.png: file is truncated"),
         ("empty.png", "cannot read empty.png: file is empty"),

@@ -588,7 +588,7 @@ def test_heic_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert sniff_format(path)
     error = refusal(path, name="IMG_1.heic")
     assert error.message == 'cannot read IMG_1.heic: HEIC needs the "heif" extra'
-    assert error.hint == 'pip install "stylize[heif]"'
+    assert error.hint == "pip install pillow-heif"
 
 
 def test_heic_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -761,7 +761,7 @@ def test_missing_file_with_a_near_name(tmp_path: Path) -> None:
     (tmp_path / "portrait.jpg").touch()
     error = refusal(tmp_path / "potrait.jpg")
     assert error.message == f"cannot read {tmp_path / 'potrait.jpg'}: no such file"
-    assert error.hint == f"did you mean {tmp_path / 'portrait.jpg'}"
+    assert error.hint == f"did you mean {tmp_path / 'portrait.jpg'}?"
     assert refusal(tmp_path / "zzz.tif").hint == ""
     assert refusal(tmp_path / "nowhere" / "portrait.jpg").hint == ""
     with pytest.raises(FileNotFoundError):

@@ -17,18 +17,20 @@ from stylize.cli import batch, doctor, encode_style, evaluate, inspect, preview,
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # tables would cut the options' names at 80 columns
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Learn a personal style from pictures and apply it to any photo. Works offline; sends nothing anywhere.",
 )
-app.command()(transfer.transfer)
-app.command("encode-style")(encode_style.encode_style)
-app.command()(batch.batch)
-app.command()(inspect.inspect)
-app.command()(preview.preview)
-app.command()(train.train)
-app.command()(train.distill)
-app.command()(evaluate.evaluate)
-app.command()(doctor.doctor)
+# The short helps fit beside the names at 80 columns.
+app.command(short_help="Stylise photos.")(transfer.transfer)
+app.command("encode-style", short_help="Learn a style from pictures, and keep it.")(encode_style.encode_style)
+app.command(short_help="Stylise folders of photos; run again, it goes on.")(batch.batch)
+app.command(short_help="List your styles; say what a file is.")(inspect.inspect)
+app.command(short_help="Try styles and strengths on a photo.")(preview.preview)
+app.command(short_help="Train a model of your own.")(train.train)
+app.command(short_help="Distil a light network for training.")(train.distill)
+app.command(short_help="Measure a model.")(evaluate.evaluate)
+app.command(short_help="Say what works on this machine.")(doctor.doctor)
 
 
 def show_version(wanted: bool) -> None:

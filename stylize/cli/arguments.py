@@ -25,7 +25,8 @@ Style = Annotated[
         "--style",
         "-s",
         metavar="STYLE[:WEIGHT][@MASK]",
-        help="A style code (.safetensors), a picture, a folder of pictures, or a name of your library; repeatable.",
+        help="A picture, a folder of pictures, a style code (.safetensors), or a name of your library; repeatable: "
+        "mine:0.7 is its part in a mixture, ink@sky.png paints only where sky.png is white.",
     ),
 ]
 ModelFile = Annotated[
@@ -37,7 +38,13 @@ Engine = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Processor threads; default: all cores.")]
 Strength = Annotated[float, typer.Option(help="0: the photo itself; 1: the full style.")]
-StyleScale = Annotated[str, typer.Option(help="Width of the strokes, 0.25 to 4; auto: as on a copy of one megapixel.")]
+StyleScale = Annotated[
+    str,
+    typer.Option(
+        help="Width of the strokes, 0.25 to 4; 1: as in the style's picture at 512 pixels; auto: as on a copy of "
+        "the photo of one megapixel."
+    ),
+]
 Mask = Annotated[
     str | None,
     typer.Option(metavar="FILE|FOLDER|alpha", help="Paint where this picture is white; alpha: the photo's own."),
@@ -47,7 +54,7 @@ Feather = Annotated[float, typer.Option(metavar="PIXELS", help="Soften the edges
 NoRecipe = Annotated[bool, typer.Option("--no-recipe", help="Do not store in the picture how it was made.")]
 PreserveColor = Annotated[bool, typer.Option("--preserve-color", help="Keep the photo's colours.")]
 Tile = Annotated[int | None, typer.Option(min=1, help="Side of the tiles in pixels: less needs less memory.")]
-Quality = Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.")]
+Quality = Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP and AVIF files.")]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger pictures.")]
 AllowTruncated = Annotated[
     bool, typer.Option("--allow-truncated", help="Read files that end too early as far as they go.")
@@ -61,11 +68,13 @@ Metadata = Annotated[
 ]
 Background = Annotated[
     str | None,
-    typer.Option(help="Colour under transparent pixels in formats without transparency; default: white, with a word."),
+    typer.Option(
+        help="Colour under transparent pixels in formats without transparency; default: white, with a warning."
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", "-f", help="Replace existing files.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is chosen and how long it takes.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors and results: no progress, no warnings.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is chosen, and how long it takes.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON lines.")]
 ContentFolders = Annotated[list[Path], typer.Option("--content", help="Folder of photos; repeatable.")]
 StyleFolders = Annotated[

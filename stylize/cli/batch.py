@@ -65,9 +65,14 @@ def batch(
     style: Style,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures; the tree is mirrored.")],
     include: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Only such photos: '*.jpg', '*/best/*'; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB", help="Only photos whose name or path is like this: '*.jpg', '*/best/*'; repeatable."
+        ),
     ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="No such photos; repeatable.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="No photos whose name or path is like this; repeatable.")
+    ] = None,
     each_style: Annotated[
         bool, typer.Option("--each-style", help="A picture in each style, OUTPUT/STYLE/..., not in all together.")
     ] = False,

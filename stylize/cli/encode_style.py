@@ -24,7 +24,7 @@ from stylize.cli.arguments import (
     open_stylizer,
 )
 from stylize.errors import OutputError, UsageError, shown
-from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
+from stylize.options import DEFAULT_MAX_PIXELS, REFINE_STEPS, ImageOptions
 from stylize.terminal import Terminal, say
 
 if TYPE_CHECKING:
@@ -48,10 +48,15 @@ def encode_style(
     refine: Annotated[
         bool, typer.Option("--refine", help="Take a minute to make the style more like its pictures.")
     ] = False,
-    refine_steps: Annotated[int, typer.Option(min=1, help="Steps of --refine, at most.")] = 200,
+    refine_steps: Annotated[
+        int | None, typer.Option(min=1, help=f"Steps of --refine, at most; default: {REFINE_STEPS}.")
+    ] = None,
     perceptual: Annotated[
-        str, typer.Option(help="Network that --refine measures with: vgg19, light, or auto: vgg19 if installed.")
-    ] = "auto",
+        str | None,
+        typer.Option(
+            help="Network that --refine measures with: vgg19, light, or auto, the default: vgg19 if installed."
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Title; default: the output's name.")] = None,
     no_thumbnail: Annotated[bool, typer.Option("--no-thumbnail", help="Store no picture of the style.")] = False,
     model: ModelFile = None,
@@ -76,10 +81,19 @@ def encode_style(
     if output is None and save is None:
         raise UsageError("nowhere to keep the style", hint="--output FILE.safetensors, or --save NAME")
     if output is not None and output.suffix.lower() != ".safetensors":
-        raise OutputError(f"cannot write {shown(output)}: a style code is a .safetensors file")
+        hint = f"--output {shown(output.with_suffix('.safetensors'))}, or --save NAME" if output.name else ""
+        raise OutputError(f"cannot write {shown(output)}: a style code is a .safetensors file", hint=hint)
+    if not refine and (refine_steps is not None or perceptual is not None):
+        raise UsageError(f"--{'perceptual' if refine_steps is None else 'refine-steps'} needs --refine")
     targets = [] if output is None else [output]
     if save is not None:
+        save = save.removesuffix(library.SUFFIX)
         place = library.place_of(save)
+        hidden = library.find(save)
+        if hidden is not None and hidden.parent == library.built_in():
+            terminal.warn(f'the built-in style "{shown(save)}" is hidden by yours from now on')
+        if os.path.exists(save):
+            terminal.warn(f'"{shown(save)}" is a path here, too: --style {shown(save)} will not know which is meant')
         if output is None or os.path.realpath(place) != os.path.realpath(output):
             targets.append(place)
     styles = [parse_style(text, masks=False) for text in sources]
@@ -96,7 +110,7 @@ def encode_style(
     if refine:
         from stylize.refine import chosen
 
-        perceptual = chosen(perceptual)
+        perceptual = chosen(perceptual or "auto")
     title = name or save or targets[0].stem
     stylizer = open_stylizer(model, device, engine, threads, terminal)
     pictures: list[dict[str, Any]] = []
@@ -116,7 +130,8 @@ def encode_style(
         report(members)
         if not refine:
             return code
-        return _refined(stylizer, code, pictures, members, refine_steps, perceptual, refined, terminal)
+        steps = refine_steps or REFINE_STEPS
+        return _refined(stylizer, code, pictures, members, steps, perceptual or "", refined, terminal)
 
     code = read_style(
         stylizer, styles, title,

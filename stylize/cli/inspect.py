@@ -34,7 +34,9 @@ def inspect(
     if not files:
         names = library.styles()
         for name, path in names.items():
-            terminal.result(f"{shown(name)}\t{shown(path)}", style=name, path=str(path))
+            built_in = path.parent == library.built_in()
+            line = f"{shown(name)}\t{shown(path)}" + ("\tbuilt-in" if built_in else "")
+            terminal.result(line, style=name, path=str(path), built_in=built_in)
         if not names:
             say("no styles yet: stylize encode-style PICTURE... --save NAME keeps one")
         return

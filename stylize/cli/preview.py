@@ -37,7 +37,7 @@ def preview(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The sheet; default: PHOTO_preview.png beside the photo.")
     ] = None,
-    strengths: Annotated[str, typer.Option(help="Of the columns.")] = "0.4,0.7,1",
+    strengths: Annotated[str, typer.Option(help="Strengths, one column each.")] = "0.4,0.7,1",
     size: Annotated[int, typer.Option(min=16, max=4096, help="Long side of each picture in pixels.")] = 384,
     preserve_color: PreserveColor = False,
     model: ModelFile = None,
@@ -88,7 +88,7 @@ def preview(
                 raise
             terminal.warn(f"{error.message}; left out")
             continue
-        rows.append((title_of([one]), code))
+        rows.append((one.name, code))
     if not rows:
         raise RefusedError("none of your styles can be used", hint="encode them again with this model")
     by_strength = {look.strength: look for look in looks}

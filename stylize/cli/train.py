@@ -131,9 +131,7 @@ def train(
     }  # fmt: skip
     _check_range({f"--lambda-{name}": weight for name, weight in weights.items()})
     if logger == "tensorboard" and find_spec("tensorboard") is None:
-        raise UsageError(
-            "--logger tensorboard: tensorboard is not installed", hint='pip install "stylize[tensorboard]"'
-        )
+        raise UsageError("--logger tensorboard: tensorboard is not installed", hint="pip install tensorboard")
     if perceptual not in ("light", "vgg19"):
         raise UsageError(f"--perceptual {perceptual}: no such network", hint="light or vgg19")
     if light is not None and init != "scratch":
@@ -185,7 +183,7 @@ def train(
                     terminal.result(text, **{kind: list(map(asdict, of_kind)) for kind, of_kind in checks.items()})
                 for kind, count in counts.items():
                     if count < FEW_PICTURES:
-                        terminal.warn(f"only {count} {kind} pictures: a model learns from hundreds")
+                        terminal.warn(f"pictures for --{kind}: only {count}; a model learns from hundreds")
 
             def estimated(estimate: Estimate) -> None:
                 text = _in_words(estimate, options.max_seconds)
@@ -229,7 +227,7 @@ def _in_words(estimate: Estimate, most: float | None) -> str:
     batch = f"{estimate.styles} styles x {estimate.contents} photos"
     text = f"estimate: {count} steps of {batch} on {estimate.device}, {each:.2g} s each, {_span(estimate.seconds)}"
     if most is not None and most < estimate.seconds:
-        text += f", of which --max-time allows {int(most / each)}"
+        text += f", of which --max-time allows {int(most / each)} steps"
     if estimate.memory is not None:
         text += f"; memory {estimate.memory / 1e9:.1f} GB"
     return text

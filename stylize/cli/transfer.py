@@ -126,6 +126,8 @@ def transfer(
         assert output is not None
         if wanted is None:
             format_of(Path(output))  # an unknown suffix is refused before the work
+        elif SUFFIXES.get(Path(output).suffix.lower(), wanted) != wanted:
+            raise UsageError(f"--format {format}: {shown(output)} has the suffix of another format")
         check_target(Path(output), overwrite=overwrite)
         for source in inputs:
             refuse_same_file(source, Path(output))
