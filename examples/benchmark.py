@@ -28,17 +28,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stylize import transfer
 from stylize.batch import MOST_WORKERS, plan_batch, run_jobs
 from stylize.colour_map import colour_map, palette_of
 from stylize.device import has_bf16_instructions
+from stylize.engine import Painter
 from stylize.images import Picture, Pixels, encode_image, read_image, write_image
 from stylize.inputs import find_photos
 from stylize.layers import BORDER, Margins, layers_of
 from stylize.manifest import Manifest
 from stylize.options import ImageOptions, ModelSizes
 from stylize.style_code import StyleCode
-from stylize.transfer import Painter, Stylizer
+from stylize.tiles import paint_tiles, proxy, to_cells, window_at
+from stylize.transfer import Stylizer
 
 SIZES = {"512x512": (512, 512), "1024x768": (768, 1024), "1024x1024": (1024, 1024), "2048x2048": (2048, 2048)}
 SIZES |= {"4000x3000": (3000, 4000)}
@@ -129,19 +130,19 @@ def _measured(
     stylizer: Stylizer, photo: Pixels, style: StyleCode
 ) -> tuple[Callable[[], object], Callable[[Pixels], Pixels]]:
     """The two steps of a transfer: to measure the statistics, and to paint in tiles."""
-    corners, shape = transfer._proxy(*photo.shape[:2])
+    corners, shape = proxy(*photo.shape[:2])
     around = Margins(BORDER, BORDER, BORDER, BORDER)
-    windows = np.stack([transfer._window(photo, *corner, *shape, around) for corner in corners])
+    windows = np.stack([window_at(photo, *corner, *shape, around) for corner in corners])
     colours = colour_map(palette_of(windows[:, BORDER:-BORDER, BORDER:-BORDER]), style.palette)
     origins = [(top - BORDER, left - BORDER) for top, left in corners]
 
     def measure() -> Painter:
         return stylizer.engine.measure(
-            style.code, style.refinement, style.palette, colours, transfer.to_cells(windows), origins
+            style.code, style.refinement, style.palette, colours, to_cells(windows), origins
         )[1]
 
     painter = measure()
-    return measure, lambda pixels: transfer._paint_tiles(painter, pixels, stylizer.engine.best_tile)
+    return measure, lambda pixels: paint_tiles(painter, pixels, stylizer.engine.best_tile)
 
 
 def _print_process(photos: dict[str, Path], code: Path, floors: dict[str, float], threads: int, repeat: int) -> None:

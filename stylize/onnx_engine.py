@@ -36,7 +36,7 @@ class UnfitModelError(Exception):
 
 
 class OnnxEngine:
-    """See ``stylize.transfer.Engine``.
+    """See ``stylize.engine.Engine``.
 
     Raises:
         UnfitModelError: the graphs are made for models of other sizes.

@@ -21,7 +21,7 @@ from stylize.style_code import Refinement
 
 
 class TorchEngine:
-    """See ``stylize.transfer.Engine``.
+    """See ``stylize.engine.Engine``.
 
     Raises:
         InputError, RefusedError: the model is missing or no model.

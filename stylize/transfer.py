@@ -12,13 +12,12 @@ Thumbnail Instance Normalization", AAAI 2022.) Photo and result are held as byte
 from __future__ import annotations
 
 import hashlib
-import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 from PIL import Image
@@ -26,26 +25,25 @@ from PIL import Image
 from stylize.colour_map import Floats, colour_map, palette_among, palette_of
 from stylize.colour_profile import to_8_bit
 from stylize.device import free_memory, has_bf16_instructions, may_have_gpu
+from stylize.engine import Engine, Painter
 from stylize.errors import DeviceError, InputError, RefusedError, UsageError, one_line, shown
 from stylize.extended_code import fits, scaled
 from stylize.images import Pixels
-from stylize.layers import BORDER, MARGIN, STRIDE, Margins, Position
+from stylize.layers import BORDER, Margins
 from stylize.mixing import mean, mean_code
-from stylize.options import ModelSizes, check_strength
+from stylize.options import check_strength
 from stylize.packaged import default_model
-from stylize.style_code import Refinement, StyleCode, make_thumbnail
+from stylize.style_code import StyleCode, make_thumbnail
 from stylize.style_set import Member, examine
+from stylize.tiles import LEAST_TILE, is_own_proxy, paint_tiles, planned_tile, proxy, to_cells, to_pixels, window_at
 
 if TYPE_CHECKING:
     from stylize.torch_engine import TorchEngine
 
 T = TypeVar("T")
 
-WHOLE_PROXY = 2_100_000  # pixels: smaller photos, up to full HD, are their own proxy, and done in one pass
-PROXY_GRID, PROXY_WINDOW = 3, 256  # of larger ones: a grid of 3×3 windows of 256×256 pixels
 LARGE_PHOTO = 20_000_000  # pixels: from here on torch's bf16 gains more than torch takes to start
 TORCH_BYTES = 4 << 30  # of memory, below which torch is not worth a try
-LEAST_TILE = 128  # pixels: with smaller tiles most of the work would go into margins
 STRIP = 64  # rows of a picture that are worked on at a time where no network is involved
 STYLE_SHORT_SIDE = (256, 512)  # pixels: style pictures are brought between these
 STYLE_LONG_SIDE = 1536
@@ -53,64 +51,6 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green, blue: 
 EVENNESS = 0.6  # of --strength: the power of it by which the pixels are mixed; equal steps then look about equal
 
 ENGINES = ("auto", "torch", "onnx")
-
-
-class Painter(Protocol):
-    """The generator for one style and one photo."""
-
-    def __call__(self, cells: Pixels, origin: Position, margins: Margins) -> Pixels:
-        """Paint a tile: (1, 12, h, w) in cells, with margins around it -> the same without them.
-
-        ``origin`` says where its upper left pixel lies in the photo.
-
-        Raises:
-            MemoryError: a smaller tile might do.
-            FloatingPointError: the result is not finite.
-        """
-
-
-class Engine(Protocol):
-    """What runs the networks. Both engines give the same pixels, up to the rounding of their precision."""
-
-    name: str
-    hash: str  # of the model
-    sizes: ModelSizes
-    bytes_per_pixel: int  # that a tile needs, margin included
-    best_tile: int  # side of the fastest tiles
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether there is no other device to fall back to."""
-
-    def free_memory(self) -> int | None:
-        """Bytes that are left on the device, if that is known."""
-
-    def encode(self, picture: Pixels) -> tuple[Floats, Floats]:
-        """A picture (H, W, 3) uint8 -> its code (Z,) and E's standardised statistics of it (D,)."""
-
-    def measure(
-        self,
-        code: Floats,
-        refinement: Refinement,
-        palette: Floats,
-        colours: tuple[Floats, Floats],
-        cells: Pixels,
-        origins: Sequence[Position],
-    ) -> tuple[Pixels, Painter]:
-        """Freeze the statistics of a photo.
-
-        Args:
-            code: (Z,).
-            refinement: what is added to the wishes of the code.
-            palette: (9,), the style's.
-            colours: the colour map from the photo's palette to it, M and t.
-            cells: (n, 12, h, w) uint8, windows of the photo with ``BORDER`` pixels around them, see ``to_cells``; the
-                torch engine takes uint16, too, and gives back what it takes.
-            origins: where the windows' upper left pixels lie in the photo.
-
-        Returns:
-            the windows, painted, without what is around them, and what paints the rest of the photo.
-        """
 
 
 class Stylizer:
@@ -402,7 +342,7 @@ class Stylizer:
     def _paint_with(self, engine: Engine, photo: Pixels, style: StyleCode, tile: int | None) -> Pixels:
         painted, paint = self._measured(engine, [photo], style)
         height, width = photo.shape[:2]
-        if height * width <= WHOLE_PROXY:
+        if is_own_proxy(height, width):
             return np.ascontiguousarray(to_pixels(painted)[0, :height, :width])
         del painted
         return self._in_tiles(engine, paint, photo, tile)
@@ -412,8 +352,8 @@ class Stylizer:
         around = Margins(BORDER, BORDER, BORDER, BORDER)
         windows, origins = [], []
         for photo in photos:
-            corners, shape = _proxy(*photo.shape[:2], whole=len(photos) == 1)
-            windows += [_window(photo, *corner, *shape, around) for corner in corners]
+            corners, shape = proxy(*photo.shape[:2], whole=len(photos) == 1)
+            windows += [window_at(photo, *corner, *shape, around) for corner in corners]
             origins += [(top - BORDER, left - BORDER) for top, left in corners]
         stack = np.stack(windows)
         colours = colour_map(palette_of(stack[:, BORDER:-BORDER, BORDER:-BORDER]), style.palette)
@@ -422,9 +362,9 @@ class Stylizer:
     def _in_tiles(self, engine: Engine, paint: Painter, photo: Pixels, tile: int | None) -> Pixels:
         """Paint tile by tile, in smaller ones when memory runs out."""
         while True:
-            side = min(tile or _planned_tile(engine), self.tile_limit)
+            side = min(tile or planned_tile(engine), self.tile_limit)
             try:
-                return _paint_tiles(paint, photo, side)
+                return paint_tiles(paint, photo, side)
             except MemoryError:
                 if side <= LEAST_TILE:
                     raise
@@ -467,70 +407,6 @@ def _finished(photo: Pixels, output: Pixels, strength: float, preserve_color: bo
     return output
 
 
-def _planned_tile(engine: Engine) -> int:
-    """The side of the fastest tile that takes at most half of the memory that is free."""
-    memory = engine.free_memory()
-    if memory is None:
-        return engine.best_tile
-    side = math.isqrt(memory // 2 // engine.bytes_per_pixel) - 2 * MARGIN
-    return max(min(side // STRIDE * STRIDE, engine.best_tile), LEAST_TILE)
-
-
-def _paint_tiles(paint: Painter, photo: Pixels, side: int) -> Pixels:
-    """Paint a photo tile by tile; none is larger than ``side``², rounded up to the stride."""
-    height, width = photo.shape[:2]
-    output = np.empty_like(photo, order="C")
-    rows, columns = _cuts(height, side), _cuts(width, side)
-    for top, tile_h, above, below in rows:
-        for left, tile_w, before, after in columns:
-            margins = Margins(above, below, before, after)
-            window = _window(photo, top, left, tile_h, tile_w, margins)[None]
-            pixels = to_pixels(paint(to_cells(window), (top - above, left - before), margins))[0]
-            bottom, right = min(top + tile_h, height), min(left + tile_w, width)
-            output[top:bottom, left:right] = pixels[: bottom - top, : right - left]
-    return output
-
-
-def _cuts(size: int, tile: int) -> list[tuple[int, int, int, int]]:
-    """Cut ``size`` pixels into about equal tiles of at most ``tile``, rounded up to the stride.
-
-    Returns:
-        of each, where it starts, how long it is, and how many pixels of surroundings it needs before and after it:
-        ``MARGIN``, but never more than ``BORDER`` beyond the photo's border.
-    """
-    end = _aligned(size)
-    count = -(-end // _aligned(tile))
-    length = _aligned(-(-end // count))
-    cuts = []
-    for start in range(0, end, length):
-        stop = min(start + length, end)
-        cuts.append((start, stop - start, min(MARGIN, start + BORDER), min(MARGIN, end - stop + BORDER)))
-    return cuts
-
-
-def to_cells(pixels: Pixels) -> Pixels:
-    """(B, H, W, 3) -> (B, 12, H/2, W/2): the four pixels of a cell in channels, as torch's ``pixel_unshuffle``.
-
-    The channels are last in memory.
-    """
-    count, height, width, _ = pixels.shape
-    cells = np.empty((count, height // 2, width // 2, 12), pixels.dtype)
-    for channel in range(12):
-        colour, row, column = channel // 4, channel // 2 % 2, channel % 2
-        cells[..., channel] = pixels[:, row::2, column::2, colour]
-    return cells.transpose(0, 3, 1, 2)
-
-
-def to_pixels(cells: Pixels) -> Pixels:
-    """(B, 12, h, w) -> (B, 2h, 2w, 3): the inverse."""
-    count, _, height, width = cells.shape
-    pixels = np.empty((count, 2 * height, 2 * width, 3), cells.dtype)
-    for channel in range(12):
-        colour, row, column = channel // 4, channel // 2 % 2, channel % 2
-        pixels[:, row::2, column::2, colour] = cells[:, channel]
-    return pixels
-
-
 def keep_color(photo: Pixels, stylised: Pixels) -> Pixels:
     """The stylised picture's luminance with the photo's chrominance (Gatys et al., arXiv 1606.05897, sec. 3.2).
 
@@ -545,19 +421,6 @@ def _in_strips(work: Callable[[Pixels, Pixels], Pixels], photo: Pixels, output: 
     for top in range(0, len(photo), STRIP):
         rows = slice(top, top + STRIP)
         output[rows] = work(np.ascontiguousarray(photo[rows]), output[rows])
-
-
-def _proxy(height: int, width: int, *, whole: bool = True) -> tuple[list[Position], tuple[int, int]]:
-    """What the statistics of a photo are measured on: the corners of windows, and their height and width.
-
-    ``whole``: a small photo stands for itself.
-    """
-    if whole and height * width <= WHOLE_PROXY:
-        return [(0, 0)], (_aligned(height), _aligned(width))
-    tops, lefts = (
-        np.linspace(0, max(side - PROXY_WINDOW, 0) // 2, PROXY_GRID).astype(int) * 2 for side in (height, width)
-    )
-    return [(int(top), int(left)) for top in tops for left in lefts], (PROXY_WINDOW, PROXY_WINDOW)
 
 
 def at_working_size(pixels: Pixels) -> Pixels:
@@ -578,36 +441,6 @@ def at_working_size(pixels: Pixels) -> Pixels:
     if size == (width, height):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
-
-
-def _window(photo: Pixels, top: int, left: int, height: int, width: int, margins: Margins) -> Pixels:
-    """The window with ``margins`` pixels around it.
-
-    Beyond its border the photo goes on as its own mirror image, as often as it takes.
-    """
-    first_row, last_row = top - margins.top, top + height + margins.bottom
-    first_column, last_column = left - margins.left, left + width + margins.right
-    if first_row >= 0 and first_column >= 0 and last_row <= photo.shape[0] and last_column <= photo.shape[1]:
-        return photo[first_row:last_row, first_column:last_column]
-    rows = _mirrored(np.arange(first_row, last_row), photo.shape[0])
-    columns = _mirrored(np.arange(first_column, last_column), photo.shape[1])
-    inner = slice(max(first_column, 0), min(last_column, photo.shape[1]))
-    before, after = inner.start - first_column, inner.stop - first_column
-    # Single columns are slow to gather: only those beyond the border are.
-    parts = (photo[rows[:, None], columns[:before]], photo[rows, inner], photo[rows[:, None], columns[after:]])
-    return np.concatenate(parts, axis=1)
-
-
-def _mirrored(index: np.ndarray, size: int) -> np.ndarray:
-    """Fold any integers into 0 … size − 1 by reflection that does not repeat the border: … 2 1 0 1 2 …"""
-    if size == 1:
-        return np.zeros_like(index)
-    index = np.abs(index) % (2 * size - 2)
-    return np.minimum(index, 2 * size - 2 - index)
-
-
-def _aligned(size: int) -> int:
-    return -(-size // STRIDE) * STRIDE
 
 
 def _mix(photo: Pixels, stylised: Pixels, amount: float) -> Pixels:

@@ -102,7 +102,7 @@ def test_the_width_of_strokes(run: Run, photo: Path, style: Path) -> None:
 
 
 def test_tiles_do_not_show(run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stylize.transfer.WHOLE_PROXY", 0)  # else a photo so small is done at once
+    monkeypatch.setattr("stylize.tiles.WHOLE_PROXY", 0)  # else a photo so small is done at once
     assert run("transfer", photo, "-s", style, "-o", "tiles.png", "--tile", 16).code == 0
     assert run("transfer", photo, "-s", style, "-o", "whole.png").code == 0
     assert np.abs(pixels(Path("tiles.png")).astype(int) - pixels(Path("whole.png"))).max() <= 1

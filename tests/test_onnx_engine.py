@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from stylize import onnx_engine, tensor_file, transfer
+from stylize import onnx_engine, tensor_file, tiles, transfer
 from stylize.checkpoint import load_model, save_model
 from stylize.device import usable_cores
 from stylize.errors import RefusedError, UsageError
@@ -101,7 +101,7 @@ def test_both_engines_give_the_same_tiles(
     precision: torch.dtype,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transfer, "WHOLE_PROXY", 0)
+    monkeypatch.setattr(tiles, "WHOLE_PROXY", 0)
     monkeypatch.setattr(by_torch.engine, "precision", precision)
     photo = make_picture(200, 300, seed=2)
     off = difference(onnx.transfer(photo, style, tile=128), by_torch.transfer(photo, style))
@@ -124,7 +124,7 @@ def test_the_graphs_are_those_of_the_modules(
     def run() -> tuple[np.ndarray, ...]:
         engine = OnnxEngine(packaged("default"))
         colours = np.eye(3, dtype=np.float32), np.zeros(3, np.float32)
-        cells = transfer.to_cells(make_picture(320, 288, seed=3)[None])
+        cells = tiles.to_cells(make_picture(320, 288, seed=3)[None])
         painted, paint = engine.measure(style.code, {}, style.palette, colours, cells, [(0, 0)])
         return painted, paint(cells, (16, 32), Margins(112, 32, 64, 48)), *engine.encode(make_picture(seed=4))
 

@@ -108,7 +108,7 @@ def test_a_refined_style_works_wherever_a_plain_one_does(
     output = shipped.transfer(photo, style)
     assert (shipped.transfer(photo, loaded) == output).all()
     assert (output != shipped.transfer(photo, plain)).any()
-    monkeypatch.setattr("stylize.transfer.WHOLE_PROXY", 0)  # else a photo so small is done at once
+    monkeypatch.setattr("stylize.tiles.WHOLE_PROXY", 0)  # else a photo so small is done at once
     output = shipped.transfer(photo, style)
     tiled = shipped.transfer(photo, style, tile=32)
     assert np.abs(tiled.astype(int) - output).max() <= 1

@@ -16,9 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
-from stylize import device, transfer
+from stylize import device, tiles, transfer
 from stylize.checkpoint import Model, load_model, save_model
 from stylize.device import free_memory
+from stylize.engine import Engine, Painter
 from stylize.errors import RefusedError, StylizeError, UsageError
 from stylize.generator import FoldedGenerator
 from stylize.images import read_image
@@ -38,7 +39,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def no_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Photos of any size are measured on windows and painted in tiles, as large ones are."""
-    monkeypatch.setattr(transfer, "WHOLE_PROXY", 0)
+    monkeypatch.setattr(tiles, "WHOLE_PROXY", 0)
 
 
 def chroma(pixels: np.ndarray) -> np.ndarray:
@@ -64,7 +65,7 @@ def test_a_large_photos_statistics_do_not_depend_on_the_tiles(
     stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture, tile: int
 ) -> None:
     photo = make_picture(1400, 1600, seed=3)
-    assert photo.shape[0] * photo.shape[1] > transfer.WHOLE_PROXY
+    assert photo.shape[0] * photo.shape[1] > tiles.WHOLE_PROXY
     expected = stylizer.transfer(photo, style_code, tile=640)
     assert difference(stylizer.transfer(photo, style_code, tile=tile), expected).max() <= 1
 
@@ -74,7 +75,7 @@ def test_a_large_photos_windows_stand_for_the_whole(
 ) -> None:
     photo = make_picture(400, 600, seed=3)
     whole = stylizer.transfer(photo, style_code)
-    monkeypatch.setattr(transfer, "WHOLE_PROXY", 0)
+    monkeypatch.setattr(tiles, "WHOLE_PROXY", 0)
     assert 0 < difference(stylizer.transfer(photo, style_code), whole).mean() < 0.3 * whole.std()
 
 
@@ -112,14 +113,14 @@ def test_whole_and_in_tiles_a_photo_is_the_same(
 ) -> None:
     photo = make_picture(96, 128, seed=7)
     border = transfer.BORDER
-    windows = transfer._window(photo, 0, 0, 96, 128, Margins(border, border, border, border))[None]
+    windows = tiles.window_at(photo, 0, 0, 96, 128, Margins(border, border, border, border))[None]
     inner = windows[:, border:-border, border:-border]
     colours = transfer.colour_map(transfer.palette_of(inner), style_code.palette)
     origins = [(-border, -border)]
     painted, paint = stylizer.engine.measure(
-        style_code.code, {}, style_code.palette, colours, transfer.to_cells(windows), origins
+        style_code.code, {}, style_code.palette, colours, tiles.to_cells(windows), origins
     )
-    off = difference(transfer._paint_tiles(paint, photo, 48), transfer.to_pixels(painted)[0])
+    off = difference(tiles.paint_tiles(paint, photo, 48), tiles.to_pixels(painted)[0])
     assert np.quantile(off, 0.999) <= 2
 
 
@@ -324,7 +325,7 @@ class Meagre:
 
     name = "meagre"
 
-    def __init__(self, engine: transfer.Engine, *, most: int, on_cpu: bool = True) -> None:
+    def __init__(self, engine: Engine, *, most: int, on_cpu: bool = True) -> None:
         self.engine, self.most, self.on_cpu = engine, most, on_cpu
         self.hash, self.sizes, self.best_tile = engine.hash, engine.sizes, 1024
 
@@ -336,7 +337,7 @@ class Meagre:
             raise MemoryError
         return self.engine.encode(picture)
 
-    def measure(self, *args: object) -> tuple[np.ndarray, transfer.Painter]:
+    def measure(self, *args: object) -> tuple[np.ndarray, Painter]:
         if not self.on_cpu:
             raise MemoryError
         painted, paint = self.engine.measure(*args)
@@ -426,9 +427,9 @@ def test_the_tile_follows_the_free_memory(stylizer: Stylizer, monkeypatch: pytes
     sides = []
     for memory in (0, 1 << 27, 1 << 28, 1 << 40, None):
         monkeypatch.setattr(stylizer.engine, "free_memory", lambda memory=memory: memory)
-        sides.append(transfer._planned_tile(stylizer.engine))
+        sides.append(tiles.planned_tile(stylizer.engine))
     assert sides == sorted(sides) and len(set(sides)) > 2
-    assert sides[0] == transfer.LEAST_TILE and sides[-2:] == [stylizer.engine.best_tile] * 2
+    assert sides[0] == tiles.LEAST_TILE and sides[-2:] == [stylizer.engine.best_tile] * 2
 
 
 def test_kernels_that_do_not_say_what_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,7 +466,7 @@ def test_a_photo_is_never_held_as_floats() -> None:
         return cells[..., top:-bottom, left:-right]
 
     tracemalloc.start()
-    output = transfer._paint_tiles(paint, photo, 512)
+    output = tiles.paint_tiles(paint, photo, 512)
     transfer._in_strips(transfer.keep_color, photo, output)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -474,16 +475,16 @@ def test_a_photo_is_never_held_as_floats() -> None:
 
 def test_cells_hold_the_pixels_as_torch_puts_them(make_picture: MakePicture) -> None:
     pictures = np.stack([make_picture(32, 48, seed) for seed in range(2)])
-    cells = transfer.to_cells(pictures)
+    cells = tiles.to_cells(pictures)
     expected = torch.nn.functional.pixel_unshuffle(torch.from_numpy(pictures).permute(0, 3, 1, 2), 2)
     assert np.array_equal(cells, expected.numpy())
-    assert np.array_equal(transfer.to_pixels(cells), pictures)
+    assert np.array_equal(tiles.to_pixels(cells), pictures)
 
 
 @pytest.mark.parametrize("size", [2, 5, 16])
 def test_the_border_is_mirrored_as_numpy_does(size: int) -> None:
     expected = np.pad(np.arange(size), 40, mode="reflect")
-    np.testing.assert_array_equal(transfer._mirrored(np.arange(-40, size + 40), size), expected)
+    np.testing.assert_array_equal(tiles._mirrored(np.arange(-40, size + 40), size), expected)
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.7, 0.2])
@@ -509,7 +510,7 @@ def test_a_tile_that_overflows_in_half_precision_is_redone(
     stylizer: Stylizer, style_code: StyleCode, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = make_picture(100, 120)
-    monkeypatch.setattr(transfer, "WHOLE_PROXY", 0)  # tiles
+    monkeypatch.setattr(tiles, "WHOLE_PROXY", 0)  # tiles
     monkeypatch.setattr(stylizer.engine, "precision", torch.float32)
     expected = stylizer.transfer(photo, style_code)
     monkeypatch.setattr(stylizer.engine, "precision", torch.float16)
