@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+LUMINANCE = (0.299, 0.587, 0.114)  # of red, green, blue: Y of YCbCr
 PALETTE = 9  # mean and covariance of a picture's colours
 REGULARISATION = 3e-4  # added to the variances: colours of a nearly grey photo are not amplified without bound
 ITERATIONS = 100  # at most, for a palette among others; a dozen is usual

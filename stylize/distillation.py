@@ -31,7 +31,7 @@ def distil(
     *,
     steps: int = 3000,
     batch: int = 8,
-    crop: int = 128,
+    crop: int = 112,
     rate: float = 2e-3,
     seed: int = 0,
     device: torch.device,

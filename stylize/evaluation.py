@@ -37,6 +37,7 @@ from torch.nn import functional
 
 from stylize import losses
 from stylize.checkpoint import load_discriminator, load_model, load_perceptual, newest_checkpoint
+from stylize.colour_map import LUMINANCE
 from stylize.data import to_tensor
 from stylize.device import channels_last
 from stylize.errors import InputError, shown
@@ -52,7 +53,6 @@ Scores = dict[str, float]
 HIGHER_IS_BETTER = {"ssim", "discriminator"}
 LEAST_SIDE = 64  # pixels: enlarged, smaller pictures show nothing but their enlargement
 CALIBRATION = 16  # photos, and as many styles, that φ is normalised on
-LUMINANCE = (0.299, 0.587, 0.114)
 SSIM_WINDOW = 7  # pixels
 KEPT_STYLES = 64  # what is kept of so many styles, 6 MB each at 512 pixels, is not computed again
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import numpy as np
 from PIL import Image
 
-from stylize.colour_map import Floats, colour_map, palette_among, palette_of
+from stylize.colour_map import LUMINANCE, Floats, colour_map, palette_among, palette_of
 from stylize.colour_profile import to_8_bit
 from stylize.device import free_memory, has_bf16_instructions, may_have_gpu
 from stylize.engine import Engine, Painter
@@ -47,7 +47,6 @@ TORCH_BYTES = 4 << 30  # of memory, below which torch is not worth a try
 STRIP = 64  # rows of a picture that are worked on at a time where no network is involved
 STYLE_SHORT_SIDE = (256, 512)  # pixels: style pictures are brought between these
 STYLE_LONG_SIDE = 1536
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green, blue: Y of YCbCr
 EVENNESS = 0.6  # of --strength: the power of it by which the pixels are mixed; equal steps then look about equal
 
 ENGINES = ("auto", "torch", "onnx")
@@ -412,7 +411,7 @@ def keep_color(photo: Pixels, stylised: Pixels) -> Pixels:
 
     In YCbCr another luminance adds the same to red, green and blue. Both (H, W, 3) of one type.
     """
-    lighter = (stylised.astype(np.float32) - photo) @ LUMINANCE  # (H, W)
+    lighter = (stylised.astype(np.float32) - photo) @ np.float32(LUMINANCE)  # (H, W)
     return np.clip(np.rint(photo + lighter[..., None]), 0, np.iinfo(photo.dtype).max).astype(photo.dtype)
 
 
