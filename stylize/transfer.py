@@ -411,7 +411,7 @@ def keep_color(photo: Pixels, stylised: Pixels) -> Pixels:
 
     In YCbCr another luminance adds the same to red, green and blue. Both (H, W, 3) of one type.
     """
-    lighter = (stylised.astype(np.float32) - photo) @ np.float32(LUMINANCE)  # (H, W)
+    lighter = (stylised.astype(np.float32) - photo) @ np.array(LUMINANCE, np.float32)  # (H, W)
     return np.clip(np.rint(photo + lighter[..., None]), 0, np.iinfo(photo.dtype).max).astype(photo.dtype)
 
 
