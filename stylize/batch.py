@@ -101,6 +101,7 @@ def plan_batch(
     styles: Sequence[str] = ("",),
     known: Known | None = None,
     shard: tuple[int, int] | None = None,
+    format: str | None = None,
 ) -> Plan:
     """Decide what to do, without doing it.
 
@@ -111,10 +112,12 @@ def plan_batch(
             that name.
         known: names that belong to a photo are never given to another.
         shard: (I, N), the I-th of N parts, from 1.
+        format: of all pictures; by default each is written in its photo's.
     """
+    photos = found.photos if format is None else [replace(photo, format=format) for photo in found.photos]
     plan = Plan([], found.failures, found.junk, found.excluded)
     for style in styles:
-        for photo, name in zip(found.photos, _names(found.photos, style, known), strict=True):
+        for photo, name in zip(photos, _names(photos, style, known), strict=True):
             if shard is None or shard_of(photo.relative, shard[1]) == shard[0]:
                 plan.jobs.append(Job(photo.path, output / name, name, style))
     if shard is not None and shard[0] != 1:

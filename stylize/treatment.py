@@ -39,6 +39,7 @@ class Treatment:
         model_hash: of the model that the codes belong to.
         model: its file, if it is not the default one.
         engine: the one that was asked for, to be told in the recipes; those of others differ by rounding.
+        format: of the pictures, if it is not each photo's own.
         tile: side of the tiles in pixels; the result does not depend on it.
         recipe: whether pictures tell how they were made.
         frames: of a sequence, some of its frames: what is measured on them together holds for all.
@@ -51,18 +52,17 @@ class Treatment:
     model_hash: str
     model: Path | None = None
     engine: str = "auto"
+    format: str | None = None
     tile: int | None = None
     recipe: bool = True
     frames: tuple[Path, ...] = ()
 
-    def apply(
-        self, stylizer: Stylizer, picture: Picture, photo: Path, target: Path | None = None, format: str | None = None
-    ) -> Picture:
+    def apply(self, stylizer: Stylizer, picture: Picture, photo: Path, target: Path | None = None) -> Picture:
         """The painted picture, its recipe in its XMP data.
 
         Args:
             photo: its path, by which recipe and masks name it.
-            target, format: where and in which format it will be written, if not in the photo's.
+            target: where it will be written, if that decides about its format.
 
         Raises:
             as ``stylize.painting.paint``.
@@ -76,7 +76,7 @@ class Treatment:
         if not self.recipe:
             return replace(picture, pixels=pixels, xmp=without_recipe(picture.xmp))
         recipe = recipe_for(
-            str(photo), picture, target, format, self.styles, self.layers, self.look, self.model, self.engine,
+            str(photo), picture, target, self.format, self.styles, self.layers, self.look, self.model, self.engine,
             self.options, self.model_hash, sequence=bool(self.frames),
         )  # fmt: skip
         return replace(picture, pixels=pixels, xmp=with_recipe(picture.xmp, recipe))

@@ -71,6 +71,19 @@ def test_a_batch_from_end_to_end(run: Run, tmp_path: Path, tree: Path, style: Pa
     assert len(run("batch", "tree", "-s", style, "-o", "out", "--redo").lines) == 3
 
 
+def test_one_format_for_all(run: Run, tree: Path, style: Path) -> None:
+    (tree / "a.webp").write_bytes((tree / "sub/deep/c.webp").read_bytes())
+    result = run("batch", "tree/a.png", "tree/a.webp", "tree/sub/b.jpg", "-s", style, "-o", "out", "--format", "png")
+    assert (result.code, sorted(result.lines)) == (0, ["out/a.png", "out/a.webp.png", "out/b.png"])
+    assert all(Path(name).read_bytes().startswith(b"\x89PNG") for name in result.lines)
+    recipes = [json.loads(run("inspect", f"out/{name}.png", "--json").stdout)["recipe"] for name in ("a", "b")]
+    assert [recipe.endswith("--format png") for recipe in recipes] == [False, True]  # a was a PNG before
+    again = run("batch", "tree/a.png", "tree/sub/b.jpg", "-s", style, "-o", "out", "--format", "png")
+    assert (again.code, again.lines) == (0, [])
+    assert run("batch", "tree/sub/b.jpg", "-s", style, "-o", "out").lines == ["out/b.jpg"]  # both are its own
+    assert_refused(run("batch", "tree", "-s", style, "-o", "out", "--format", "psd"), 2, "--format psd")
+
+
 def test_hints_are_given_once(run: Run, tree: Path, style: Path) -> None:
     (tree / "cut2.png").write_bytes((tree / "sub/cut.png").read_bytes())
     result = run("batch", "tree", "-s", style, "-o", "out")

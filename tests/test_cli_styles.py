@@ -368,6 +368,12 @@ def test_a_preview(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
     assert {name: digest for name, digest in content(tmp_path).items() if name in before} == before
 
 
+def test_a_preview_into_a_folder(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    (tmp_path / "sheets").mkdir()
+    result = run("preview", photo, "-s", style, "--strengths", "1", "--size", 32, "-o", "sheets")
+    assert (result.code, result.lines) == (0, ["sheets/photo_preview.png"])
+
+
 def test_a_preview_of_the_library(run: Run, photo: Path, style: Path) -> None:
     assert_refused(run("preview", photo), 2, "no styles to show", "--save")
     assert run("encode-style", style, "--save", "ink").code == 0

@@ -51,6 +51,7 @@ Mask = Annotated[
 ]
 InvertMask = Annotated[bool, typer.Option("--invert-mask", help="Paint where the mask is black.")]
 Feather = Annotated[float, typer.Option(metavar="PIXELS", help="Soften the edges of masks, inwards.")]
+Format = Annotated[str | None, typer.Option("--format", help="png, jpg, webp, tif ...; default: the photo's.")]
 NoRecipe = Annotated[bool, typer.Option("--no-recipe", help="Do not store in the picture how it was made.")]
 PreserveColor = Annotated[bool, typer.Option("--preserve-color", help="Keep the photo's colours.")]
 Tile = Annotated[int | None, typer.Option(min=1, help="Side of the tiles in pixels: less needs less memory.")]

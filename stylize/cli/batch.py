@@ -20,6 +20,7 @@ from stylize.cli.arguments import (
     Device,
     Engine,
     Feather,
+    Format,
     InvertMask,
     Json,
     Mask,
@@ -41,6 +42,7 @@ from stylize.cli.arguments import (
     image_options,
     inputs_of,
     open_stylizer,
+    parse_format,
     parse_style_scale,
 )
 from stylize.cli.process import Stopped, stop_gently
@@ -86,6 +88,7 @@ def batch(
     mask: Mask = None,
     invert_mask: InvertMask = False,
     feather: Feather = 0.0,
+    format: Format = None,
     quality: Quality = 95,
     no_recipe: NoRecipe = False,
     tile: Tile = None,
@@ -140,6 +143,7 @@ def batch(
     warn = aloud(terminal.warn)
     if os.path.exists(output) and not os.path.isdir(output):
         raise OutputError(f"cannot write into {shown(output)}: not a folder")
+    wanted = parse_format(format)
     part = parse_shard(shard)
     label = label_of(part)
     look = Look(strength, preserve_color, parse_style_scale(style_scale), mask, invert_mask, feather)
@@ -165,6 +169,7 @@ def batch(
             model_hash=stylizer.engine.hash,
             model=model,
             engine=engine,
+            format=wanted,
             tile=tile,
             recipe=not no_recipe,
             frames=sample_frames(found.photos) if sequence else (),
@@ -182,7 +187,7 @@ def batch(
         known = Known(output)
         if known.damaged:
             warn(f"damaged lines in the manifests of {shown(output)}, which do not count: {known.damaged}")
-        plan = plan_batch(found, output, styles=list(treatments), known=known, shard=part)
+        plan = plan_batch(found, output, styles=list(treatments), known=known, shard=part, format=wanted)
         jobs = sort_out(
             plan.jobs, known, lambda job: treatments[job.style].fingerprint(job.photo),
             sources=[photo.path for photo in found.photos],

@@ -35,7 +35,8 @@ def preview(
         typer.Option("--style", "-s", metavar="STYLE", help="A style for each row; default: all of your library."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The sheet; default: PHOTO_preview.png beside the photo.")
+        Path | None,
+        typer.Option("--output", "-o", help="The sheet, or its folder; default: PHOTO_preview.png beside the photo."),
     ] = None,
     strengths: Annotated[str, typer.Option(help="Strengths, one column each.")] = "0.4,0.7,1",
     size: Annotated[int, typer.Option(min=16, max=4096, help="Long side of each picture in pixels.")] = 384,
@@ -71,7 +72,8 @@ def preview(
         styles = [StyleArgument(path, name) for name, path in library.styles().items()]
     if not styles:
         raise UsageError("no styles to show", hint="--style STYLE, or keep some by encode-style --save NAME")
-    output = output or photo.with_name(f"{photo.stem}_preview.png")
+    plain = photo.with_name(f"{photo.stem}_preview.png")
+    output = plain if output is None else output / plain.name if output.is_dir() else output
     format_of(output)
     for source in (photo, *(s.source for s in styles)):
         refuse_same_file(source, output)

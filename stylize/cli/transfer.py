@@ -17,6 +17,7 @@ from stylize.cli.arguments import (
     Device,
     Engine,
     Feather,
+    Format,
     InvertMask,
     Json,
     Mask,
@@ -62,9 +63,7 @@ def transfer(
     mask: Mask = None,
     invert_mask: InvertMask = False,
     feather: Feather = 0.0,
-    format: Annotated[
-        str | None, typer.Option("--format", help="png, jpg, webp, tif ...; default: the photo's.")
-    ] = None,
+    format: Format = None,
     quality: Quality = 95,
     no_recipe: NoRecipe = False,
     tile: Tile = None,
@@ -174,11 +173,12 @@ def transfer(
                 model_hash=stylizer.engine.hash,
                 model=model,
                 engine=engine,
+                format=wanted,
                 tile=tile,
                 recipe=not no_recipe,
             )
         try:
-            painted = treatment.apply(stylizer, photo, Path(name), target, wanted)
+            painted = treatment.apply(stylizer, photo, Path(name), target)
         except InputError as error:  # such as a mask that does not fit
             fail(error)
             continue
