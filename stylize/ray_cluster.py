@@ -19,7 +19,7 @@ from typing import Any
 
 from stylize import __version__, batch
 from stylize.batch import Job, Outcome
-from stylize.errors import DeviceError, RefusedError, StylizeError, UsageError, shown
+from stylize.errors import DeviceError, RefusedError, StylizeError, UsageError, one_line, shown
 from stylize.images import Picture
 from stylize.manifest import Entry, Known, Manifest
 from stylize.transfer import Stylizer
@@ -131,9 +131,7 @@ def run_jobs(
     try:
         ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR", configure_logging=True)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise DeviceError(
-            f"no Ray cluster: {' '.join(str(error).split())[:200]}", hint="RAY_ADDRESS names it"
-        ) from error
+        raise DeviceError(f"no Ray cluster: {one_line(error)}", hint="RAY_ADDRESS names it") from error
     ray._private.worker._worker_logs_enabled = False  # it would write of dead actors to stdout, where results go
     cluster = _Cluster(ray, treatments, settings, output, label, on_note)
     return cluster.run(jobs, stopping, on_warning)
@@ -233,8 +231,8 @@ class _Cluster:
         if isinstance(cause, StylizeError):
             raise cause from error
         if self.attempts[f"actor {number}"] >= MOST_ATTEMPTS:
-            reason = " ".join(str(error).split())[-200:]
-            raise DeviceError(f"the Ray cluster cannot start an actor: {reason}") from error
+            what = one_line(str(error)[-200:])  # Ray says the cause last
+            raise DeviceError(f"the Ray cluster cannot start an actor: {what}") from error
         self._start(number)
 
     def _rescue(self, number: int, jobs: Any, waiting: deque[list[Job]]) -> Iterator[Outcome]:

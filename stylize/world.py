@@ -176,6 +176,6 @@ def _connection() -> Iterator[None]:
         yield
     except RuntimeError as error:  # distributed errors are such
         raise TrainingError(
-            f"lost another process of this run: {' '.join(str(error).split())[:200]}",
+            f"lost another process of this run: {one_line(error)}",
             hint="--resume goes on from the last checkpoint",
         ) from error
