@@ -26,7 +26,7 @@ from stylize.style_arguments import StyleArgument
 if TYPE_CHECKING:
     from stylize.transfer import Stylizer
 
-REVISION = 2  # to be raised whenever the same model, style and options give other pixels
+REVISION = 3  # to be raised whenever the same model, style and options give other pixels
 
 
 @dataclass(frozen=True)

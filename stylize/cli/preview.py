@@ -90,7 +90,7 @@ def preview(
                 raise
             terminal.warn(f"{error.message}; left out")
             continue
-        rows.append((one.name, code))
+        rows.append((one.name.removesuffix(library.SUFFIX), code))
     if not rows:
         raise RefusedError("none of your styles can be used", hint="encode them again with this model")
     by_strength = {look.strength: look for look in looks}
