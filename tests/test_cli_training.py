@@ -111,6 +111,14 @@ def test_a_dry_run_of_training(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_training_into_its_own_pictures(run: Run, photo_folder: Path, style_folder: Path, dry: tuple[str, ...]) -> None:
+    before = content(photo_folder)
+    result = run("train", "--content", photo_folder, "--style", style_folder, "-o", photo_folder / ".", *dry)
+    assert_refused(result, 4, "output is the input")
+    assert content(photo_folder) == before
+
+
 def test_training_on_bad_pictures(
     run: Run, tmp_path: Path, tiny_model: Path, photo_folder: Path, write_picture: WritePicture
 ) -> None:
