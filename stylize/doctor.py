@@ -111,7 +111,7 @@ def _library() -> dict[str, Any]:
     """Where the user's styles are, and how many."""
     from stylize import library
 
-    own = sum(path.parent != library.built_in() for path in library.styles().values())
+    own = sum(not library.is_built_in(path) for path in library.styles().values())
     return {"folder": shown(next(iter(library.folders()), "no folder")), "styles": own}
 
 

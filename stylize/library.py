@@ -43,6 +43,11 @@ def built_in() -> Path:
     return packaged_path("styles")
 
 
+def is_built_in(path: Path) -> bool:
+    """Whether a style's file is one that the package carries."""
+    return path.parent == built_in()
+
+
 def styles() -> Mapping[str, Path]:
     """All styles by name, in the order of the names."""
     found: dict[str, Path] = {}

@@ -121,7 +121,11 @@ class RunFolder:
         save_model(state.average, self.model, {"training.steps": str(state.step)})
 
     def add_metrics(self, step: int, seconds: float, means: Mapping[str, float]) -> None:
-        """Add a line: every loss term, in the mean over an interval, and the seconds since the last start."""
+        """Add a line: every loss term, in the mean over an interval.
+
+        Args:
+            seconds: since the last start; those before it are added.
+        """
         new = not self._metrics.exists()
         with self._metrics.open("a", newline="") as file:
             writer = csv.DictWriter(file, _COLUMNS, restval="")

@@ -6,7 +6,7 @@
 The statistics of AdaIN come from a *proxy* of the photo: the whole of it when it is small, else a fixed grid of
 windows. They do not depend on how the picture is cut afterwards, and the folded generator is local, so tiles with a
 margin give the pixels of the whole. (Its ancestor: Chen et al., "Towards Ultra-Resolution Neural Style Transfer via
-Thumbnail Instance Normalization", AAAI 2022.) Photo and result are held as bytes, only tiles as floats.
+Thumbnail Instance Normalization", AAAI 2022.) How it is cut: ``stylize.tiles``.
 """
 
 from __future__ import annotations

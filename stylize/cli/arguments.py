@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -147,12 +147,20 @@ def inputs_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
 
 def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
     """Refuse before the work what no photo could be painted with."""
-
     if look.feather and look.mask is None and all(style.mask is None for style in styles):
         raise UsageError("--feather needs a mask")
     for path in masks_of(styles, look):
         if not os.path.exists(path):  # unlike its namesake in pathlib, says no where one may not look
             raise InputError(f"cannot read the mask {shown(path)}: no such file")
+
+
+def refuse_input_folder(folders: Iterable[str | Path], output: Path) -> None:
+    """Raises OutputError if the output is one of the folders, by whatever name; it may lie below one."""
+    from stylize.inputs import is_same
+
+    for folder in filter(os.path.isdir, folders):
+        if is_same(Path(folder), output):
+            raise OutputError(f"output is the input {shown(folder)}", hint="give another folder by --output")
 
 
 def parse_seconds(text: str | None) -> float | None:

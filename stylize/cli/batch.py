@@ -44,6 +44,7 @@ from stylize.cli.arguments import (
     open_stylizer,
     parse_format,
     parse_style_scale,
+    refuse_input_folder,
 )
 from stylize.cli.process import Stopped, stop_gently
 from stylize.errors import OutputError, UsageError, shown
@@ -123,7 +124,7 @@ def batch(
     """Stylise many photos; bad files are named and counted, the others get done. Run again, it goes on."""
     from stylize.batch import plan_batch, run_jobs, sort_out
     from stylize.images import STDERR
-    from stylize.inputs import find_photos, is_same
+    from stylize.inputs import find_photos
     from stylize.manifest import Known, Manifest, label_of, locked, write_failures
     from stylize.output_file import refuse_same_file
     from stylize.painting import Look, read_layers
@@ -151,9 +152,7 @@ def batch(
     styles = [parse_style(text) for text in style]
     check_masks(styles, look)
     groups = one_folder_each(styles) if each_style else {"": styles}
-    for folder in filter(os.path.isdir, inputs):
-        if is_same(Path(folder), output):
-            raise OutputError(f"output is the input {shown(folder)}", hint="give another folder by --output")
+    refuse_input_folder(inputs, output)
     found = find_photos(inputs, output=output, include=include or (), exclude=exclude or (), stdin=sys.stdin.buffer)
     if not found.photos:
         warn("no photos found")

@@ -90,7 +90,7 @@ def encode_style(
         save = save.removesuffix(library.SUFFIX)
         place = library.place_of(save)
         hidden = library.find(save)
-        if hidden is not None and hidden.parent == library.built_in():
+        if hidden is not None and library.is_built_in(hidden):
             terminal.warn(f'the built-in style "{shown(save)}" is hidden by yours from now on')
         if os.path.exists(save):
             terminal.warn(f'"{shown(save)}" is a path here, too: --style {shown(save)} will not know which is meant')
@@ -107,10 +107,11 @@ def encode_style(
         if target != output:
             make_folder(target.parent)
         check_target(target, overwrite=overwrite)
+    judge = ""
     if refine:
         from stylize.refine import chosen
 
-        perceptual = chosen(perceptual or "auto")
+        judge = chosen(perceptual or "auto")
     title = name or save or targets[0].stem
     stylizer = open_stylizer(model, device, engine, threads, terminal)
     pictures: list[dict[str, Any]] = []
@@ -130,8 +131,7 @@ def encode_style(
         report(members)
         if not refine:
             return code
-        steps = refine_steps or REFINE_STEPS
-        return _refined(stylizer, code, pictures, members, steps, perceptual or "", refined, terminal)
+        return _refined(stylizer, code, pictures, members, refine_steps or REFINE_STEPS, judge, refined, terminal)
 
     code = read_style(
         stylizer, styles, title,

@@ -34,7 +34,7 @@ def inspect(
     if not files:
         names = library.styles()
         for name, path in names.items():
-            built_in = path.parent == library.built_in()
+            built_in = library.is_built_in(path)
             line = f"{shown(name)}\t{shown(path)}" + ("\tbuilt-in" if built_in else "")
             terminal.result(line, style=name, path=str(path), built_in=built_in)
         if not names:
@@ -59,7 +59,6 @@ def inspect(
 
 
 def _fact(value: Any) -> str:
-
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(map(shown, value)) if isinstance(value, list) else shown(value)

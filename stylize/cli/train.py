@@ -24,6 +24,7 @@ from stylize.cli.arguments import (
     Threads,
     Verbose,
     parse_seconds,
+    refuse_input_folder,
     set_threads,
 )
 from stylize.cli.process import Stopped, note_requests, stop_gently
@@ -148,9 +149,7 @@ def train(
         light=str(light or ""),
         weights=LossWeights(adversarial=weights.pop("adv"), **weights),
     )  # fmt: skip
-    for folder in (*content, *style):
-        if os.path.isdir(folder) and os.path.isdir(output) and os.path.samefile(folder, output):
-            raise OutputError(f"output is the input {shown(folder)}", hint="give another folder by --output")
+    refuse_input_folder((*content, *style), output)
     follower = any(
         os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID")
     )  # the first process talks
