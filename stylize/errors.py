@@ -6,13 +6,26 @@ other exception that reaches the command line is a bug in stylize.
 
 from __future__ import annotations
 
+import errno
+
+_PERMISSIONS = "change its permissions, or take another place"
+REMEDIES = {
+    errno.EACCES: _PERMISSIONS,
+    errno.EPERM: _PERMISSIONS,
+    errno.EROFS: "take another place: nothing can be written there",
+    errno.ENOSPC: "free some space, or take another place",
+    errno.EDQUOT: "free some space, or take another place",
+    errno.ENAMETOOLONG: "a shorter name",
+    errno.EIO: "is the disk sound? copy the file again",
+}
+
 
 class StylizeError(Exception):
     """Something the user can mend.
 
     Args:
         message: what went wrong and where, lower case, no full stop: ``cannot read photo.jpg: file is truncated``.
-        hint: what to do about it, or nothing.
+        hint: what to do about it; by default what helps against the operating system's error that it was raised from.
     """
 
     exit_code = 1
@@ -20,7 +33,12 @@ class StylizeError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self._hint = hint
+
+    @property
+    def hint(self) -> str:
+        """What to do about it, or nothing."""
+        return self._hint or REMEDIES.get(getattr(self.__cause__, "errno", None) or 0, "")
 
 
 class InputError(StylizeError):

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -257,7 +257,7 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
     """Read the header. The loop is Image.open's, without its size limit: that one is global, ours is an argument."""
     head = stream.read(16)
     if not head:
-        raise InputError(f"cannot read {name}: file is empty")
+        raise InputError(f"cannot read {name}: file is empty", hint="copy the file again")
     formats = formats_of(head)
     heic = is_heic(head)
     if heic and _register_heif():
@@ -272,8 +272,10 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
     if heic and "HEIF" not in formats:
         raise InputError(f'cannot read {name}: HEIC needs the "heif" extra', hint="pip install pillow-heif")
     if failure is None or (TWO_BYTE_MAGIC.issuperset(formats) and not _is_truncation(failure)):
+        text = PurePath(name).suffix.lower() in (".txt", ".lst", ".list", ".csv")
         raise InputError(
-            f"cannot read {name}: not an image stylize can open (JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF)"
+            f"cannot read {name}: not an image stylize can open (JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF)",
+            hint=f"if it lists photos: stylize batch @{name}" if text else "export it as one of these",
         ) from failure
     raise _unreadable(name, failure) from failure
 
@@ -292,7 +294,7 @@ def _is_truncation(error: Exception) -> bool:
 
 def _unreadable(name: str, error: Exception) -> InputError:
     if isinstance(error, MemoryError):
-        return InputError(f"cannot read {name}: not enough memory to decode it")
+        return InputError(f"cannot read {name}: not enough memory to decode it", hint="end other programs")
     if isinstance(error, OSError) and error.errno:
         return InputError(f"cannot read {name}: {reason(error)}")
     if _is_truncation(error):

@@ -9,22 +9,12 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from stylize import __version__
-from stylize.formats import SUFFIXES, format_of, suffix_of
-from stylize.images import Picture
 from stylize.metadata import PACKET_END, PACKET_START, RECIPE, RECIPE_END, RECIPE_START
 from stylize.options import ImageOptions
-
-if TYPE_CHECKING:
-    from stylize.painting import Layers, Look
-    from stylize.style_arguments import StyleArgument
 
 MAX_PACKET = 60_000  # bytes of XMP; a JPEG segment holds 65,502
 _MOST_WORDS = 1000
@@ -102,46 +92,6 @@ def command_line(
     if options.allow_truncated:
         words.append("--allow-truncated")
     return tuple(words)
-
-
-def recipe_for(
-    photo: str,
-    picture: Picture,
-    target: Path | None,
-    wanted: str | None,
-    styles: Sequence[StyleArgument],
-    layers: Layers,
-    look: Look,
-    model: Path | None,
-    engine: str,
-    options: ImageOptions,
-    model_hash: str,
-    *,
-    sequence: bool = False,
-) -> Recipe:
-    """The recipe of one output; ``transfer`` and ``batch`` write the same.
-
-    Args:
-        target: where it is written, which may decide its format; None for the photo's own.
-        wanted: the format that was asked for.
-        engine: the one that was asked for.
-        sequence: it is a frame, which only its whole folder makes again.
-    """
-    usual = SUFFIXES[suffix_of(picture.format)]
-    format = wanted or (usual if target is None else format_of(target))
-    command = command_line(
-        os.path.basename(photo),
-        [str(style) for style in styles],
-        look.options(),
-        model=None if model is None else model.name,
-        engine=engine,
-        format=None if format == usual else suffix_of(format).removeprefix("."),
-        options=options,
-    )
-    if sequence:
-        folder = os.path.basename(os.path.dirname(os.path.abspath(photo)))
-        command = ("stylize", "batch", folder, "--sequence", *command[3:], "--output", f"{folder}-stylised")
-    return Recipe(command, __version__, model_hash, tuple(code.content_hash() for code in layers.values()))
 
 
 def with_recipe(xmp: bytes | None, recipe: Recipe) -> bytes | None:

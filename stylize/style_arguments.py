@@ -203,7 +203,9 @@ def read_pictures(
             except InputError as error:
                 on_warning(f"{error.message}; left out")
         if len(pictures) == before:
-            raise InputError(f"no readable pictures in {shown(path)}")
+            raise InputError(
+                f"no readable pictures in {shown(path)}", hint="JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF files"
+            )
     return names, pictures
 
 

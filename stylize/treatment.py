@@ -14,13 +14,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stylize import __version__
 from stylize.errors import InputError
+from stylize.formats import SUFFIXES, format_of, suffix_of
 from stylize.images import Picture, read_photo
 from stylize.manifest import hash_file
 from stylize.masks import ALPHA, mask_of_photo
 from stylize.options import ImageOptions
 from stylize.painting import Frozen, Layers, Look, freeze, paint
-from stylize.recipe import recipe_for, recipe_of, with_recipe, without_recipe
+from stylize.recipe import Recipe, command_line, recipe_of, with_recipe, without_recipe
 from stylize.style_arguments import StyleArgument
 
 if TYPE_CHECKING:
@@ -75,11 +77,26 @@ class Treatment:
         )  # fmt: skip
         if not self.recipe:
             return replace(picture, pixels=pixels, xmp=without_recipe(picture.xmp))
-        recipe = recipe_for(
-            str(photo), picture, target, self.format, self.styles, self.layers, self.look, self.model, self.engine,
-            self.options, self.model_hash, sequence=bool(self.frames),
-        )  # fmt: skip
-        return replace(picture, pixels=pixels, xmp=with_recipe(picture.xmp, recipe))
+        return replace(picture, pixels=pixels, xmp=with_recipe(picture.xmp, self._own_recipe(picture, photo, target)))
+
+    def _own_recipe(self, picture: Picture, photo: Path, target: Path | None) -> Recipe:
+        """How the picture of a photo is made again; ``transfer`` and ``batch`` write the same."""
+        usual = SUFFIXES[suffix_of(picture.format)]
+        format = self.format or (usual if target is None else format_of(target))
+        command = command_line(
+            photo.name,
+            [str(style) for style in self.styles],
+            self.look.options(),
+            model=None if self.model is None else self.model.name,
+            engine=self.engine,
+            format=None if format == usual else suffix_of(format).removeprefix("."),
+            options=self.options,
+        )
+        if self.frames:  # only its whole folder makes a frame again
+            folder = os.path.basename(os.path.dirname(os.path.abspath(photo)))
+            command = ("stylize", "batch", folder, "--sequence", *command[3:], "--output", f"{folder}-stylised")
+        codes = tuple(code.content_hash() for code in self.layers.values())
+        return Recipe(command, __version__, self.model_hash, codes)
 
     def _frozen(self, stylizer: Stylizer) -> Frozen | None:
         """What the frames have in common, measured when first asked for. Raises InputError if none can be read."""

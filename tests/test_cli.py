@@ -359,7 +359,7 @@ def test_a_stop_leaves_whole_files_only(
     said = stderr.decode().splitlines()
     if command == "batch" and not killed:
         assert said[0] == "finishing what is in hand; once more ends at once"
-        assert re.fullmatch(r"done: [0-9]+ ok, 0 failed, 0 skipped, 0 no images, [0-9]+ left, .*", said[1])
+        assert re.fullmatch(r"done: [0-9]+ ok, 0 failed, 0 skipped, 0 not images, [0-9]+ left, .*", said[1])
         assert len(said) == 2
     else:
         assert said == []

@@ -193,7 +193,7 @@ def test_lists_of_photos(run: Run, tmp_path: Path, tree: Path, style: Path) -> N
     # results are not painted again
     again = run("batch", "-", "-s", style, "-o", "piped", stdin=b"tree/a.png\npiped/tree/a.png\n")
     assert (again.code, again.lines) == (0, [])
-    assert "1 no images" in again.stderr
+    assert "1 not images" in again.stderr
 
 
 def test_a_picture_in_each_style(run: Run, tmp_path: Path, tree: Path, style: Path, code_file: Path) -> None:

@@ -112,6 +112,7 @@ def test_strength_out_of_range(run: Run, photo: Path, style: Path, command: str,
         (["paint"], ["paint"]),
         (["train", "--content", ".", "--style", ".", "-o", "run", "--steps", "0"], ["--steps"]),
         (["train", "--content", ".", "--style", ".", "-o", "run", "--max-time", "soon"], ["--max-time", "6h"]),
+        (["train", "--content", ".", "--style", ".", "-o", "run", "--max-time", "6"], ["--max-time 6", "6h"]),
         (["train", "--content", ".", "--style", ".", "-o", "run", "--init", "packaged", "--light", "l"], ["--light"]),
         (["train", "--content", ".", "--style", ".", "-o", "run", "--crop", "65"], ["--crop", "16"]),
         (["train", "--content", ".", "--style", ".", "-o", "run", "--perceptual", "resnet"], ["resnet", "vgg19"]),
@@ -344,7 +345,7 @@ def test_inspect_what_is_nothing(run: Run, photo: Path, code_file: Path) -> None
     assert_refused(run("inspect", "text.safetensors"), 3, "not a safetensors file")
     assert_refused(run("inspect", "gone"), 2, 'no style "gone"')
     result = run("inspect", "gone.png", "gone", photo, code_file, "--json")
-    assert (result.code, [json.loads(line)["kind"] for line in result.lines]) == (1, ["picture", "style code"])
+    assert (result.code, [json.loads(line)["kind"] for line in result.lines]) == (2, ["picture", "style code"])
 
 
 def test_inspect_and_an_empty_library(run: Run) -> None:
@@ -372,6 +373,18 @@ def test_a_preview_into_a_folder(run: Run, tmp_path: Path, photo: Path, style: P
     (tmp_path / "sheets").mkdir()
     result = run("preview", photo, "-s", style, "--strengths", "1", "--size", 32, "-o", "sheets")
     assert (result.code, result.lines) == (0, ["sheets/photo_preview.png"])
+
+
+def test_a_preview_as_transfer_would_paint(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    """The photo is small enough to be painted as it is."""
+    look = ["--style-scale", "0.5", "--engine", "torch"]
+    assert run("preview", photo, "-s", style, "--strengths", "1", "--size", 60, *look).code == 0
+    assert run("transfer", photo, "-s", style, "-o", "whole.png", *look).code == 0
+    assert run("transfer", photo, "-s", style, "-o", "coarse.png").code == 0
+    height, width, _ = pixels(tmp_path / "whole.png").shape
+    cell = pixels(tmp_path / "photo_preview.png")[8 : 8 + height, 8 + 2 * (width + 8) :][:, :width]
+    assert (cell == pixels(tmp_path / "whole.png")).all()
+    assert (cell != pixels(tmp_path / "coarse.png")).any()
 
 
 def test_a_preview_of_the_library(run: Run, photo: Path, style: Path) -> None:

@@ -594,6 +594,20 @@ def test_a_bad_photo_among_several(run: Run, tmp_path: Path, photo: Path, style:
     ]
 
 
+def test_results_as_json_lines(run: Run, photo: Path, style: Path) -> None:
+    """By the same names as those of batch."""
+    result = run("transfer", "gone.png", photo, "-s", style, "-o", "out/", "--json")
+    assert result.code == 1
+    failed, done = map(json.loads, result.lines)
+    assert failed == {
+        "schema": 1, "photo": "gone.png", "status": "failed", "reason": "cannot read gone.png: no such file"
+    }  # fmt: skip
+    assert (done["photo"], done["output"], done["status"]) == (str(photo), "out/photo.png", "ok")
+    alone = run("transfer", "gone.png", "-s", style, "--json")
+    assert (alone.code, [json.loads(line) for line in alone.lines]) == (1, [failed])
+    assert run("transfer", "gone.png", "-s", style, "-o", "-", "--json").stdout == b""
+
+
 def test_stdin_to_stdout(photo: Path, style: Path, environment: dict[str, str]) -> None:
     """In a process of its own: stdout is bytes of the picture and nothing else, warnings go to stderr."""
     image = Image.open(photo).convert("RGBA")

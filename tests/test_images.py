@@ -728,6 +728,12 @@ def test_not_an_image(tmp_path: Path, content: bytes) -> None:
     )
 
 
+def test_a_list_of_photos_is_no_photo(tmp_path: Path) -> None:
+    path = tmp_path / "wanted.txt"
+    path.write_text("a.jpg\nb.jpg\n")
+    assert refusal(path).hint == f"if it lists photos: stylize batch @{path}"
+
+
 def test_formats_outside_the_list_are_not_opened() -> None:
     for format in ("EPS", "ICO", "TGA", "DDS", "PCX"):
         assert "not an image stylize can open" in refusal(encoded(NOISE, format)).message
@@ -769,7 +775,8 @@ def test_missing_file_with_a_near_name(tmp_path: Path) -> None:
 
 
 def test_impossible_names() -> None:
-    assert refusal(Path("x" * 5000)).message.endswith("file name too long")
+    long = refusal(Path("x" * 5000))
+    assert long.message.endswith("file name too long") and long.hint == "a shorter name"
     assert "null" in refusal(Path("a\0b")).message
 
 
@@ -778,7 +785,7 @@ def test_unreadable_file(tmp_path: Path) -> None:
     path = tmp_path / "secret.png"
     path.write_bytes(encode_image(NOISE).data)
     path.chmod(0)
-    assert refusal(path).message.endswith("permission denied")
+    assert refusal(path).message.endswith("permission denied") and "permissions" in refusal(path).hint
 
 
 def test_names_are_printed_safely() -> None:

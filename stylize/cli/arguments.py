@@ -148,7 +148,7 @@ def inputs_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
 def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
     """Refuse before the work what no photo could be painted with."""
     if look.feather and look.mask is None and all(style.mask is None for style in styles):
-        raise UsageError("--feather needs a mask")
+        raise UsageError("--feather needs a mask", hint="--mask FILE")
     for path in masks_of(styles, look):
         if not os.path.exists(path):  # unlike its namesake in pathlib, says no where one may not look
             raise InputError(f"cannot read the mask {shown(path)}: no such file")
@@ -164,10 +164,10 @@ def refuse_input_folder(folders: Iterable[str | Path], output: Path) -> None:
 
 
 def parse_seconds(text: str | None) -> float | None:
-    """``90s``, ``45m``, ``6h`` or plain seconds."""
+    """``90s``, ``45m`` or ``6h``. A plain ``6`` is refused: some would mean minutes by it, and some hours."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
     if match is None:
         raise UsageError(f"--max-time {text}: not a time", hint="90s, 45m or 6h")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]

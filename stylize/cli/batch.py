@@ -279,7 +279,7 @@ def summary(plan: Plan, jobs: Sorted, ok: int, failed: int, *, dry_run: bool, se
         f"{ok} ok",
         f"{failed} failed",
         f"{len(jobs.done) + len(jobs.foreign)} skipped" + (f" ({'; '.join(why)})" if why else ""),
-        f"{plan.junk} no images",
+        f"{plan.junk} not images",
     ]
     counts += [f"{plan.excluded} excluded"] if plan.excluded else []
     counts += [f"{left} {'to do' if dry_run else 'left'}"] if left or dry_run else []

@@ -40,7 +40,7 @@ def inspect(
         if not names:
             say("no styles yet: stylize encode-style PICTURE... --save NAME keeps one")
         return
-    failed = 0
+    failures: list[int] = []
     for file in files:
         try:
             path = parse_style(file, masks=False).source
@@ -48,14 +48,14 @@ def inspect(
         except (InputError, RefusedError, UsageError) as error:
             if len(files) == 1:
                 raise
-            failed += 1
+            failures.append(error.exit_code)
             show(error)
             continue
         said = facts | ({"recipe": to_copy(shlex.split(facts["recipe"]))} if "recipe" in facts else {})
         lines = [shown(path), *(f"  {key:<12} {_fact(value)}" for key, value in said.items())]
         terminal.result("\n".join(lines), file=str(path), **facts)
-    if failed:
-        raise typer.Exit(1)
+    if failures:
+        raise typer.Exit(max(failures))
 
 
 def _fact(value: Any) -> str:

@@ -9,15 +9,18 @@ import typer
 
 from stylize.cli.arguments import (
     Device,
+    Engine,
     Json,
     MaxPixels,
     ModelFile,
     Overwrite,
     PreserveColor,
     Quiet,
+    StyleScale,
     Threads,
     Verbose,
     open_stylizer,
+    parse_style_scale,
 )
 from stylize.errors import InputError, RefusedError, UsageError
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
@@ -41,8 +44,10 @@ def preview(
     strengths: Annotated[str, typer.Option(help="Strengths, one column each.")] = "0.4,0.7,1",
     size: Annotated[int, typer.Option(min=16, max=4096, help="Long side of each picture in pixels.")] = 384,
     preserve_color: PreserveColor = False,
+    style_scale: StyleScale = "1",
     model: ModelFile = None,
     device: Device = "auto",
+    engine: Engine = "auto",
     threads: Threads = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     overwrite: Overwrite = False,
@@ -62,8 +67,9 @@ def preview(
     from stylize.style_arguments import StyleArgument, parse_style, read_style, title_of
 
     terminal = Terminal(quiet, verbose, json)
+    scale = parse_style_scale(style_scale)
     try:
-        looks = [Look(float(word), preserve_color) for word in strengths.split(",")]
+        looks = [Look(float(word), preserve_color, scale) for word in strengths.split(",")]
     except ValueError as error:
         raise UsageError(f"--strengths {strengths}: not numbers with commas between", hint="0.4,0.7,1") from error
     if style:
@@ -80,7 +86,7 @@ def preview(
     check_target(output, overwrite=overwrite)
     options = ImageOptions(max_pixels=max_pixels)
     picture = read_image(photo, max_pixels=max_pixels)
-    stylizer = open_stylizer(model, device, "auto", threads, terminal)
+    stylizer = open_stylizer(model, device, engine, threads, terminal)
     rows = []
     for one in styles:
         try:

@@ -137,8 +137,10 @@ def transfer(
     treatment, stylizer = None, None
     failures: list[StylizeError] = []
 
-    def fail(error: StylizeError) -> None:
+    def fail(photo: str, error: StylizeError) -> None:
         """One photo of several must not keep the others from being done."""
+        if json and output != "-":
+            terminal.result("", photo=photo, status="failed", reason=error.message)
         if len(photos) == 1:
             raise error
         show(error)
@@ -161,7 +163,7 @@ def transfer(
                     for source in inputs:
                         refuse_same_file(source, target)
         except (InputError, OutputError) as error:
-            fail(error)
+            fail(name, error)
             continue
         if treatment is None or stylizer is None:  # what is wrong with these is wrong for all photos
             stylizer = open_stylizer(model, device, engine, threads, terminal)
@@ -180,7 +182,7 @@ def transfer(
         try:
             painted = treatment.apply(stylizer, photo, Path(name), target)
         except InputError as error:  # such as a mask that does not fit
-            fail(error)
+            fail(name, error)
             continue
         destination: Any = target if target is not None else sys.stdout.buffer
         notes = write_image(
@@ -202,7 +204,7 @@ def transfer(
         if target is not None:
             written.add(target)
             terminal.result(
-                str(target), output=str(target), photo=name, width=width, height=height, style=label,
+                str(target), photo=name, output=str(target), status="ok", width=width, height=height, style=label,
                 seconds=round(seconds, 3),
             )  # fmt: skip
     if failures:
