@@ -40,9 +40,10 @@ from stylize import generator, losses, training_step
 from stylize.data import PictureFolders
 from stylize.discriminator import Discriminator
 from stylize.encoder import StyleEncoder
+from stylize.encoding import write_image
 from stylize.evaluation import select
 from stylize.generator import StyleConv
-from stylize.images import Pixels, read_image, write_image
+from stylize.images import Pixels, read_image
 from stylize.options import LossWeights, TrainingOptions
 from stylize.packaged import packaged_path
 from stylize.sheet import labelled_sheet

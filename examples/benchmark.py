@@ -31,8 +31,9 @@ from PIL import Image
 from stylize.batch import MOST_WORKERS, plan_batch, run_jobs
 from stylize.colour_map import colour_map, palette_of
 from stylize.device import has_bf16_instructions
+from stylize.encoding import encode_image, write_image
 from stylize.engine import Painter
-from stylize.images import Picture, Pixels, encode_image, read_image, write_image
+from stylize.images import Picture, Pixels, read_image
 from stylize.inputs import find_photos
 from stylize.layers import BORDER, Margins, layers_of
 from stylize.manifest import Manifest

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from stylize import Stylizer
-from stylize.images import Pixels, read_image, write_image
+from stylize.encoding import write_image
+from stylize.images import Pixels, read_image
 
 HERE = Path(__file__).parent
 PHOTOS = [HERE / "photos" / f"{name}.jpg" for name in ("cat", "astronaut", "coffee")]

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from stylize import Stylizer
-from stylize.images import Pixels, read_image, write_image
+from stylize.encoding import write_image
+from stylize.images import Pixels, read_image
 from stylize.sheet import labelled_sheet
 from stylize.stroke_scale import at_stroke_scale, auto_scale
 

@@ -22,9 +22,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
+from stylize.encoding import encode_image
 from stylize.errors import DeviceError, OutputError, StylizeError, shown
 from stylize.formats import SUFFIXES, format_of, output_name, suffix_of
-from stylize.images import Picture, encode_image, read_photo
+from stylize.images import Picture, read_photo
 from stylize.inputs import Found, Photo
 from stylize.manifest import Entry, Known, Manifest, Seen, look_at
 from stylize.options import ImageOptions

@@ -1,10 +1,9 @@
-"""Pixels in and out: where image files are decoded and encoded.
+"""Pixels in: where image files are decoded.
 
 :func:`read_image` turns a path or bytes into upright sRGB pixels of 8 or 16 bits, with alpha, metadata and the file's
-own colours beside them; :func:`write_image` turns pixels into a file that is either complete or absent. Everything
-between these two works on plain ``(H, W, 3)`` sRGB. Files may be hostile: formats come from an allow-list and are
-recognised by content, sizes are checked before decoding, and whatever is wrong with a file becomes an
-:class:`InputError`.
+own colours beside them. Everything between it and ``stylize.encoding`` works on plain ``(H, W, 3)`` sRGB. Files may be
+hostile: formats come from an allow-list and are recognised by content, sizes are checked before decoding, and whatever
+is wrong with a file becomes an :class:`InputError`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import importlib
 import io
 import os
 import stat
-import struct
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,44 +20,19 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor, ImageFile, PngImagePlugin
+from PIL import Image, ImageFile
 
 from stylize.colour_profile import Native, ProfileError, to_8_bit, to_srgb, to_srgb_16
 from stylize.colour_profile import Pixels as Pixels
-from stylize.deep_images import encode_deep, grey_tones, is_deep, read_deep, scaled, turned
-from stylize.errors import InputError, OutputError, UsageError, reason, shown
-from stylize.formats import (
-    CMYK_FORMATS,
-    DECODE_ERRORS,
-    DEEP_FORMATS,
-    MAX_SIDE,
-    OPAQUE_FORMATS,
-    PROFILE_FORMATS,
-    SUFFIXES,
-    TWO_BYTE_MAGIC,
-    format_of,
-    formats_of,
-    is_heic,
-    suffix_of,
-)
-from stylize.metadata import (
-    ORIENTATION,
-    SIDEWAYS,
-    SRGB,
-    UNCALIBRATED,
-    XMP,
-    Metadata,
-    kept_metadata,
-    take_dpi,
-    take_exif,
-    take_xmp,
-)
+from stylize.deep_images import grey_tones, is_deep, read_deep, scaled, turned
+from stylize.errors import InputError, reason, shown
+from stylize.formats import DECODE_ERRORS, TWO_BYTE_MAGIC, formats_of, is_heic
+from stylize.metadata import ORIENTATION, SIDEWAYS, take_dpi, take_exif, take_xmp
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
-from stylize.output_file import write_atomically
 
 MOST_FRAMES = 99
 SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
@@ -99,16 +72,6 @@ class Picture:
     xmp: bytes | None = None
     warnings: tuple[str, ...] = ()
     native: Native | None = None
-
-
-class Encoded(NamedTuple):
-    """The bytes of an image file, and what its format could not hold."""
-
-    data: bytes
-    warnings: tuple[str, ...]
-
-
-# Reading
 
 
 def read_image(
@@ -433,175 +396,3 @@ def fill_transparent(pixels: Pixels, alpha: Pixels | None) -> Pixels:
     colours = np.asarray(filled)
     wide = _widened(colours) if pixels.dtype == np.uint16 else colours
     return np.where(hidden[..., None], wide, pixels)
-
-
-# Writing
-
-
-def write_image(
-    target: Path | BinaryIO,
-    pixels: Pixels,
-    *,
-    like: Picture | None = None,
-    alpha: Pixels | None = None,
-    format: str | None = None,
-    quality: int = 95,
-    metadata: str = "keep",
-    background: str | None = None,
-    overwrite: bool = False,
-) -> tuple[str, ...]:
-    """Encode (see :func:`encode_image`) and write, completely or not at all.
-
-    Args:
-        format: else the suffix of the path decides; for a stream, the format of ``like``, else PNG.
-        overwrite: replace an existing file; says nothing about streams.
-
-    Returns:
-        Warnings: what the format could not hold.
-
-    Raises:
-        OutputError: as :func:`format_of`, :func:`encode_image` and :func:`write_atomically`.
-    """
-    if format is None and isinstance(target, Path):
-        format = format_of(target)
-    encoded = encode_image(
-        pixels,
-        like=like,
-        alpha=alpha,
-        format=format,
-        quality=quality,
-        metadata=metadata,
-        background=background,
-    )
-    if isinstance(target, Path):
-        write_atomically(target, encoded.data, overwrite=overwrite)
-    else:
-        try:
-            target.write(encoded.data)
-            target.flush()
-        except BrokenPipeError:  # the reader had enough: no error
-            raise
-        except OSError as error:
-            raise OutputError(f"cannot write {shown(getattr(target, 'name', 'stream'))}: {reason(error)}") from error
-    return encoded.warnings
-
-
-def encode_image(
-    pixels: Pixels,
-    *,
-    like: Picture | None = None,
-    alpha: Pixels | None = None,
-    format: str | None = None,
-    quality: int = 95,
-    metadata: str = "keep",
-    background: str | None = None,
-) -> Encoded:
-    """Pixels -> the bytes of an image file; equal input gives equal bytes.
-
-    Args:
-        pixels: (H, W, 3) uint8 or uint16, sRGB. PNG and TIFF hold 16 bits; for other formats they are rounded.
-        like: the picture whose EXIF, XMP, resolution, colour profile and, failing ``format``, format are kept; not its
-            alpha. Where ``pixels`` equals its pixels, the file's own values are written.
-        alpha: (H, W) of the type of ``pixels``.
-        format: one of :data:`FORMATS`.
-        quality: 1..100, for JPEG (always 4:4:4), WebP and AVIF.
-        metadata: of ``like``: ``keep``, ``no-gps`` to leave out where it was taken, ``strip`` to leave out all but the
-            colour profile.
-        background: the colour, as CSS names it, under transparent pixels in formats that cannot hold them; by default
-            white, with a warning.
-
-    Raises:
-        OutputError: the picture is too large for the format.
-        UsageError: ``background`` is no colour.
-    """
-    if format is None:
-        format = SUFFIXES[suffix_of(like.format)] if like else "PNG"
-    height, width = pixels.shape[:2]
-    if max(width, height) > MAX_SIDE.get(format, 2**31 - 1):
-        raise OutputError(
-            f"{format} cannot hold {width}x{height} pixels: its longest side is {MAX_SIDE[format]}",
-            hint="write a .png or .tif file",
-        )
-    notes: list[str] = []
-    if pixels.dtype == np.uint16 and format not in DEEP_FORMATS:
-        notes.append(f"{format} holds 8 bits a channel: 16-bit colour was rounded")
-        pixels, alpha = to_8_bit(pixels), None if alpha is None else to_8_bit(alpha)
-        if like is not None:
-            native = None if like.native is None else like.native.to_8_bit()
-            like = replace(like, pixels=to_8_bit(like.pixels), native=native)
-    if alpha is not None and format in OPAQUE_FORMATS:
-        if background is None:
-            notes.append(f"{format} cannot hold transparency: laid on white")
-        ground = Image.new("RGB", (width, height), parse_colour(background or "white"))
-        ground.paste(Image.fromarray(pixels), mask=Image.fromarray(alpha))
-        pixels, alpha = np.asarray(ground), None
-    values, profile = _in_native_colours(pixels, like, format, alpha, notes)
-    if format == "GIF":
-        notes.append("GIF holds 256 colours, each opaque or fully transparent")
-    is_srgb = profile is None or (like is not None and like.native is not None and like.native.values is None)
-    found = Metadata() if like is None else Metadata(like.exif, like.xmp, like.dpi)
-    tags = kept_metadata(found, metadata, SRGB if is_srgb else UNCALIBRATED, notes)
-    options = _options(format, tags, quality, notes) | ({"icc_profile": profile} if profile else {})
-    try:
-        if values.dtype == np.uint16:
-            data = encode_deep(values if alpha is None else np.dstack([values, alpha]), format, options)
-        else:
-            image = Image.fromarray(values, mode="CMYK") if values.shape[2] == 4 else Image.fromarray(values)
-            if alpha is not None:
-                image.putalpha(Image.fromarray(alpha))
-            stream = io.BytesIO()
-            image.save(stream, format, **options)
-            data = stream.getvalue()
-    except (OSError, ValueError, struct.error) as error:  # such as more than 4 GB in a TIFF
-        raise OutputError(f"cannot encode {width}x{height} pixels as {format}: {reason(error)}") from error
-    return Encoded(data, tuple(notes))
-
-
-def parse_colour(name: str) -> tuple[int, int, int]:
-    """``#rrggbb`` or a colour's CSS name. Raises UsageError."""
-    try:
-        return ImageColor.getrgb(name)[:3]
-    except ValueError as error:
-        raise UsageError(f"--background {shown(name[:40])}: no such colour", hint="as in '#ffffff' or white") from error
-
-
-def _in_native_colours(
-    pixels: Pixels, like: Picture | None, format: str, alpha: Pixels | None, notes: list[str]
-) -> tuple[Pixels, bytes | None]:
-    """The values to be written, (H, W, 3) or for CMYK (H, W, 4), and their ICC profile; None means sRGB, untagged."""
-    native = like.native if like else None
-    if like is None or native is None or format not in PROFILE_FORMATS:
-        return pixels, None
-    if native.mode == "CMYK" and (format not in CMYK_FORMATS or alpha is not None):
-        return pixels, None
-    try:
-        return native.give_back(pixels, like.pixels), native.profile
-    except ProfileError:
-        notes.append("its colour profile works in one direction only: written as sRGB")
-        return pixels, None
-
-
-def _options(format: str, metadata: Metadata, quality: int, notes: list[str]) -> dict[str, Any]:
-    """What Pillow's save() is to be told besides pixels and profile."""
-    exif, xmp = metadata.exif, metadata.xmp
-    options: dict[str, Any] = metadata._asdict()
-    if format == "JPEG":
-        options |= {"quality": quality, "subsampling": 0}
-        for kind in ("exif", "xmp"):
-            if len(options[kind] or b"") > 65_500:  # a JPEG segment
-                notes.append(f"its {kind.upper()} data is too long for JPEG and was left out")
-                del options[kind]
-    elif format == "PNG":
-        if xmp:
-            options["pnginfo"] = info = PngImagePlugin.PngInfo()
-            info.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
-    elif format == "WEBP":
-        options |= {"quality": quality, "exact": True}  # exact: keep the colours under transparent pixels
-    elif format == "AVIF":
-        options |= {"quality": quality, "subsampling": "4:4:4"}
-    elif format == "TIFF":
-        options["exif"] = tags = Image.Exif()
-        tags.load(exif or b"")
-        if xmp:
-            tags[XMP] = xmp  # no compression: libtiff cannot write the EXIF directory
-    return {key: value for key, value in options.items() if value not in (None, b"")}

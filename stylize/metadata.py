@@ -91,7 +91,7 @@ def take_dpi(image: Image.Image, sideways: bool) -> tuple[float, float] | None:
 
 
 def kept_metadata(found: Metadata, policy: str, color_space: int, notes: list[str]) -> Metadata:
-    """The metadata to write after a policy, see ``stylize.images.encode_image``.
+    """The metadata to write after a policy, see ``stylize.encoding.encode_image``.
 
     Args:
         color_space: which colours EXIF is to say that it describes, ``SRGB`` or ``UNCALIBRATED``.

@@ -25,7 +25,7 @@ def check_strength(strength: float) -> None:
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How photos are read and written, see ``stylize.images``."""
+    """How photos are read and written, see ``stylize.images`` and ``stylize.encoding``."""
 
     max_pixels: int = DEFAULT_MAX_PIXELS
     allow_truncated: bool = False

@@ -31,8 +31,9 @@ from profiles import (
 
 from stylize import colour_profile
 from stylize.colour_profile import to_8_bit, to_srgb_16
+from stylize.encoding import encode_image
 from stylize.errors import InputError
-from stylize.images import Picture, encode_image, read_image
+from stylize.images import Picture, read_image
 
 RNG = np.random.default_rng(0)
 BRIGHT = RNG.integers(0, 256, (40, 56, 3), dtype=np.uint8)  # a quarter of it lies outside sRGB, if it is Adobe RGB

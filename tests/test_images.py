@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile
 from profiles import DISPLAY_P3, SRGB, SWAPPED
 
+from stylize.encoding import encode_image, write_image
 from stylize.errors import InputError, OutputError, UsageError, shown
 from stylize.formats import FORMATS, SUFFIXES, sniff_format, suffix_of
-from stylize.images import Picture, encode_image, fill_transparent, read_image, write_image
+from stylize.images import Picture, fill_transparent, read_image
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (40, 56, 3), dtype=np.uint8)

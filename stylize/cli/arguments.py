@@ -108,7 +108,7 @@ def image_options(
     max_pixels: int, allow_truncated: bool, bit_depth: str, quality: int, metadata: str, background: str | None
 ) -> ImageOptions:
     """The options of pictures. Raises UsageError for what is no colour."""
-    from stylize.images import parse_colour
+    from stylize.encoding import parse_colour
 
     if background is not None:
         parse_colour(background)  # a wrong one is refused before the work

@@ -63,8 +63,8 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure what a model keeps of photos and how well it meets styles, alone or beside another model."""
+    from stylize.encoding import write_image
     from stylize.formats import format_of
-    from stylize.images import write_image
     from stylize.output_file import check_target, refuse_same_file, write_atomically
 
     check_strength(strength)

@@ -59,8 +59,9 @@ def preview(
     from dataclasses import replace
 
     from stylize import library
+    from stylize.encoding import write_image
     from stylize.formats import format_of
-    from stylize.images import fill_transparent, read_image, write_image
+    from stylize.images import fill_transparent, read_image
     from stylize.output_file import check_target, refuse_same_file
     from stylize.painting import Look, paint
     from stylize.preview import contact_sheet

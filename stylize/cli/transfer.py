@@ -84,8 +84,9 @@ def transfer(
     """Stylise photos: stylize transfer photo.jpg --style mine.png"""
     from dataclasses import replace
 
+    from stylize.encoding import write_image
     from stylize.formats import SUFFIXES, format_of, output_name, suffix_of
-    from stylize.images import read_photo, write_image
+    from stylize.images import read_photo
     from stylize.output_file import check_target, make_folder, refuse_same_file
     from stylize.painting import Look, read_layers
     from stylize.style_arguments import parse_style, title_of
