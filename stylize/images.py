@@ -220,7 +220,7 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
     """Read the header. The loop is Image.open's, without its size limit: that one is global, ours is an argument."""
     head = stream.read(16)
     if not head:
-        raise InputError(f"cannot read {name}: file is empty", hint="copy the file again")
+        raise InputError(f"cannot read {name}: file is empty")
     formats = formats_of(head)
     heic = is_heic(head)
     if heic and _register_heif():
@@ -238,7 +238,7 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
         text = PurePath(name).suffix.lower() in (".txt", ".lst", ".list", ".csv")
         raise InputError(
             f"cannot read {name}: not an image stylize can open (JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF)",
-            hint=f"if it lists photos: stylize batch @{name}" if text else "export it as one of these",
+            hint=f"if it lists photos: stylize batch @{name}" if text else "",
         ) from failure
     raise _unreadable(name, failure) from failure
 

@@ -59,7 +59,7 @@ class Look:
         if not 0 <= self.feather <= 10_000:
             raise UsageError(f"--feather {self.feather:g} is not between 0 and 10000 pixels")
         if self.invert_mask and self.mask is None:
-            raise UsageError("--invert-mask needs a mask", hint="--mask FILE")
+            raise UsageError("--invert-mask needs a --mask", hint="--mask FILE")
 
     def scale_for(self, photo: Pixels) -> float:
         """The width of the strokes on a photo."""

@@ -219,6 +219,7 @@ def test_json_lines(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
         "schema": 1,
         "photo": str(photo),
         "output": "out/photo.png",
+        "status": "ok",
         "width": 60,
         "height": 45,
         "style": "style",
