@@ -23,7 +23,7 @@ from torch import Tensor
 
 from stylize.device import free_memory
 from stylize.errors import InputError, TrainingError, shown
-from stylize.formats import READABLE_SUFFIXES
+from stylize.formats import READABLE_FILES, READABLE_SUFFIXES
 from stylize.images import fill_transparent, read_image
 
 T = TypeVar("T")
@@ -66,9 +66,7 @@ class PictureFolders:
             files = (p for p in folder.rglob("*") if not p.name.startswith("."))
             found = sorted(p for p in files if p.suffix.lower() in READABLE_SUFFIXES)
             if not found:
-                raise TrainingError(
-                    f"no pictures in {shown(folder)}", hint="JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF files"
-                )
+                raise TrainingError(f"no pictures in {shown(folder)}", hint=READABLE_FILES)
             self.files.append(found)
 
     def __len__(self) -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 
 _PERMISSIONS = "change its permissions, or take another place"
+_SPACE = "free some space, or take another place"
 REMEDIES = {
     errno.EACCES: _PERMISSIONS,
     errno.EPERM: _PERMISSIONS,
     errno.EROFS: "take another place: nothing can be written there",
-    errno.ENOSPC: "free some space, or take another place",
-    errno.EDQUOT: "free some space, or take another place",
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
     errno.ENAMETOOLONG: "a shorter name",
     errno.EIO: "is the disk sound? copy the file again",
 }

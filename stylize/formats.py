@@ -29,6 +29,7 @@ SUFFIXES = {
     ".ppm": "PPM",
 }
 READABLE_SUFFIXES = SUFFIXES | {".heic": "HEIF", ".heif": "HEIF"}
+READABLE_FILES = "JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF files"  # for hints; PPM and HEIC are read, too
 MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "AVIF": 32_768}
 OPAQUE_FORMATS = frozenset({"JPEG", "BMP", "PPM"})
 PROFILE_FORMATS = frozenset({"JPEG", "PNG", "WEBP", "TIFF", "AVIF"})

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from stylize import library
 from stylize.errors import InputError, UsageError, shown
-from stylize.formats import READABLE_SUFFIXES
+from stylize.formats import READABLE_FILES, READABLE_SUFFIXES
 from stylize.images import fill_transparent, read_image
 from stylize.masks import base_name
 from stylize.options import ImageOptions
@@ -203,9 +203,7 @@ def read_pictures(
             except InputError as error:
                 on_warning(f"{error.message}; left out")
         if len(pictures) == before:
-            raise InputError(
-                f"no readable pictures in {shown(path)}", hint="JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF files"
-            )
+            raise InputError(f"no readable pictures in {shown(path)}", hint=READABLE_FILES)
     return names, pictures
 
 
