@@ -19,7 +19,15 @@ from stylize.discriminator import Discriminator
 from stylize.encoder import StyleEncoder
 from stylize.errors import RefusedError, shown
 from stylize.generator import Generator
-from stylize.model_file import FORMAT, MAX_CHECKPOINT_BYTES, MAX_MODEL_BYTES, check_kind, read_model, widths_of
+from stylize.model_file import (
+    FORMAT,
+    MAX_CHECKPOINT_BYTES,
+    MAX_MODEL_BYTES,
+    PERCEPTUAL_FORMAT,
+    check_kind,
+    read_model,
+    widths_of,
+)
 from stylize.options import ModelSizes
 from stylize.output_file import write_atomically
 from stylize.perceptual import PerceptualNetwork
@@ -43,7 +51,7 @@ def save_model(model: Model, path: Path, metadata: Mapping[str, str] | None = No
     sizes = model.sizes
     header = {
         **(metadata or {}),
-        "stylize.format": FORMAT,
+        "stylize.format": str(FORMAT),
         "stylize.kind": "model",
         "stylize.version": __version__,
         "stylize.sha256": digest,
@@ -78,7 +86,11 @@ def load_model(path: Path, device: torch.device | None = None) -> Model:
 
 def save_perceptual(network: PerceptualNetwork, path: Path) -> None:
     """Write φ in half precision."""
-    metadata = {"stylize.format": FORMAT, "stylize.kind": "perceptual", "sizes.widths": _numbers(network.widths)}
+    metadata = {
+        "stylize.format": str(PERCEPTUAL_FORMAT),
+        "stylize.kind": "perceptual",
+        "sizes.widths": _numbers(network.widths),
+    }
     write_atomically(path, tensor_file.to_bytes(_to_half(network.state_dict()), metadata), overwrite=True)
 
 
@@ -86,7 +98,7 @@ def load_perceptual(path: Path) -> PerceptualNetwork:
     """Read φ, in fp32. Raises as ``load_model``."""
     what = f"perceptual network {shown(path.name)}"
     tensors, metadata = tensor_file.read(path, "perceptual network", max_bytes=MAX_MODEL_BYTES)
-    check_kind(metadata, "perceptual", what)
+    check_kind(metadata, "perceptual", PERCEPTUAL_FORMAT, what)
     try:
         network = PerceptualNetwork(widths_of(metadata["sizes.widths"], 5))
     except (KeyError, ValueError) as error:
@@ -113,8 +125,7 @@ def load_discriminator(path: Path, code_size: int) -> Discriminator:
     """
     what = f"checkpoint {shown(path.name)}"
     tensors, metadata = tensor_file.read(path, "checkpoint", max_bytes=MAX_CHECKPOINT_BYTES)
-    if metadata.get("stylize.kind") != "checkpoint":
-        raise RefusedError(f"{what} is not a checkpoint of a training run")
+    check_kind(metadata, "checkpoint", FORMAT, what)
     if not any(name.startswith("discriminator_optimiser.") for name in tensors):
         raise RefusedError(
             f"the discriminator of {what} has not been trained",

@@ -2,7 +2,9 @@
 
 E looks at a picture through φ and keeps statistics only, so that it knows how a picture is painted and not what it
 shows: per layer the channels' means and standard deviations and a sketch of the Gram matrix. An MLP turns them into
-the code.
+the code. Over styles, its numbers have mean 0 and deviation 1 when training begins. Were they to share a large mean,
+every step of Adam would, through the linear maps that read a code, move all styles together more than one against
+another; and were their length normalised, the MLP's weights would grow until no step moved it any more.
 
 The multi-scale Gram descriptor ``s = [vec(G¹); …; vec(G⁵)]`` has 44,000 entries; ``P s``, its projection on fixed
 random matrices, has ``SKETCH`` per layer. The rows of P have rank one, ``vec(u vᵀ)``: the projection is ``uᵀ G v``, and
@@ -12,12 +14,13 @@ P is small enough to be stored. Training makes ``R(z) ≈ P s``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from stylize.palette import palette_of
-from stylize.perceptual import FeatureStatistics, PerceptualNetwork, feature_statistics
+from stylize.perceptual import FeatureStatistics, PerceptualNetwork, style_statistics
 
 SKETCH = 128  # random projections of the Gram matrix per layer
 
@@ -72,18 +75,23 @@ class StyleEncoder(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, statistics: Tensor) -> None:
-        """Standardise each input over (N, D) statistics of a sample of style pictures."""
+        """Standardise each input, and each number of the code, over (N, D) statistics of a sample of style pictures."""
         self.center.copy_(statistics.mean(0))
         self.spread.copy_(statistics.std(0).clamp_min(0.05))
+        codes = self.code_of(self.standardise(statistics))
+        last = cast(nn.Linear, self.to_code[-1])
+        spread = codes.std(0).clamp_min(1e-3)
+        last.bias.copy_((last.bias - codes.mean(0)) / spread)
+        last.weight /= spread[:, None]
 
     def standardise(self, statistics: Tensor) -> Tensor:
         """(B, D) -> (B, D) of mean 0 and deviation 1 over the calibration sample; far outliers are reined in."""
         return ((statistics - self.center) / self.spread).clamp(-6, 6)
 
     def code_of(self, standardised: Tensor) -> Tensor:
-        """(B, D) standardised statistics -> (B, Z), of root mean square 1."""
-        code = self.to_code(standardised)
-        return code * (code.square().mean(1, keepdim=True) + 1e-6).rsqrt()
+        """(B, D) standardised statistics -> (B, Z)."""
+        code: Tensor = self.to_code(standardised)
+        return code
 
     def descriptor(self, code: Tensor) -> Tensor:
         """R(z): (B, Z) -> (B, descriptor_size), the Gram descriptor in standardised form."""
@@ -91,7 +99,7 @@ class StyleEncoder(nn.Module):
 
     def look_at(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures (B, 3, H, W) in [0, 1] -> their codes (B, Z) and their standardised statistics (B, D)."""
-        known = self.standardise(self.statistics([feature_statistics(f) for f in self.perceptual(images)]))
+        known = self.standardise(self.statistics(style_statistics(self.perceptual(images))))
         return self.code_of(known), known
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -326,8 +326,9 @@ class Generator(nn.Module):
         return finished(functional.pixel_shuffle(painted, 2), wanted)
 
     def modulations(self, code: Tensor) -> dict[str, Modulation]:
-        """What the codes (S, Z) ask of every layer: the *extended code*."""
-        return {name: cast(StyleConv, conv).modulation(code) for name, conv in self.convs.items()}
+        """What the codes (S, Z) ask of every layer: the *extended code*. In fp32, also in training."""
+        with torch.autocast(code.device.type, enabled=False):
+            return {name: cast(StyleConv, conv).modulation(code.float()) for name, conv in self.convs.items()}
 
     def mixed(self, modulations: Mapping[str, Modulation]) -> dict[str, Mixed]:
         """Every layer's kernel, scale and shift for one style (S = 1)."""

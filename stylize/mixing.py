@@ -1,7 +1,7 @@
 """Mixing: several style codes with weights -> one style code.
 
-Codes mix by their weighted mean, brought back to the mean length of its parts: a mean of unlike codes is shorter than
-each of them, and to the generator a short code is a faint style. Palettes mix so that contrast changes evenly
+Codes mix by their weighted mean: what the generator reads from a code, kernels, scales and shifts, it reads by linear
+maps, so these mix alike. Palettes mix so that contrast changes evenly
 (``stylize.colour_map.palette_among``). Refinements (``stylize.extended_code``) add up by their weights. A style with
 all of the weight comes out unchanged.
 """
@@ -48,7 +48,7 @@ def mix(parts: Sequence[tuple[StyleCode, float]], title: str) -> StyleCode:
         raise RefusedError("styles of different models cannot be mixed", hint="encode them again with one model")
     shares = np.asarray(weights, np.float64) / sum(weights)
     return StyleCode(
-        code=mean_code([style.code for style in styles], shares),
+        code=mean([style.code for style in styles], shares),
         palette=palette_among([style.palette for style in styles], shares),
         model_hash=styles[0].model_hash,
         title=title,
@@ -62,15 +62,3 @@ def mix(parts: Sequence[tuple[StyleCode, float]], title: str) -> StyleCode:
 def mean(vectors: Sequence[Floats], shares: NDArray[np.float64]) -> Floats:
     """The weighted mean of N vectors (D,); the N shares sum to 1."""
     return np.asarray(shares @ np.stack(vectors).astype(np.float64), np.float32)
-
-
-def mean_code(codes: Sequence[Floats], shares: NDArray[np.float64]) -> Floats:
-    """The weighted mean of N codes (Z,), brought to the weighted mean of their lengths."""
-    stacked = np.stack(codes).astype(np.float64)
-    if len(stacked) == 1:
-        return codes[0]
-    middle = shares @ stacked
-    length = float(np.linalg.norm(middle))
-    if length < 1e-3 * np.linalg.norm(stacked, axis=1).min():  # opposite codes: no direction is left to lengthen
-        return np.asarray(middle, np.float32)
-    return np.asarray(middle * (shares @ np.linalg.norm(stacked, axis=1) / length), np.float32)

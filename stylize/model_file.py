@@ -12,7 +12,8 @@ from stylize import tensor_file
 from stylize.errors import RefusedError, shown
 from stylize.options import ModelSizes
 
-FORMAT = "1"
+FORMAT = 2  # of models; in 1, the encoder saw the borders of its maps, too
+PERCEPTUAL_FORMAT = 1
 MAX_MODEL_BYTES = 256 << 20
 MAX_CHECKPOINT_BYTES = 4 << 30  # of a training run's state: networks, averages and optimisers in single precision
 
@@ -35,7 +36,7 @@ def read_model(path: Path) -> ModelFile:
     """
     what = f"model {shown(path.name)}"
     tensors, metadata = tensor_file.read(path, "model", max_bytes=MAX_MODEL_BYTES)
-    check_kind(metadata, "model", what)
+    check_kind(metadata, "model", FORMAT, what)
     try:
         sizes = ModelSizes(
             code=_number(metadata["sizes.code"]),
@@ -52,16 +53,18 @@ def read_model(path: Path) -> ModelFile:
     return ModelFile(sizes, tensors, digest)
 
 
-def check_kind(metadata: Mapping[str, Any], kind: str, what: str) -> None:
+def check_kind(metadata: Mapping[str, Any], kind: str, format: int, what: str) -> None:
     """Refuse a file of another kind or format. Raises RefusedError."""
     found = metadata.get("stylize.kind", "something else")
     if found != kind:
         hint = "--style takes style codes" if found == "style-code" else ""
         raise RefusedError(f"{what} is not a {kind} of stylize but {found[:40]!r}", hint=hint)
-    if metadata.get("stylize.format") != FORMAT:
+    stated = metadata.get("stylize.format", "?")[:20]
+    if stated != str(format):
+        older = stated.isdecimal() and int(stated) < format
         raise RefusedError(
-            f"{what} has format {metadata.get('stylize.format', '?')[:20]!r}, this version reads {FORMAT}",
-            hint="update stylize",
+            f"{what} has format {stated!r}, this version reads {format}",
+            hint="an older version made it: train it again" if older else "update stylize",
         )
 
 

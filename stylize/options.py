@@ -72,7 +72,9 @@ class TrainingOptions:
     contents: int = 3  # n, photos per style
     crop: int = 128  # pixels, photos
     style_crop: int = 160  # pixels, style pictures
-    rate: float = 1e-3  # Adam's, for E and G
+    rate: float = 1e-3  # Adam's, for the kernels of G
+    modulation_rate: float = 2e-4  # for the maps by which G reads a code
+    encoder_rate: float = 1e-4
     discriminator_rate: float = 4e-4
     decay: float = 0.4  # the last part of the steps, over which the rates fall to zero
     average: float = 0.998  # of the moving average of the weights, per step

@@ -15,7 +15,7 @@ layers weigh alike in a loss. ReLU is homogeneous, therefore the scales fold int
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -211,11 +211,29 @@ def gram_matrix(features: Tensor) -> Tensor:
     return channel_products(features) / features.shape[1]
 
 
+def style_statistics(features: Sequence[Tensor]) -> list[FeatureStatistics]:
+    """Statistics of φ's maps (B, N, H, W) each, but for their outermost positions.
+
+    There a map shows the zeros that φ pads with, and the smaller the picture, the larger their share: a style would not
+    look the same as a whole and in windows.
+    """
+    return [feature_statistics(_inside(f)) for f in features]
+
+
+def _inside(features: Tensor) -> Tensor:
+    if min(features.shape[2:]) < 3:  # of maps as small as this, everything is border
+        return features
+    return features[:, :, 1:-1, 1:-1].contiguous(memory_format=torch.channels_last)  # what a CPU multiplies fastest
+
+
 def feature_statistics(features: Tensor) -> FeatureStatistics:
     """Gram matrix, means and standard deviations of one map.
 
-    The Gram matrix's diagonal is the channels' second moment, so the deviations come for free.
+    The Gram matrix's diagonal is the channels' second moment, so in training the deviations come for free.
     """
     gram, mean = gram_matrix(features), mean_of(features)
-    second = gram.diagonal(dim1=1, dim2=2) * features.shape[1]
-    return FeatureStatistics(gram, mean, ((second - mean.square()).clamp_min(0) + 1e-5).sqrt())
+    if features.dtype == torch.float32 and not torch.is_grad_enabled():
+        variance = features.var((2, 3), correction=0)  # exact on flat pictures, too, where the difference is noise
+    else:
+        variance = (gram.diagonal(dim1=1, dim2=2) * features.shape[1] - mean.square()).clamp_min(0)
+    return FeatureStatistics(gram, mean, (variance + 1e-5).sqrt())

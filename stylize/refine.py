@@ -12,7 +12,7 @@ stay as they are; the style's file grows by 0.2 MB.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
@@ -34,7 +34,14 @@ from stylize.images import Pixels, read_image
 from stylize.options import REFINE_STEPS, ModelSizes
 from stylize.packaged import packaged_path
 from stylize.palette import apply_colour_map, colour_map, palette_of
-from stylize.perceptual import FeatureStatistics, PerceptualNetwork, feature_statistics, has_vgg19, load_vgg19
+from stylize.perceptual import (
+    FeatureStatistics,
+    PerceptualNetwork,
+    feature_statistics,
+    has_vgg19,
+    load_vgg19,
+    style_statistics,
+)
 from stylize.random_network import RandomNetwork, octaves_within
 from stylize.style_code import FACTORS, StyleCode
 from stylize.torch_engine import TorchEngine
@@ -188,13 +195,11 @@ class _Refinement:
             tensors = [to_tensor([at_working_size(picture)], self.device) for picture in pictures]
             if perceptual == "vgg19":
                 self.perceptual = self._vgg19(tensors)
-            self.wanted = _pooled_statistics((self._look(picture) for picture in tensors), shares)
+            self.wanted = _pooled_statistics([style_statistics(self._look(picture)) for picture in tensors], shares)
             self.random_network = channels_last(RandomNetwork().to(self.device))
             self.random_network.normalise([*self.photos.split(1), *tensors])
             self.octaves = octaves_within(self.photos, *tensors)
-            self.patterns = _pooled_statistics(
-                (self.random_network(picture, self.octaves) for picture in tensors), shares
-            )
+            self.patterns = _pooled_statistics([self._patterns_of(picture) for picture in tensors], shares)
             colours = [losses.octave_covariances(picture) for picture in tensors]
             self.colours = [_pooled(each, shares) for each in zip(*colours, strict=True)]
             self.palette = torch.from_numpy(style.palette).to(self.device)[None]
@@ -279,6 +284,11 @@ class _Refinement:
             maps: list[Tensor] = self.perceptual(pictures)
             return maps
 
+    def _patterns_of(self, pictures: Tensor) -> list[FeatureStatistics]:
+        """Statistics of the random network's maps of pictures (B, 3, H, W)."""
+        with self._autocast():
+            return [feature_statistics(f) for f in self.random_network(pictures, self.octaves)]
+
     @staticmethod
     def _deep(maps: Sequence[Tensor]) -> list[Tensor]:
         return [maps[k] for k in CONTENT_LAYERS]
@@ -296,10 +306,8 @@ class _Refinement:
     def _distances(self, painted: _Painted) -> Tensor:
         """How far painted windows are from the style: Gram matrices, moments, colours and patterns, (4,)."""
         times = len(painted.output)
-        found, wanted = [feature_statistics(f) for f in painted.maps], [s.repeat(times) for s in self.wanted]
-        with self._autocast():
-            maps = self.random_network(painted.output, self.octaves)
-        patterns = [feature_statistics(f) for f in maps]
+        found, wanted = style_statistics(painted.maps), [s.repeat(times) for s in self.wanted]
+        patterns = self._patterns_of(painted.output)
         return torch.stack(
             [
                 losses.style_loss(found, wanted),
@@ -357,10 +365,12 @@ class _Refinement:
         return autocast(self.device, self.precision)
 
 
-def _pooled_statistics(each: Iterable[Sequence[Tensor]], shares: NDArray[np.float64]) -> list[FeatureStatistics]:
-    """Statistics over all pictures together, by their shares, from the maps of each; a batch of one."""
+def _pooled_statistics(
+    each: Sequence[Sequence[FeatureStatistics]], shares: NDArray[np.float64]
+) -> list[FeatureStatistics]:
+    """Statistics over all pictures together, by their shares, from those of each; a batch of one."""
     pooled = []
-    for layer in zip(*[[feature_statistics(f) for f in maps] for maps in each], strict=True):
+    for layer in zip(*each, strict=True):
         gram, mean = (_pooled(kind, shares) for kind in list(zip(*layer, strict=True))[:2])
         second = gram.diagonal(dim1=1, dim2=2) * gram.shape[1]
         pooled.append(FeatureStatistics(gram, mean, ((second - mean.square()).clamp_min(0) + 1e-5).sqrt()))

@@ -30,7 +30,7 @@ from stylize.device import channels_last, keep_freed_memory
 from stylize.errors import DeviceError, TrainingError, UsageError, shown
 from stylize.options import TrainingOptions
 from stylize.output_file import make_folder, write_atomically
-from stylize.perceptual import PerceptualNetwork, feature_statistics, load_vgg19
+from stylize.perceptual import PerceptualNetwork, load_vgg19, style_statistics
 from stylize.random_network import RandomNetwork
 from stylize.rehearsal import Estimate, rehearse
 from stylize.run_folder import BatchSizes, RunFolder
@@ -270,12 +270,10 @@ def _set_rates(state: TrainingState, options: TrainingOptions) -> None:
     """A short warm-up, a constant rate, a linear decay at the end."""
     left = (1 - state.step / options.steps) / max(options.decay, 1e-9)
     factor = min(1.0, left, (state.step + 1) / 100)
-    for optimiser, rate in (
-        (state.optimiser, options.rate),
-        (state.discriminator_optimiser, options.discriminator_rate),
-    ):
-        for group in optimiser.param_groups:
-            group["lr"] = rate * factor
+    rates = (options.rate, options.modulation_rate, options.encoder_rate, options.discriminator_rate)
+    groups = (*state.optimiser.param_groups, *state.discriminator_optimiser.param_groups)
+    for group, rate in zip(groups, rates, strict=True):
+        group["lr"] = rate * factor
 
 
 def _normalise(network: PerceptualNetwork | RandomNetwork, draw: Draw) -> None:
@@ -298,7 +296,7 @@ def _calibrate_encoder(model: Model, draw: Draw) -> None:
         known = []
         for k in range(64):
             maps = encoder.perceptual(draw.whole(CALIBRATION + k).style)
-            known.append(encoder.statistics([feature_statistics(f) for f in maps]))
+            known.append(encoder.statistics(style_statistics(maps)))
         encoder.calibrate(torch.cat(known))
 
 

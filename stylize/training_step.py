@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,13 +28,14 @@ from stylize.data import PictureFolders, content_crop, step_random, style_crop, 
 from stylize.device import autocast, channels_last, training_precision
 from stylize.discriminator import Discriminator
 from stylize.errors import TrainingError, UsageError
+from stylize.generator import StyleConv
 from stylize.layers import GRAIN_PERIOD, Position
-from stylize.model_file import MAX_CHECKPOINT_BYTES, MAX_MODEL_BYTES
+from stylize.model_file import FORMAT, MAX_CHECKPOINT_BYTES, MAX_MODEL_BYTES, check_kind
 from stylize.options import TrainingOptions
 from stylize.output_file import write_atomically
 from stylize.packaged import packaged
 from stylize.palette import palette_of
-from stylize.perceptual import PerceptualNetwork, feature_statistics
+from stylize.perceptual import PerceptualNetwork, feature_statistics, style_statistics
 from stylize.random_network import RandomNetwork, octaves_within
 from stylize.world import World
 
@@ -68,9 +69,9 @@ class TrainingState:
         self.model.encoder.perceptual.requires_grad_(False)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.discriminator = channels_last(Discriminator(self.model.sizes.code).to(device))
-        trained = [p for p in self.model.parameters() if p.requires_grad]
         self.precision = _precision_of(options, device)
-        self.optimiser = torch.optim.Adam(trained, lr=options.rate, betas=(0.9, 0.99), fused=True)
+        groups = [{"params": parameters} for parameters in _by_rate(self.model)]
+        self.optimiser = torch.optim.Adam(groups, lr=options.rate, betas=(0.9, 0.99), fused=True)
         self.discriminator_optimiser = torch.optim.Adam(
             self.discriminator.parameters(), lr=options.discriminator_rate, betas=(0.5, 0.99), fused=True
         )
@@ -93,12 +94,13 @@ class TrainingState:
 
     def save(self, path: Path) -> None:
         """Write everything to a file."""
-        metadata = {"stylize.kind": "checkpoint", "step": str(self.step)}
+        metadata = {"stylize.format": str(FORMAT), "stylize.kind": "checkpoint", "step": str(self.step)}
         write_atomically(path, tensor_file.to_bytes(self.tensors(), metadata), overwrite=True)
 
     def load(self, path: Path) -> None:
         """Go on where ``save`` was called. Raises RefusedError for a file of another run, or a damaged one."""
         tensors, metadata = tensor_file.read(path, "checkpoint", max_bytes=MAX_CHECKPOINT_BYTES)
+        check_kind(metadata, "checkpoint", FORMAT, f"checkpoint {path.name}")
         self.restore(tensors, int(metadata["step"]), f"checkpoint {path.name}")
 
     def restore(self, tensors: tensor_file.Tensors, step: int, what: str = "state") -> None:
@@ -288,8 +290,8 @@ def _generator_gradients(
         output = model.generator(content, code, palette_of(style), origins)
         output_maps = judges.perceptual(output, max(options.layers, *options.content_layers))
         painted_maps = output_maps[: options.layers] + _smaller_maps(judges.perceptual, output, options)
-    wanted = [feature_statistics(f).repeat(photos) for f in style_maps]
-    found = [feature_statistics(f) for f in painted_maps]
+    wanted = [s.repeat(photos) for s in style_statistics(style_maps)]
+    found = style_statistics(painted_maps)
     chosen = [k - 1 for k in options.content_layers]
     terms = {
         "content": losses.content_loss([output_maps[k] for k in chosen], [content_maps[k] for k in chosen]),
@@ -341,7 +343,7 @@ def _identity(state: TrainingState, content: Tensor, origins: Sequence[Position]
 
 def _encode(model: Model, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """φ's maps of pictures -> standardised statistics (B, D) and codes (B, Z), in fp32."""
-    known = model.encoder.standardise(model.encoder.statistics([feature_statistics(f) for f in maps]))
+    known = model.encoder.standardise(model.encoder.statistics(style_statistics(maps)))
     return known, model.encoder.code_of(known)
 
 
@@ -366,6 +368,16 @@ def _precision_of(options: TrainingOptions, device: torch.device) -> torch.dtype
     if options.precision == "32":
         return torch.float32
     return torch.bfloat16 if options.precision == "bf16" else training_precision(device)
+
+
+def _by_rate(model: Model) -> tuple[list[nn.Parameter], ...]:
+    """What is trained, by the learning rate that it has: G's kernels, the maps by which G reads a code, and E.
+
+    A step in one of many kernels changes a picture a little; one in the maps, or in E, changes all that is painted.
+    """
+    convs = [cast(StyleConv, conv) for conv in model.generator.convs.values()]
+    maps = [p for conv in convs for linear in (conv.mix, conv.modulate) for p in linear.parameters()]
+    return [conv.weight for conv in convs], maps, [p for p in model.encoder.parameters() if p.requires_grad]
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:

@@ -30,7 +30,7 @@ from stylize.errors import DeviceError, InputError, RefusedError, UsageError, on
 from stylize.extended_code import fits, scaled
 from stylize.images import Pixels
 from stylize.layers import BORDER, Margins
-from stylize.mixing import mean, mean_code
+from stylize.mixing import mean
 from stylize.options import check_strength
 from stylize.packaged import default_model
 from stylize.style_code import StyleCode, make_thumbnail
@@ -158,7 +158,7 @@ class Stylizer:
         shares = np.array([member.weight for member in members])
         shares /= shares.sum()
         return StyleCode(
-            code=mean_code(codes, shares),
+            code=mean(codes, shares),
             palette=mean([palette_of(picture) for picture in working], shares),
             model_hash=self.engine.hash,
             title=title,
@@ -309,7 +309,7 @@ class Stylizer:
         if strength < 1:
             shares = np.full(len(photos), 1 / len(photos))
             codes, palettes = zip(*map(self._encode, photos), strict=True)
-            own_code, own_palette = mean_code(codes, shares), mean(palettes, shares)
+            own_code, own_palette = mean(codes, shares), mean(palettes, shares)
             style = replace(
                 style,
                 code=own_code + np.float32(strength) * (style.code - own_code),

@@ -22,7 +22,7 @@ from stylize.checkpoint import Model, load_model, save_model
 from stylize.cli import process
 from stylize.options import ModelSizes
 from stylize.packaged import packaged
-from stylize.perceptual import feature_statistics
+from stylize.perceptual import style_statistics
 from stylize.style_code import StyleCode
 from stylize.transfer import Stylizer
 
@@ -108,7 +108,7 @@ def tiny_model(tiny_sizes: ModelSizes, tmp_path_factory: pytest.TempPathFactory)
     batch = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
     perceptual.normalise([batch])
     with torch.no_grad():
-        model.encoder.calibrate(model.encoder.statistics([feature_statistics(f) for f in perceptual(batch)]))
+        model.encoder.calibrate(model.encoder.statistics(style_statistics(perceptual(batch))))
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     save_model(model, path, {"modelspec.title": "tiny"})
     return path

@@ -108,7 +108,8 @@ def test_a_missing_model_is_an_input_error(path: Path) -> None:
         {"stylize.kind": "style-code"},
         {"stylize.kind": None},
         {"stylize.kind": "\x1b[31m"},
-        {"stylize.format": "2"},
+        {"stylize.format": "1"},
+        {"stylize.format": "3"},
         {"stylize.format": None},
         {"sizes.code": None},
         {"sizes.code": "17"},
@@ -128,6 +129,14 @@ def test_other_metadata_is_refused(
 ) -> None:
     metadata = {k: v for k, v in (content[1] | changes).items() if v is not None}
     refusal(path, tensor_file.to_bytes(content[0], metadata))
+
+
+@pytest.mark.parametrize(("format", "hint"), [("1", "train it again"), ("3", "update stylize")])
+def test_a_model_of_another_format_says_which_way(
+    path: Path, content: tuple[dict[str, np.ndarray], dict[str, str]], format: str, hint: str
+) -> None:
+    tensors, metadata = content
+    assert hint in refusal(path, tensor_file.to_bytes(tensors, metadata | {"stylize.format": format})).hint
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "renamed", "reshaped", "NaN"])

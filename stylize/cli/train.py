@@ -52,7 +52,11 @@ def train(
     photos_per_style: Annotated[int, typer.Option(min=1, help="Photos per style picture.")] = _OPTIONS.contents,
     crop: Annotated[int, typer.Option(min=64, help="Side of the photo crops, a multiple of 16.")] = _OPTIONS.crop,
     style_crop: Annotated[int, typer.Option(min=64, help="Side of the style crops.")] = _OPTIONS.style_crop,
-    rate: Annotated[float, typer.Option(help="Learning rate of encoder and generator.")] = _OPTIONS.rate,
+    rate: Annotated[float, typer.Option(help="Learning rate of the generator's kernels.")] = _OPTIONS.rate,
+    modulation_rate: Annotated[
+        float, typer.Option(help="Learning rate of the maps by which the generator reads a style code.")
+    ] = _OPTIONS.modulation_rate,
+    encoder_rate: Annotated[float, typer.Option(help="Learning rate of the encoder.")] = _OPTIONS.encoder_rate,
     discriminator_rate: Annotated[
         float, typer.Option(help="Learning rate of the discriminator.")
     ] = _OPTIONS.discriminator_rate,
@@ -123,7 +127,14 @@ def train(
         raise UsageError(f"--crop {crop} is not a multiple of 16")
     if min(crop, style_crop) < 16 * 2 ** (style_scales - 1):
         raise UsageError(f"--style-scales {style_scales}: the smallest crops have fewer than 16 pixels")
-    _check_rates({"--rate": rate, "--discriminator-rate": discriminator_rate})
+    _check_rates(
+        {
+            "--rate": rate,
+            "--modulation-rate": modulation_rate,
+            "--encoder-rate": encoder_rate,
+            "--discriminator-rate": discriminator_rate,
+        }
+    )
     _check_range({"--decay": decay, "--adversarial-start": adversarial_start}, 1)
     weights = {
         "adv": lambda_adv, "content": lambda_content, "style": lambda_style, "moments": lambda_moments,
@@ -142,7 +153,8 @@ def train(
         raise UsageError(f"--init {init}: the model says the sizes", hint="leave out --widths, --bank and --code-size")
     options = TrainingOptions(
         steps=steps, max_seconds=parse_seconds(max_time), styles=styles_per_step, contents=photos_per_style, crop=crop,
-        style_crop=style_crop, rate=rate, discriminator_rate=discriminator_rate, decay=decay, perceptual=perceptual,
+        style_crop=style_crop, rate=rate, modulation_rate=modulation_rate, encoder_rate=encoder_rate,
+        discriminator_rate=discriminator_rate, decay=decay, perceptual=perceptual,
         layers=layers, style_scales=style_scales, content_layers=_layers(content_layers),
         adversarial_start=adversarial_start, seed=seed, log_every=log_every, save_every=save_every,
         sample_every=sample_every, init=init, keep=keep, precision=precision, logger=logger, sizes=sizes,
