@@ -146,13 +146,18 @@ def test_equal_runs_give_equal_models_and_other_seeds_others(run: Train) -> None
     assert models[0] == models[1] != models[2]
 
 
-def test_the_loss_falls(run: Train) -> None:
-    seen: list[Progress] = []
-    weights = LossWeights(adversarial=0.0)
-    rates = {"rate": 5e-3, "modulation_rate": 1e-3, "encoder_rate": 5e-4}
-    run(steps=300, **rates, weights=weights, log_every=10, save_every=400, report=seen.append)
-    totals = [progress.losses["total"] for progress in seen]
-    assert np.mean(totals[-3:]) < 0.9 * totals[0]  # single batches differ by a tenth
+def test_training_lowers_the_loss(run: Train) -> None:
+    """Against a run that learns nothing, on the same crops: single batches differ too much to compare with others."""
+    totals: dict[float, list[float]] = {}
+    for learning in (1.0, 0.0):
+        seen: list[Progress] = []
+        rates = {"rate": 2e-3 * learning, "modulation_rate": 1e-3 * learning, "encoder_rate": 5e-4 * learning}
+        run(
+            name=f"run{learning:g}", steps=200, **rates, weights=LossWeights(adversarial=0.0), log_every=5,
+            save_every=500, report=seen.append,
+        )  # fmt: skip
+        totals[learning] = [progress.losses["total"] for progress in seen]
+    assert np.mean(totals[1][-10:]) < 0.9 * np.mean(totals[0][-10:])
 
 
 def test_progress_is_reported(run: Train) -> None:
