@@ -12,7 +12,7 @@ from stylize import tensor_file
 from stylize.errors import RefusedError, shown
 from stylize.options import ModelSizes
 
-FORMAT = 2  # of models; in 1, the encoder saw the borders of its maps, too
+FORMAT = 2  # of models and checkpoints; in 1, E saw the borders of its maps, too, and codes had one length
 PERCEPTUAL_FORMAT = 1
 MAX_MODEL_BYTES = 256 << 20
 MAX_CHECKPOINT_BYTES = 4 << 30  # of a training run's state: networks, averages and optimisers in single precision
@@ -59,7 +59,7 @@ def check_kind(metadata: Mapping[str, Any], kind: str, format: int, what: str) -
     if found != kind:
         hint = "--style takes style codes" if found == "style-code" else ""
         raise RefusedError(f"{what} is not a {kind} of stylize but {found[:40]!r}", hint=hint)
-    stated = metadata.get("stylize.format", "?")[:20]
+    stated = metadata.get("stylize.format", "0")[:20]  # checkpoints did not state theirs at first
     if stated != str(format):
         older = stated.isdecimal() and int(stated) < format
         raise RefusedError(

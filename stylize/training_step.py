@@ -99,9 +99,10 @@ class TrainingState:
 
     def load(self, path: Path) -> None:
         """Go on where ``save`` was called. Raises RefusedError for a file of another run, or a damaged one."""
+        what = f"checkpoint {path.name}"
         tensors, metadata = tensor_file.read(path, "checkpoint", max_bytes=MAX_CHECKPOINT_BYTES)
-        check_kind(metadata, "checkpoint", FORMAT, f"checkpoint {path.name}")
-        self.restore(tensors, int(metadata["step"]), f"checkpoint {path.name}")
+        check_kind(metadata, "checkpoint", FORMAT, what)
+        self.restore(tensors, int(metadata["step"]), what)
 
     def restore(self, tensors: tensor_file.Tensors, step: int, what: str = "state") -> None:
         """Go on where ``tensors`` was called. Raises RefusedError for those of other networks."""

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylize import tensor_file
-from stylize.checkpoint import Model, load_model, load_perceptual, save_model, save_perceptual
+from stylize.checkpoint import Model, load_discriminator, load_model, load_perceptual, save_model, save_perceptual
 from stylize.errors import InputError, RefusedError
 from stylize.options import LIGHT_WIDTHS, ModelSizes
 from stylize.packaged import MODEL_VARIABLE, default_model, packaged
@@ -137,6 +137,13 @@ def test_a_model_of_another_format_says_which_way(
 ) -> None:
     tensors, metadata = content
     assert hint in refusal(path, tensor_file.to_bytes(tensors, metadata | {"stylize.format": format})).hint
+
+
+def test_a_checkpoint_from_before_formats_were_stated_is_called_older(path: Path) -> None:
+    path.write_bytes(tensor_file.to_bytes({"x": np.zeros(1, np.float32)}, {"stylize.kind": "checkpoint", "step": "1"}))
+    with pytest.raises(RefusedError) as caught:
+        load_discriminator(path, 16)
+    assert "older version" in caught.value.hint
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "renamed", "reshaped", "NaN"])
