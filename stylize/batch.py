@@ -32,6 +32,7 @@ from stylize.options import ImageOptions
 from stylize.output_file import check_target, make_folder, refuse_same_file, remove_stale, write_atomically
 
 PIXELS_BETWEEN_STAGES = 100_000_000  # in each of the two gaps; large photos wait for each other
+LESS_MEMORY = "fewer --workers, or a smaller copy of it"  # what helps when memory runs out
 MOST_WORKERS = 8  # by default: even a GPU is fed by so many decoders and encoders
 
 
@@ -347,7 +348,7 @@ def _read(job: Job, options: ImageOptions) -> _Read:
     except StylizeError as error:
         picture = error
     except MemoryError:
-        picture = DeviceError(f"out of memory while reading {shown(job.photo)}")
+        picture = DeviceError(f"out of memory while reading {shown(job.photo)}", hint=LESS_MEMORY)
     return _Read(picture, seen, time.perf_counter() - started)
 
 
@@ -361,7 +362,7 @@ def _painted(job: Job, read: _Read, stylise: Callable[[Picture, Job], Picture]) 
     except StylizeError as error:
         picture = error
     except MemoryError:
-        picture = DeviceError(f"out of memory while stylising {shown(job.photo)}")
+        picture = DeviceError(f"out of memory while stylising {shown(job.photo)}", hint=LESS_MEMORY)
     return _Painted(picture, time.perf_counter() - started)
 
 
@@ -392,7 +393,7 @@ def _write(job: Job, read: _Read, painted: _Painted, manifest: Manifest, options
         except StylizeError as error:
             failure = error
         except MemoryError:
-            failure = DeviceError(f"out of memory while encoding {shown(job.output)}")
+            failure = DeviceError(f"out of memory while encoding {shown(job.output)}", hint=LESS_MEMORY)
         else:
             manifest.append(entry)
             try:

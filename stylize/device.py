@@ -103,7 +103,9 @@ def pick_device(name: str = "auto") -> torch.device:
             reason = "found no GPU" if torch.version.cuda else "has no CUDA support"
             raise DeviceError(f"--device {name}: torch {torch.__version__} {reason}", hint="--device auto")
         if (device.index or 0) >= torch.cuda.device_count():
-            raise DeviceError(f"--device {name}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
+            count = torch.cuda.device_count()
+            hint = f"--device cuda:{count - 1} is the last"
+            raise DeviceError(f"--device {name}: this machine has {count} GPU(s), counted from 0", hint=hint)
     elif device.type == "mps":
         if not torch.backends.mps.is_available():
             raise DeviceError("--device mps: this machine has no Metal GPU", hint="--device auto")

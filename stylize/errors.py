@@ -6,7 +6,11 @@ other exception that reaches the command line is a bug in stylize.
 
 from __future__ import annotations
 
+import difflib
 import errno
+import os
+from itertools import islice
+from pathlib import Path
 
 _PERMISSIONS = "change its permissions, or take another place"
 _SPACE = "free some space, or take another place"
@@ -81,6 +85,17 @@ class DeviceError(StylizeError):
 def shown(name: object) -> str:
     """A path or other foreign text, safe to print: control characters and undecodable bytes are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+
+
+def near_name(path: Path) -> str:
+    """The hint for a path where nothing is: one beside it with nearly its name, if there is any."""
+    try:
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in islice(entries, 10_000)]
+    except (OSError, ValueError):  # ValueError: a zero byte in the name
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)  # "jpg" alone makes half of a short name
+    return f"did you mean {shown(path.parent / near[0])}?" if near else ""
 
 
 def one_line(error: object, most: int = 200) -> str:

@@ -8,7 +8,6 @@ is wrong with a file becomes an :class:`InputError`.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import io
 import os
@@ -18,7 +17,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
@@ -29,7 +27,7 @@ from PIL import Image, ImageFile
 from stylize.colour_profile import Native, ProfileError, to_8_bit, to_srgb, to_srgb_16
 from stylize.colour_profile import Pixels as Pixels
 from stylize.deep_images import grey_tones, is_deep, read_deep, scaled, turned
-from stylize.errors import InputError, reason, shown
+from stylize.errors import InputError, near_name, reason, shown
 from stylize.formats import DECODE_ERRORS, TWO_BYTE_MAGIC, formats_of, is_heic
 from stylize.metadata import ORIENTATION, SIDEWAYS, take_dpi, take_exif, take_xmp
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
@@ -197,7 +195,7 @@ def _open_regular(path: Path, name: str) -> BinaryIO:
             return path.open("rb")
     except FileNotFoundError as error:
         web = path.parts[:1] in (("http:",), ("https:",))
-        hint = "save it first: stylize downloads nothing" if web else _near_name(path)
+        hint = "save it first: stylize downloads nothing" if web else near_name(path)
         raise InputError(f"cannot read {name}: no such file", hint=hint) from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise InputError(f"cannot read {name}: {reason(error)}") from error
@@ -206,21 +204,11 @@ def _open_regular(path: Path, name: str) -> BinaryIO:
     raise InputError(f"cannot read {name}: not a regular file")
 
 
-def _near_name(path: Path) -> str:
-    try:
-        with os.scandir(path.parent) as entries:
-            names = [entry.name for entry in islice(entries, 10_000)]
-    except OSError:
-        return ""
-    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)  # "jpg" alone makes half of a short name
-    return f"did you mean {shown(path.parent / near[0])}?" if near else ""
-
-
 def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
     """Read the header. The loop is Image.open's, without its size limit: that one is global, ours is an argument."""
     head = stream.read(16)
     if not head:
-        raise InputError(f"cannot read {name}: file is empty")
+        raise InputError(f"cannot read {name}: file is empty", hint="copy the file again")
     formats = formats_of(head)
     heic = is_heic(head)
     if heic and _register_heif():

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from stylize.errors import InputError, reason, shown
+from stylize.errors import InputError, near_name, reason, shown
 from stylize.formats import READABLE_SUFFIXES, sniff_format
 
 JUNK = {"desktop.ini", "thumbs.db"}
@@ -85,7 +85,7 @@ def find_photos(
         trouble = _trouble_with(path)
         if trouble:
             if not listed:
-                raise InputError(trouble)
+                raise InputError(trouble, hint=near_name(path))
             found.failures.append((path, trouble))
             continue
         folder = os.path.isdir(path)
@@ -142,7 +142,7 @@ def _paths(stream: BinaryIO, name: str) -> list[Path]:
     """The paths of a list: separated by zero bytes if it holds any, else one on each line."""
     data = stream.read(MAX_LIST_BYTES + 1)
     if len(data) > MAX_LIST_BYTES:
-        raise InputError(f"cannot read the list {name}: more than {MAX_LIST_BYTES >> 20} MB")
+        raise InputError(f"cannot read the list {name}: more than {MAX_LIST_BYTES >> 20} MB", hint="cut it in several")
     names = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     return [Path(os.fsdecode(name)) for name in names if name]
 

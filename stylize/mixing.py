@@ -40,7 +40,7 @@ def mix(parts: Sequence[tuple[StyleCode, float]], title: str) -> StyleCode:
             together[key] = (style, weight / most + (before[1] if before else 0))  # sums of the largest floats overflow
     weighty = list(together.values())
     if not weighty:
-        raise UsageError("the weights of the styles are all zero")
+        raise UsageError("the weights of the styles are all zero", hint="give one of them a weight above 0")
     if len(weighty) == 1:
         return replace(weighty[0][0], title=title)
     styles, weights = zip(*sorted(weighty, key=lambda part: (part[0].content_hash(), part[1])), strict=True)

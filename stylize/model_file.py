@@ -46,10 +46,10 @@ def read_model(path: Path) -> ModelFile:
             hidden=_number(metadata["sizes.hidden"]),
         )
     except (KeyError, ValueError) as error:
-        raise RefusedError(f"{what} does not say the sizes of its networks") from error
+        raise RefusedError(f"{what} does not say the sizes of its networks", hint=tensor_file.ANEW) from error
     digest = tensor_file.content_hash(tensors)
     if metadata.get("stylize.sha256", digest) != digest:
-        raise RefusedError(f"{what} is damaged: its numbers do not have the hash that it states")
+        raise RefusedError(f"{what} is damaged: its numbers do not have the hash that it states", hint=tensor_file.ANEW)
     return ModelFile(sizes, tensors, digest)
 
 
@@ -57,7 +57,7 @@ def check_kind(metadata: Mapping[str, Any], kind: str, format: int, what: str) -
     """Refuse a file of another kind or format. Raises RefusedError."""
     found = metadata.get("stylize.kind", "something else")
     if found != kind:
-        hint = "--style takes style codes" if found == "style-code" else ""
+        hint = "--style takes style codes" if found == "style-code" else "stylize inspect says what it is"
         raise RefusedError(f"{what} is not a {kind} of stylize but {found[:40]!r}", hint=hint)
     stated = metadata.get("stylize.format", "0")[:20]  # checkpoints did not state theirs at first
     if stated != str(format):

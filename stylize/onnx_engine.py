@@ -25,6 +25,7 @@ from stylize.model_file import read_model
 from stylize.options import ModelSizes
 from stylize.packaged import packaged_path
 from stylize.style_code import Refinement
+from stylize.tensor_file import ANEW
 
 onnxruntime.disable_telemetry_events()  # older builds for Windows know this only
 
@@ -152,7 +153,7 @@ class Graph:
             with memory_errors():
                 self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except (Fail, InvalidArgument) as error:
-            raise RefusedError("the model holds other tensors than its header promises") from error
+            raise RefusedError("the model holds other tensors than its header promises", hint=ANEW) from error
         self.outputs = [output.name for output in self.session.get_outputs()]
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> Arrays:

@@ -11,6 +11,7 @@ from stylize.errors import UsageError
 
 DEFAULT_MAX_PIXELS = 178_956_970  # twice Pillow's own warning level: where Pillow refuses, too
 REFINE_STEPS = 200  # of refining a style, at most
+PERCEPTUAL_NETWORKS = ("vgg19", "light")
 LIGHT_WIDTHS = (16, 32, 64, 128, 128)  # channels of the light perceptual network's five blocks
 
 
@@ -21,6 +22,12 @@ def check_strength(strength: float) -> None:
             f"--strength {strength:g} is not between 0 and 1",
             hint=f"--strength {strength / 100:g}" if 1 < strength <= 100 else "0: the photo, 1: the full style",
         )
+
+
+def check_perceptual(name: str, networks: tuple[str, ...] = PERCEPTUAL_NETWORKS) -> None:
+    """Raises UsageError for a perceptual network that is none of those."""
+    if name not in networks:
+        raise UsageError(f"--perceptual {name}: no such network", hint=", ".join(networks))
 
 
 @dataclass(frozen=True)

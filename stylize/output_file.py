@@ -30,7 +30,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     """
     if os.path.exists(target) and not os.path.isfile(target):  # replacing /dev/null by a picture would be a feat
         kind = "a folder" if os.path.isdir(target) else "not a regular file"
-        raise OutputError(f"cannot write {shown(target)}: {kind}")
+        raise OutputError(f"cannot write {shown(target)}: {kind}", hint="name a file that may be made")
     if not overwrite and os.path.lexists(target):
         raise _exists(target)
     try:

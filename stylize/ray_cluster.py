@@ -152,7 +152,7 @@ class _Cluster:
         self.ray, self.output, self.label, self.on_note = ray, output, label, on_note
         self.count, resources = _places([node for node in ray.nodes() if node["Alive"]], settings)
         if not self.count:
-            raise DeviceError("the Ray cluster has no processor cores to work on")
+            raise DeviceError("the Ray cluster has no processor cores to work on", hint="start a node that has some")
         self.cores = resources["num_cpus"]
         if "num_gpus" not in resources:
             settings = replace(settings, threads=self.cores)
@@ -232,7 +232,9 @@ class _Cluster:
             raise cause from error
         if self.attempts[f"actor {number}"] >= MOST_ATTEMPTS:
             what = one_line(str(error)[-200:])  # Ray says the cause last
-            raise DeviceError(f"the Ray cluster cannot start an actor: {what}") from error
+            raise DeviceError(
+                f"the Ray cluster cannot start an actor: {what}", hint="is stylize installed on every node?"
+            ) from error
         self._start(number)
 
     def _rescue(self, number: int, jobs: Any, waiting: deque[list[Job]]) -> Iterator[Outcome]:

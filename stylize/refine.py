@@ -31,7 +31,7 @@ from stylize.errors import DeviceError, InputError, UsageError
 from stylize.extended_code import refinement_shapes
 from stylize.generator import StyleConv, extend, finish_of, flow, grain_at
 from stylize.images import Pixels, read_image
-from stylize.options import REFINE_STEPS, ModelSizes
+from stylize.options import PERCEPTUAL_NETWORKS, REFINE_STEPS, ModelSizes, check_perceptual
 from stylize.packaged import packaged_path
 from stylize.palette import apply_colour_map, colour_map, palette_of
 from stylize.perceptual import (
@@ -58,7 +58,6 @@ GRID, FINISH = 10.0, 30.0  # weights of faults
 PRICE, PRICE_RATE = 0.25, 0.1  # of content: at the start, in parts of the distance; and how fast it follows
 DAMPING = 3.0  # how much dearer what is lost just now is: without, price and content swing around what is wanted
 FENCE = 5.0  # what content that is lost counts when steps are compared
-PERCEPTUAL = ("auto", "vgg19", "light")
 AIM = 0.98  # of the plain code's content loss: on photos never painted on, a little more is lost
 CONTENT_LAYERS = (3, 4)  # of φ, counted from 0: relu4_1 and relu5_1
 
@@ -145,8 +144,7 @@ def chosen(perceptual: str) -> str:
     Raises:
         UsageError: there is no such network.
     """
-    if perceptual not in PERCEPTUAL:
-        raise UsageError(f"--perceptual {perceptual}: no such network", hint=", ".join(PERCEPTUAL))
+    check_perceptual(perceptual, ("auto", *PERCEPTUAL_NETWORKS))
     if perceptual == "auto":
         return "vgg19" if has_vgg19() else "light"
     return perceptual

@@ -92,7 +92,10 @@ class StyleCode:
             try:
                 metadata["modelspec.date"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(epoch)))
             except (ValueError, OSError, OverflowError) as error:
-                raise UsageError(f"SOURCE_DATE_EPOCH={shown(epoch[:40])} is not a time in seconds") from error
+                raise UsageError(
+                    f"SOURCE_DATE_EPOCH={shown(epoch[:40])} is not a time in seconds",
+                    hint="seconds since 1970, as in 1700000000",
+                ) from error
         if self.merged_from:
             metadata["modelspec.merged_from"] = self.merged_from.encode("utf-8", "backslashreplace").decode()
         if self.thumbnail:
@@ -132,14 +135,18 @@ class StyleCode:
             or any(t.dtype != np.float32 or not t.size for t in tensors.values())
             or any(t.ndim != (2 if name.endswith(FACTORS) else 1) for name, t in tensors.items())
         ):
-            raise RefusedError(f"{what} holds other tensors than the 32-bit numbers of a style code")
+            raise RefusedError(
+                f"{what} holds other tensors than the 32-bit numbers of a style code", hint=tensor_file.ANEW
+            )
         if tensors["palette"].shape != (PALETTE,) or not _is_palette(tensors["palette"]):
-            raise RefusedError(f"{what} does not hold a palette")
+            raise RefusedError(f"{what} does not hold a palette", hint=tensor_file.ANEW)
         if metadata.get("modelspec.hash_sha256") != "0x" + tensor_file.content_hash(tensors):
-            raise RefusedError(f"{what} is damaged: its numbers do not have the hash that it states")
+            raise RefusedError(
+                f"{what} is damaged: its numbers do not have the hash that it states", hint=tensor_file.ANEW
+            )
         model_hash = metadata.get("stylize.model_sha256", "")
         if len(model_hash) != 64 or not set(model_hash) <= set("0123456789abcdef"):
-            raise RefusedError(f"{what} does not say which model it belongs to")
+            raise RefusedError(f"{what} does not say which model it belongs to", hint=tensor_file.ANEW)
         images = metadata.get("stylize.images", "")
         return StyleCode(
             code=tensors["code"],

@@ -18,10 +18,11 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from stylize.errors import InputError, RefusedError, one_line, reason, shown
+from stylize.errors import InputError, RefusedError, near_name, one_line, reason, shown
 
 Tensors = dict[str, np.ndarray]
 MAX_HEADER_BYTES = 512 << 10
+ANEW = "copy the file again, or make it anew"  # what helps against damage
 _DTYPES = {"F16", "F32", "F64", "I64", "U8"}
 
 
@@ -70,8 +71,10 @@ def read(path: Path, what: str, *, max_bytes: int) -> tuple[Tensors, dict[str, s
             hint="encode the style again from its pictures" if what == "style" else "",
         )
     try:
+        if not path.exists():
+            raise InputError(f"cannot read {name}: no such file", hint=near_name(path))
         if not path.is_file():
-            raise InputError(f"cannot read {name}: no such file" if not path.exists() else f"{name} is not a file")
+            raise InputError(f"{name} is not a file")
         with path.open("rb") as file:
             raw = file.read(max_bytes + 1)
     except OSError as error:
@@ -86,16 +89,16 @@ def parse(raw: bytes, what: str) -> tuple[Tensors, dict[str, str]]:
     header = _header(raw, what)
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise RefusedError(f"{what}: metadata must be strings")
+        raise RefusedError(f"{what}: metadata must be strings", hint=ANEW)
     if any(not isinstance(entry, dict) or str(entry.get("dtype")) not in _DTYPES for entry in header.values()):
-        raise RefusedError(f"{what}: a tensor has an unknown type")
+        raise RefusedError(f"{what}: a tensor has an unknown type", hint=ANEW)
     try:
         tensors = safetensors.numpy.load(raw)
     except (SafetensorError, ValueError, TypeError, KeyError, OverflowError) as error:
-        raise RefusedError(f"{what} is damaged: {one_line(error)}") from error
+        raise RefusedError(f"{what} is damaged: {one_line(error)}", hint=ANEW) from error
     for key, tensor in tensors.items():
         if not _all_finite(tensor):
-            raise RefusedError(f"{what} holds NaN or infinite values in {key!r}")
+            raise RefusedError(f"{what} holds NaN or infinite values in {key!r}", hint=ANEW)
     return tensors, metadata
 
 
@@ -107,20 +110,20 @@ def _all_finite(tensor: np.ndarray) -> bool:
 
 def _header(raw: bytes, what: str) -> dict[str, Any]:
     if len(raw) < 8:
-        raise RefusedError(f"{what} is not a safetensors file")
+        raise RefusedError(f"{what} is not a safetensors file", hint=ANEW)
     (length,) = struct.unpack("<Q", raw[:8])
     if length > min(MAX_HEADER_BYTES, len(raw) - 8):
-        raise RefusedError(f"{what} is not a safetensors file, or is cut short")
+        raise RefusedError(f"{what} is not a safetensors file, or is cut short", hint=ANEW)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({key for key, _ in pairs}) < len(pairs):
-            raise RefusedError(f"{what}: a name stands twice in the header")
+            raise RefusedError(f"{what}: a name stands twice in the header", hint=ANEW)
         return dict(pairs)
 
     try:
         header = json.loads(raw[8 : 8 + length], object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        raise RefusedError(f"{what} is not a safetensors file") from error
+        raise RefusedError(f"{what} is not a safetensors file", hint=ANEW) from error
     if not isinstance(header, dict):
-        raise RefusedError(f"{what} is not a safetensors file")
+        raise RefusedError(f"{what} is not a safetensors file", hint=ANEW)
     return header

@@ -272,7 +272,7 @@ class Stylizer:
                 hint="encode it again",
             )
         if not fits(style.refinement, self.engine.sizes):
-            raise RefusedError(f"{what} refines layers that its model does not have")
+            raise RefusedError(f"{what} refines layers that its model does not have", hint="encode it again")
 
     def _encode(self, pixels: Pixels) -> tuple[Floats, Floats]:
         """The code and the palette of one picture: (H, W, 3) uint8 -> (Z,) and (9,)"""
@@ -374,7 +374,7 @@ class Stylizer:
 def _check(strength: float, tile: int | None) -> None:
     check_strength(strength)
     if tile is not None and tile < 1:
-        raise UsageError(f"--tile {tile} is not a number of pixels")
+        raise UsageError(f"--tile {tile} is not a number of pixels", hint="a number from 1 on")
 
 
 def _mixed_depths() -> InputError:

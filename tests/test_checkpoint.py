@@ -36,6 +36,7 @@ def refusal(path: Path, raw: bytes) -> RefusedError:
     with pytest.raises(RefusedError) as caught:
         load_model(path)
     assert caught.value.message.isprintable()
+    assert caught.value.hint
     return caught.value
 
 

@@ -371,6 +371,24 @@ def test_outputs_that_cannot_be_written(run: Run, tmp_path: Path, photo: Path, s
 
 
 @pytest.mark.parametrize(
+    ("arguments", "code", "near"),
+    [
+        (["transfer", "photo.png", "-s", "style.png", "--mask", "mazk.png"], 1, "mask.png"),
+        (["transfer", "photo.png", "-s", "cod.safetensors"], 1, "code.safetensors"),
+        (["transfer", "photo.png", "-s", "style.png", "--model", "modle.safetensors"], 1, "model.safetensors"),
+        (["batch", "phots", "-s", "style.png", "-o", "out"], 1, "photos"),
+    ],
+)
+def test_a_name_that_is_nearly_right(
+    run: Run, tmp_path: Path, photo: Path, style: Path, arguments: list[str], code: int, near: str
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("mask.png", "code.safetensors", "model.safetensors"):
+        (tmp_path / name).touch()
+    assert_refused(run(*arguments), code, f"hint: did you mean {near}?")
+
+
+@pytest.mark.parametrize(
     ("name", "message"),
     [
         ("phoot.png", "cannot read phoot.png: no such file\nhint: did you mean photo.png?"),

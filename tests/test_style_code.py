@@ -57,6 +57,7 @@ def refusal(path: Path, raw: bytes) -> RefusedError:
     with pytest.raises(RefusedError) as caught:
         StyleCode.load(path)
     assert caught.value.message.isprintable()
+    assert caught.value.hint
     return caught.value
 
 

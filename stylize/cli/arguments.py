@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stylize.errors import DeviceError, InputError, OutputError, UsageError, one_line, shown
+from stylize.errors import DeviceError, InputError, OutputError, UsageError, near_name, one_line, shown
 from stylize.options import ImageOptions
 from stylize.terminal import Terminal
 
@@ -151,7 +151,7 @@ def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
         raise UsageError("--feather needs a mask", hint="--mask FILE")
     for path in masks_of(styles, look):
         if not os.path.exists(path):  # unlike its namesake in pathlib, says no where one may not look
-            raise InputError(f"cannot read the mask {shown(path)}: no such file")
+            raise InputError(f"cannot read the mask {shown(path)}: no such file", hint=near_name(Path(path)))
 
 
 def refuse_input_folder(folders: Iterable[str | Path], output: Path) -> None:

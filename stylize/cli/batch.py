@@ -143,7 +143,7 @@ def batch(
 
     warn = aloud(terminal.warn)
     if os.path.exists(output) and not os.path.isdir(output):
-        raise OutputError(f"cannot write into {shown(output)}: not a folder")
+        raise OutputError(f"cannot write into {shown(output)}: not a folder", hint="--output FOLDER")
     wanted = parse_format(format)
     part = parse_shard(shard)
     label = label_of(part)

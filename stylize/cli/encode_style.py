@@ -84,7 +84,9 @@ def encode_style(
         hint = f"--output {shown(output.with_suffix('.safetensors'))}, or --save NAME" if output.name else ""
         raise OutputError(f"cannot write {shown(output)}: a style code is a .safetensors file", hint=hint)
     if not refine and (refine_steps is not None or perceptual is not None):
-        raise UsageError(f"--{'perceptual' if refine_steps is None else 'refine-steps'} needs --refine")
+        raise UsageError(
+            f"--{'perceptual' if refine_steps is None else 'refine-steps'} needs --refine", hint="add --refine"
+        )
     targets = [] if output is None else [output]
     if save is not None:
         save = save.removesuffix(library.SUFFIX)
@@ -99,7 +101,9 @@ def encode_style(
     styles = [parse_style(text, masks=False) for text in sources]
     for style in styles:
         if refine and style.is_code:
-            raise UsageError(f"--refine needs pictures, {shown(style.source)} is a style code")
+            raise UsageError(
+                f"--refine needs pictures, {shown(style.source)} is a style code", hint="give the pictures"
+            )
     for target in targets:
         for style in styles:
             if not os.path.isdir(style.source):  # a code is none of the pictures in a folder

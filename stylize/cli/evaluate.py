@@ -24,7 +24,7 @@ from stylize.cli.arguments import (
     set_threads,
 )
 from stylize.errors import DeviceError, UsageError, shown
-from stylize.options import check_strength
+from stylize.options import check_perceptual, check_strength
 from stylize.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -68,15 +68,14 @@ def evaluate(
     from stylize.output_file import check_target, refuse_same_file, write_atomically
 
     check_strength(strength)
-    if perceptual not in ("light", "vgg19"):
-        raise UsageError(f"--perceptual {perceptual}: no such network", hint="light or vgg19")
+    check_perceptual(perceptual)
     if sheet is not None:
         format_of(sheet)
     targets = [target for target in (sheet, output) if target is not None]
     for target in targets:
         check_target(target, overwrite=overwrite)
     if len(set(map(os.path.realpath, targets))) < len(targets):
-        raise UsageError(f"--sheet and --output are the same file: {shown(targets[0])}")
+        raise UsageError(f"--sheet and --output are the same file: {shown(targets[0])}", hint="give them two names")
 
     from stylize.data import PictureFolders
     from stylize.device import memory_errors, pick_device

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import typer
 
 from stylize import __version__
-from stylize.errors import DeviceError, OutputError, StylizeError, UsageError, one_line, shown
+from stylize.errors import REMEDIES, DeviceError, OutputError, StylizeError, UsageError, one_line, shown
 from stylize.terminal import say
 
 DEBUG_VARIABLE = "STYLIZE_DEBUG"
@@ -55,7 +55,7 @@ def run(app: typer.Typer) -> None:
     except Exception as error:
         _debug_traceback()
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            show(OutputError("no space left to write to"))
+            show(OutputError("no space left to write to", hint=REMEDIES[errno.ENOSPC]))
             sys.exit(OutputError.exit_code)
         _report_bug(error)
 

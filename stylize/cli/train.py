@@ -29,7 +29,7 @@ from stylize.cli.arguments import (
 )
 from stylize.cli.process import Stopped, note_requests, stop_gently
 from stylize.errors import DeviceError, OutputError, UsageError, shown
-from stylize.options import LossWeights, ModelSizes, TrainingOptions
+from stylize.options import LossWeights, ModelSizes, TrainingOptions, check_perceptual
 from stylize.terminal import Terminal, say
 
 if TYPE_CHECKING:
@@ -124,9 +124,12 @@ def train(
     """Train a model of your own on folders of photos and style pictures."""
     terminal = Terminal(quiet, verbose, json)
     if crop % 16:
-        raise UsageError(f"--crop {crop} is not a multiple of 16")
+        raise UsageError(f"--crop {crop} is not a multiple of 16", hint=f"--crop {max(crop // 16, 1) * 16}")
     if min(crop, style_crop) < 16 * 2 ** (style_scales - 1):
-        raise UsageError(f"--style-scales {style_scales}: the smallest crops have fewer than 16 pixels")
+        raise UsageError(
+            f"--style-scales {style_scales}: the smallest crops have fewer than 16 pixels",
+            hint="larger --crop and --style-crop, or fewer scales",
+        )
     _check_rates(
         {
             "--rate": rate,
@@ -144,8 +147,7 @@ def train(
     _check_range({f"--lambda-{name}": weight for name, weight in weights.items()})
     if logger == "tensorboard" and find_spec("tensorboard") is None:
         raise UsageError("--logger tensorboard: tensorboard is not installed", hint="pip install tensorboard")
-    if perceptual not in ("light", "vgg19"):
-        raise UsageError(f"--perceptual {perceptual}: no such network", hint="light or vgg19")
+    check_perceptual(perceptual)
     if light is not None and init != "scratch":
         raise UsageError(f"--init {init}: the model brings its light network", hint="leave out --light")
     sizes = ModelSizes(code=code_size, widths=_widths(widths), bank=bank)
@@ -275,7 +277,8 @@ def distill(
 
     _check_rates({"--rate": rate})
     if output.suffix.lower() != ".safetensors":
-        raise OutputError(f"cannot write {shown(output)}: a network is a .safetensors file")
+        hint = f"--output {shown(output.with_suffix('.safetensors'))}" if output.name else ""
+        raise OutputError(f"cannot write {shown(output)}: a network is a .safetensors file", hint=hint)
     check_target(output, overwrite=overwrite)
 
     from stylize.device import memory_errors, pick_device

@@ -100,7 +100,7 @@ def transfer(
     if len(photos) > 1 and not to_folder and (output is not None or "-" in photos):
         raise UsageError(f"{len(photos)} photos need a folder to go to", hint="--output FOLDER/")
     if photos.count("-") > 1:
-        raise UsageError("stdin holds one photo only")
+        raise UsageError("stdin holds one photo only", hint="give - once")
     if output == "-" or (output is None and "-" in photos):
         if sys.stdout.isatty():
             raise UsageError("will not write image bytes to a terminal", hint="-o FILE, or redirect")
@@ -127,7 +127,8 @@ def transfer(
         if wanted is None:
             format_of(Path(output))  # an unknown suffix is refused before the work
         elif SUFFIXES.get(Path(output).suffix.lower(), wanted) != wanted:
-            raise UsageError(f"--format {format}: {shown(output)} has the suffix of another format")
+            hint = f"leave out --format, or --output {shown(Path(output).with_suffix(suffix_of(wanted)))}"
+            raise UsageError(f"--format {format}: {shown(output)} has the suffix of another format", hint=hint)
         check_target(Path(output), overwrite=overwrite)
         for source in inputs:
             refuse_same_file(source, Path(output))
@@ -215,7 +216,7 @@ def transfer(
 def _stdin() -> bytes:
     raw = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
     if not raw:
-        raise InputError("cannot read <stdin>: it is empty")
+        raise InputError("cannot read <stdin>: it is empty", hint="did the command before it in the pipe fail?")
     if len(raw) > MAX_STDIN_BYTES:
-        raise InputError(f"cannot read <stdin>: more than {MAX_STDIN_BYTES >> 20} MB")
+        raise InputError(f"cannot read <stdin>: more than {MAX_STDIN_BYTES >> 20} MB", hint="give it as a file")
     return raw
