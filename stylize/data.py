@@ -25,6 +25,7 @@ from stylize.device import free_memory
 from stylize.errors import InputError, TrainingError, shown
 from stylize.formats import READABLE_FILES, READABLE_SUFFIXES
 from stylize.images import fill_transparent, read_image
+from stylize.recipe import recipe_of
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class PictureFolders:
         files: the pictures of each folder, in order of their names.
         skipped: path -> reason, of every picture that could not be used so far.
         small: those among them that are readable, but too small: path -> width and height.
+        painted: pictures that stylize itself painted, of those loaded so far: path -> by which command.
 
     Raises:
         TrainingError: a folder is missing or holds no picture.
@@ -55,6 +57,7 @@ class PictureFolders:
         self.folders, self.least = tuple(folders), least
         self.skipped: dict[Path, str] = {}
         self.small: dict[Path, tuple[int, int]] = {}
+        self.painted: dict[Path, str] = {}
         self._cache_bytes = min(CACHE_BYTES, (free_memory() or CACHE_BYTES * CACHE_SHARE) // CACHE_SHARE)
         self._cache: dict[Path, np.ndarray] = {}
         self._cached_bytes = 0
@@ -113,6 +116,8 @@ class PictureFolders:
         except InputError as error:
             self.skipped[path] = error.message
             return None
+        if recipe := recipe_of(picture.xmp):
+            self.painted[path] = str(recipe)
         short = min(image.size)
         if short < self.least:
             self.small[path] = image.size

@@ -1,9 +1,9 @@
 """The check of a training's pictures, before hours are spent on them.
 
 Given the folders of one kind, every picture is decoded once, as training would do it; what comes out stays in memory
-for training. Damaged and tiny pictures and copies of others are found, named and left out. The findings are kept as
-``data.json`` in the run's folder; as long as the folders list the same files, a resumed run takes them from there and
-decodes nothing in advance.
+for training. Damaged and tiny pictures, copies of others, and paintings among the photos are found, named and left out.
+The findings are kept as ``data.json`` in the run's folder; as long as the folders list the same files, a resumed run
+takes them from there and decodes nothing in advance.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ class FolderCheck:
     bad: dict[str, str] = field(default_factory=dict)  # name -> why it cannot be read
     small: dict[str, str] = field(default_factory=dict)  # name -> its pixels, as 30x200
     copies: dict[str, str] = field(default_factory=dict)  # name -> the picture that it repeats, pixel for pixel
+    painted: dict[str, str] = field(default_factory=dict)  # name -> the command by which stylize painted it
 
     @property
     def usable(self) -> int:
         """How many pictures are left."""
-        return self.pictures - len(self.bad) - len(self.small) - len(self.copies)
+        return self.pictures - len(self.bad) - len(self.small) - len(self.copies) - len(self.painted)
 
     def faults(self) -> Iterator[str]:
         """Lines for people: how many pictures are left out, why, and the names of the first."""
@@ -45,6 +46,7 @@ class FolderCheck:
             ("cannot be read", self.bad),
             ("are too small", self.small),
             ("are copies of others", self.copies),
+            ("are no photos, stylize painted them", self.painted),
         ):
             if names:
                 first = [f"{shown(name)} ({shown(reason)})" for name, reason in list(names.items())[:NAMED]]
@@ -53,12 +55,18 @@ class FolderCheck:
 
 
 def check_pictures(
-    pictures: PictureFolders, advance: Callable[[], None] = lambda: None, *, threads: int | None = None
+    pictures: PictureFolders,
+    advance: Callable[[], None] = lambda: None,
+    *,
+    photos: bool = False,
+    threads: int | None = None,
 ) -> list[FolderCheck]:
     """Decode every picture of the folders, and say what was found in each.
 
     Args:
         advance: called after each picture.
+        photos: whether these are to be photos. Then stylised ones are left out: ``transfer`` writes them beside their
+            photos, and learnt from they would teach G to paint what is painted already.
         threads: that decode; by default as many as there are processors.
     """
     checks = []
@@ -75,6 +83,8 @@ def check_pictures(
                     check.bad[name] = pictures.skipped[path].removeprefix(f"cannot read {shown(path)}: ")
                 elif first.setdefault(digest, name) != name:
                     check.copies[name] = first[digest]
+                elif photos and path in pictures.painted:
+                    check.painted[name] = pictures.painted[path]
                 advance()
             checks.append(check)
     finally:
@@ -101,7 +111,7 @@ def leave_out(pictures: PictureFolders, checks: Sequence[FolderCheck]) -> None:
     """Draw from the usable pictures only. Raises TrainingError where a folder has none."""
     pictures.leave_out(
         [
-            {folder / name for name in (*check.bad, *check.small, *check.copies)}
+            {folder / name for name in (*check.bad, *check.small, *check.copies, *check.painted)}
             for folder, check in zip(pictures.folders, checks, strict=True)
         ]
     )
@@ -129,7 +139,7 @@ def recall(path: Path, kind: str, pictures: PictureFolders) -> list[FolderCheck]
         for entry in entries:
             entry.pop("usable")
         checks = [FolderCheck(**entry) for entry in entries]
-        named = [name for c in checks for names in (c.bad, c.small, c.copies) for name in names.items()]
+        named = [name for c in checks for names in (c.bad, c.small, c.copies, c.painted) for name in names.items()]
         sound = all(isinstance(text, str) for pair in named for text in pair)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):  # missing, or tampered with
         return None

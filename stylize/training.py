@@ -253,7 +253,8 @@ def _check(
     total = sum(map(len, pictures.values()))
     done = count(1)
     return {
-        kind: known.get(kind) or check_pictures(of_kind, lambda: on_picture(next(done), total))
+        kind: known.get(kind)
+        or check_pictures(of_kind, lambda: on_picture(next(done), total), photos=kind == "content")
         for kind, of_kind in pictures.items()
     }
 

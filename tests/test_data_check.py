@@ -23,6 +23,7 @@ from stylize.data_check import (
     to_json,
 )
 from stylize.errors import TrainingError
+from stylize.recipe import Recipe, with_recipe
 
 WritePicture = Callable[..., Path]
 
@@ -55,6 +56,18 @@ def test_every_fault_is_found(folder: Path) -> None:
     assert check.small == {"thin.png": "30x200"}
     assert check.copies == {"z.tif": "a.png"}
     assert check.usable == 2 and check.pictures == 2 + len(bad) + 2
+
+
+def test_paintings_are_no_photos(folder: Path, write_picture: WritePicture) -> None:
+    recipe = Recipe(("stylize", "transfer", "c.png", "--style", "ink.jpg"), "0.1", "0" * 64, ("0" * 64,))
+    with Image.open(write_picture(folder / "c.png", seed=3)) as image:
+        image.save(folder / "c_ink.jpg", xmp=with_recipe(None, recipe))
+    (photos,) = check_pictures(pictures := PictureFolders([folder]), photos=True)
+    assert photos.painted == {"c_ink.jpg": "stylize transfer c.png --style ink.jpg"} and photos.usable == 3
+    leave_out(pictures, [photos])
+    assert {path.name for path in pictures.files[0]} == {"a.png", "b.png", "c.png"}
+    (styles,) = check_pictures(PictureFolders([folder]))
+    assert styles.painted == {} and styles.usable == 4
 
 
 def test_only_usable_pictures_are_drawn_from(folder: Path) -> None:
