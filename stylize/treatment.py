@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stylize import __version__
-from stylize.errors import InputError
+from stylize.errors import InputError, shown
 from stylize.formats import SUFFIXES, format_of, suffix_of
 from stylize.images import Picture, read_photo
 from stylize.manifest import hash_file
@@ -99,17 +99,26 @@ class Treatment:
         return Recipe(command, __version__, self.model_hash, codes)
 
     def _frozen(self, stylizer: Stylizer) -> Frozen | None:
-        """What the frames have in common, measured when first asked for. Raises InputError if none can be read."""
+        """What the frames have in common, measured when first asked for.
+
+        Raises:
+            InputError: none can be read, or they differ in depth.
+        """
         if self.frames and "frozen" not in self.__dict__:
-            samples, failures = [], []
+            samples: dict[Path, Picture] = {}
+            failures = []
             for frame in self.frames:
                 try:
-                    samples.append(read_photo(frame, self.options))
+                    samples[frame] = read_photo(frame, self.options)
                 except InputError as error:  # it fails by name when its turn comes
                     failures.append(error)
             if not samples:
                 raise failures[0]
-            self.__dict__["frozen"] = freeze(stylizer, samples, self.layers, self.look, tile=self.tile)
+            depths = {8 * picture.pixels.itemsize: frame for frame, picture in samples.items()}
+            if len(depths) > 1:
+                examples = " and ".join(f"{shown(frame)} has {depth} bits" for depth, frame in sorted(depths.items()))
+                raise InputError(f"the frames of a sequence differ in depth: {examples}", hint="--bit-depth 8")
+            self.__dict__["frozen"] = freeze(stylizer, list(samples.values()), self.layers, self.look, tile=self.tile)
         return self.__dict__.get("frozen")
 
     def fingerprint(self, photo: Path) -> str:

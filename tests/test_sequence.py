@@ -162,3 +162,18 @@ def test_a_frame_that_cannot_be_read_does_not_hide_a_change(
     for strength, words in (("1", "4 ok, 1 failed"), ("0.5", "4 ok, 1 failed"), ("0.5", "1 failed, 4 skipped")):
         result = CliRunner().invoke(app, ["batch", *common, "--device", "cpu", "--sequence", "--strength", strength])
         assert words in result.stderr
+
+
+def test_frames_of_mixed_depths_are_named(
+    folder: Path, style: StyleCode, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STYLIZE_MODEL", str(tiny_model))
+    style.save(tmp_path / "style.safetensors")
+    Image.fromarray(np.full((160, 640), 9000, np.uint16)).save(folder / "0002.png")
+    common = [str(folder), "--style", str(tmp_path / "style.safetensors"), "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, ["batch", *common, "--device", "cpu", "--sequence"])
+    assert result.exit_code == 1
+    assert f"0003.png has 8 bits and {folder / '0002.png'} has 16 bits\n" in result.stderr
+    assert "hint: --bit-depth 8\n" in result.stderr
+    result = CliRunner().invoke(app, ["batch", *common, "--device", "cpu", "--sequence", "--bit-depth", "8"])
+    assert (result.exit_code, "4 ok" in result.stderr) == (0, True)
