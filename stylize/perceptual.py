@@ -233,7 +233,16 @@ def feature_statistics(features: Tensor) -> FeatureStatistics:
     """
     gram, mean = gram_matrix(features), mean_of(features)
     if features.dtype == torch.float32 and not torch.is_grad_enabled():
-        variance = features.var((2, 3), correction=0)  # exact on flat pictures, too, where the difference is noise
-    else:
-        variance = (gram.diagonal(dim1=1, dim2=2) * features.shape[1] - mean.square()).clamp_min(0)
-    return FeatureStatistics(gram, mean, (variance + 1e-5).sqrt())
+        # Exact on flat pictures, too, where the difference of the two moments is noise.
+        return FeatureStatistics(gram, mean, _deviation(features.var((2, 3), correction=0)))
+    return with_deviations(gram, mean)
+
+
+def with_deviations(gram: Tensor, mean: Tensor) -> FeatureStatistics:
+    """The statistics whose Gram matrix (B, N, N) and means (B, N) are known: the first holds the second moments."""
+    second = gram.diagonal(dim1=1, dim2=2) * gram.shape[1]
+    return FeatureStatistics(gram, mean, _deviation((second - mean.square()).clamp_min(0)))
+
+
+def _deviation(variance: Tensor) -> Tensor:
+    return (variance + 1e-5).sqrt()

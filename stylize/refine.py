@@ -41,6 +41,7 @@ from stylize.perceptual import (
     has_vgg19,
     load_vgg19,
     style_statistics,
+    with_deviations,
 )
 from stylize.random_network import RandomNetwork, octaves_within
 from stylize.style_code import FACTORS, StyleCode
@@ -370,8 +371,7 @@ def _pooled_statistics(
     pooled = []
     for layer in zip(*each, strict=True):
         gram, mean = (_pooled(kind, shares) for kind in list(zip(*layer, strict=True))[:2])
-        second = gram.diagonal(dim1=1, dim2=2) * gram.shape[1]
-        pooled.append(FeatureStatistics(gram, mean, ((second - mean.square()).clamp_min(0) + 1e-5).sqrt()))
+        pooled.append(with_deviations(gram, mean))
     return pooled
 
 
