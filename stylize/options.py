@@ -20,7 +20,7 @@ def check_strength(strength: float) -> None:
     if not 0 <= strength <= 1:
         raise UsageError(
             f"--strength {strength:g} is not between 0 and 1",
-            hint=f"--strength {strength / 100:g}" if 1 < strength <= 100 else "0: the photo, 1: the full style",
+            hint=f"--strength {strength / 100:g}" if 10 <= strength <= 100 else "0: the photo, 1: the full style",
         )
 
 

@@ -74,7 +74,9 @@ def read(path: Path, what: str, *, max_bytes: int) -> tuple[Tensors, dict[str, s
         if not path.exists():
             raise InputError(f"cannot read {name}: no such file", hint=near_name(path))
         if not path.is_file():
-            raise InputError(f"{name} is not a file")
+            inside = path / "model.safetensors"  # of a training run
+            hint = f"did you mean {shown(inside)}?" if inside.is_file() else "give a file"
+            raise InputError(f"{name} is not a file", hint=hint)
         with path.open("rb") as file:
             raw = file.read(max_bytes + 1)
     except OSError as error:

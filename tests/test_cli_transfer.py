@@ -371,6 +371,15 @@ def test_outputs_that_cannot_be_written(run: Run, tmp_path: Path, photo: Path, s
 
 
 @pytest.mark.parametrize(
+    ("strength", "hint"), [(70, "--strength 0.7"), (1.5, "1: the full style"), (-1, "1: the full")]
+)
+def test_a_strength_in_per_cent_is_understood_but_not_taken(
+    run: Run, photo: Path, style: Path, strength: float, hint: str
+) -> None:
+    assert_refused(run("transfer", photo, "-s", style, f"--strength={strength}"), 2, "not between 0 and 1", hint)
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "near"),
     [
         (["transfer", "photo.png", "-s", "style.png", "--mask", "mazk.png"], 1, "mask.png"),

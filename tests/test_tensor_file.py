@@ -268,3 +268,10 @@ def test_messages_escape_control_characters(tmp_path: Path) -> None:
     with pytest.raises(RefusedError) as caught:
         read(path)
     assert caught.value.message.isprintable()
+
+
+def test_the_folder_of_a_training_run_is_nearly_its_model(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(InputError, match="not a file") as caught:
+        tensor_file.read(tmp_path, "model", max_bytes=100)
+    assert caught.value.hint == f"did you mean {tmp_path / 'model.safetensors'}?"
