@@ -59,6 +59,7 @@ GRID, FINISH = 10.0, 30.0  # weights of faults
 PRICE, PRICE_RATE = 0.25, 0.1  # of content: at the start, in parts of the distance; and how fast it follows
 DAMPING = 3.0  # how much dearer what is lost just now is: without, price and content swing around what is wanted
 FENCE = 5.0  # what content that is lost counts when steps are compared
+PERCEPTUAL = ("auto", *PERCEPTUAL_NETWORKS)
 AIM = 0.98  # of the plain code's content loss: on photos never painted on, a little more is lost
 CONTENT_LAYERS = (3, 4)  # of φ, counted from 0: relu4_1 and relu5_1
 
@@ -145,7 +146,7 @@ def chosen(perceptual: str) -> str:
     Raises:
         UsageError: there is no such network.
     """
-    check_perceptual(perceptual, ("auto", *PERCEPTUAL_NETWORKS))
+    check_perceptual(perceptual, PERCEPTUAL)
     if perceptual == "auto":
         return "vgg19" if has_vgg19() else "light"
     return perceptual
