@@ -29,8 +29,9 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         OutputError: the target exists and may not be replaced, is no regular file, or its folder is missing.
     """
     if os.path.exists(target) and not os.path.isfile(target):  # replacing /dev/null by a picture would be a feat
-        kind = "a folder" if os.path.isdir(target) else "not a regular file"
-        raise OutputError(f"cannot write {shown(target)}: {kind}", hint="name a file that may be made")
+        if os.path.isdir(target):
+            raise OutputError(f"cannot write {shown(target)}: a folder", hint="name a file in it")
+        raise OutputError(f"cannot write {shown(target)}: not a regular file", hint="name another file")
     if not overwrite and os.path.lexists(target):
         raise _exists(target)
     try:
