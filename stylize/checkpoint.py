@@ -102,7 +102,7 @@ def load_perceptual(path: Path) -> PerceptualNetwork:
     try:
         network = PerceptualNetwork(widths_of(metadata["sizes.widths"], 5))
     except (KeyError, ValueError) as error:
-        raise RefusedError(f"{what} does not say its widths", hint=tensor_file.ANEW) from error
+        raise tensor_file.malformed(f"{what} does not say its widths") from error
     load_tensors(network, tensors, what)
     return network.eval().requires_grad_(False)
 
@@ -147,7 +147,7 @@ def load_tensors(module: nn.Module, tensors: tensor_file.Tensors, what: str) -> 
     wanted = module.state_dict()
     floats = all(tensor.dtype in (np.float16, np.float32) for tensor in tensors.values())
     if not floats or set(tensors) != set(wanted) or any(tensors[k].shape != tuple(wanted[k].shape) for k in wanted):
-        raise RefusedError(f"{what} holds other tensors than its header promises", hint=tensor_file.ANEW)
+        raise tensor_file.malformed(f"{what} holds other tensors than its header promises")
     state: dict[str, Tensor] = {k: torch.from_numpy(v.astype(np.float32)) for k, v in tensors.items()}
     module.load_state_dict(state, assign=True)
 

@@ -38,7 +38,12 @@ class FolderCheck:
     @property
     def usable(self) -> int:
         """How many pictures are left."""
-        return self.pictures - len(self.bad) - len(self.small) - len(self.copies) - len(self.painted)
+        return self.pictures - len(self.left_out)
+
+    @property
+    def left_out(self) -> list[tuple[str, str]]:
+        """The others: name and reason of each."""
+        return [pair for names in (self.bad, self.small, self.copies, self.painted) for pair in names.items()]
 
     def faults(self) -> Iterator[str]:
         """Lines for people: how many pictures are left out, why, and the names of the first."""
@@ -110,10 +115,7 @@ def listings(pictures: PictureFolders) -> list[str]:
 def leave_out(pictures: PictureFolders, checks: Sequence[FolderCheck]) -> None:
     """Draw from the usable pictures only. Raises TrainingError where a folder has none."""
     pictures.leave_out(
-        [
-            {folder / name for name in (*check.bad, *check.small, *check.copies, *check.painted)}
-            for folder, check in zip(pictures.folders, checks, strict=True)
-        ]
+        [{folder / name for name, _ in check.left_out} for folder, check in zip(pictures.folders, checks, strict=True)]
     )
 
 
@@ -139,8 +141,7 @@ def recall(path: Path, kind: str, pictures: PictureFolders) -> list[FolderCheck]
         for entry in entries:
             entry.pop("usable")
         checks = [FolderCheck(**entry) for entry in entries]
-        named = [name for c in checks for names in (c.bad, c.small, c.copies, c.painted) for name in names.items()]
-        sound = all(isinstance(text, str) for pair in named for text in pair)
+        sound = all(isinstance(text, str) for check in checks for pair in check.left_out for text in pair)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):  # missing, or tampered with
         return None
     return checks if sound and [check.listing for check in checks] == listings(pictures) else None

@@ -102,8 +102,8 @@ def pick_device(name: str = "auto") -> torch.device:
         if not torch.cuda.is_available():
             reason = "found no GPU" if torch.version.cuda else "has no CUDA support"
             raise DeviceError(f"--device {name}: torch {torch.__version__} {reason}", hint="--device auto")
-        if (device.index or 0) >= torch.cuda.device_count():
-            count = torch.cuda.device_count()
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
             hint = f"--device cuda:{count - 1} is the last"
             raise DeviceError(f"--device {name}: this machine has {count} GPU(s), counted from 0", hint=hint)
     elif device.type == "mps":

@@ -99,7 +99,11 @@ class StyleEncoder(nn.Module):
 
     def look_at(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures (B, 3, H, W) in [0, 1] -> their codes (B, Z) and their standardised statistics (B, D)."""
-        known = self.standardise(self.statistics(style_statistics(self.perceptual(images))))
+        return self.read(self.perceptual(images))
+
+    def read(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """φ's five maps of pictures -> their codes (B, Z) and their standardised statistics (B, D), in fp32."""
+        known = self.standardise(self.statistics(style_statistics(maps)))
         return self.code_of(known), known
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

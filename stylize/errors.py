@@ -6,7 +6,6 @@ other exception that reaches the command line is a bug in stylize.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 from itertools import islice
@@ -89,6 +88,8 @@ def shown(name: object) -> str:
 
 def near_name(path: Path) -> str:
     """The hint for a path where nothing is: one beside it with nearly its name, if there is any."""
+    import difflib  # of no use unless something is wrong
+
     try:
         with os.scandir(path.parent) as entries:
             names = [entry.name for entry in islice(entries, 10_000)]

@@ -127,8 +127,8 @@ def _named(arguments: Sequence[str | Path], stdin: BinaryIO | None) -> Iterator[
                 with open(argument[1:], "rb") as stream:
                     listed = _paths(stream, shown(argument[1:]))
             except OSError as error:
-                folder = f"stylize batch {shown(argument[1:])}" if os.path.isdir(argument[1:]) else ""
-                raise InputError(f"cannot read the list {shown(argument[1:])}: {reason(error)}", hint=folder) from error
+                hint = f"stylize batch {shown(argument[1:])}" if os.path.isdir(argument[1:]) else ""
+                raise InputError(f"cannot read the list {shown(argument[1:])}: {reason(error)}", hint=hint) from error
         else:
             path = Path(argument)
             yield path, PurePath() if os.path.isdir(path) else PurePath(path.name), False

@@ -46,10 +46,10 @@ def read_model(path: Path) -> ModelFile:
             hidden=_number(metadata["sizes.hidden"]),
         )
     except (KeyError, ValueError) as error:
-        raise RefusedError(f"{what} does not say the sizes of its networks", hint=tensor_file.ANEW) from error
+        raise tensor_file.malformed(f"{what} does not say the sizes of its networks") from error
     digest = tensor_file.content_hash(tensors)
     if metadata.get("stylize.sha256", digest) != digest:
-        raise RefusedError(f"{what} is damaged: its numbers do not have the hash that it states", hint=tensor_file.ANEW)
+        raise tensor_file.malformed(f"{what} is damaged: its numbers do not have the hash that it states")
     return ModelFile(sizes, tensors, digest)
 
 

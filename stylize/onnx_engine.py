@@ -18,14 +18,13 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 
 from stylize.colour_map import Floats
 from stylize.device import free_memory, keep_freed_memory, memory_errors, usable_cores
-from stylize.errors import RefusedError
 from stylize.images import Pixels
 from stylize.layers import Margins, Position
 from stylize.model_file import read_model
 from stylize.options import ModelSizes
 from stylize.packaged import packaged_path
 from stylize.style_code import Refinement
-from stylize.tensor_file import ANEW
+from stylize.tensor_file import malformed
 
 onnxruntime.disable_telemetry_events()  # older builds for Windows know this only
 
@@ -153,7 +152,7 @@ class Graph:
             with memory_errors():
                 self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except (Fail, InvalidArgument) as error:
-            raise RefusedError("the model holds other tensors than its header promises", hint=ANEW) from error
+            raise malformed("the model holds other tensors than its header promises") from error
         self.outputs = [output.name for output in self.session.get_outputs()]
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> Arrays:

@@ -135,18 +135,14 @@ class StyleCode:
             or any(t.dtype != np.float32 or not t.size for t in tensors.values())
             or any(t.ndim != (2 if name.endswith(FACTORS) else 1) for name, t in tensors.items())
         ):
-            raise RefusedError(
-                f"{what} holds other tensors than the 32-bit numbers of a style code", hint=tensor_file.ANEW
-            )
+            raise tensor_file.malformed(f"{what} holds other tensors than the 32-bit numbers of a style code")
         if tensors["palette"].shape != (PALETTE,) or not _is_palette(tensors["palette"]):
-            raise RefusedError(f"{what} does not hold a palette", hint=tensor_file.ANEW)
+            raise tensor_file.malformed(f"{what} does not hold a palette")
         if metadata.get("modelspec.hash_sha256") != "0x" + tensor_file.content_hash(tensors):
-            raise RefusedError(
-                f"{what} is damaged: its numbers do not have the hash that it states", hint=tensor_file.ANEW
-            )
+            raise tensor_file.malformed(f"{what} is damaged: its numbers do not have the hash that it states")
         model_hash = metadata.get("stylize.model_sha256", "")
         if len(model_hash) != 64 or not set(model_hash) <= set("0123456789abcdef"):
-            raise RefusedError(f"{what} does not say which model it belongs to", hint=tensor_file.ANEW)
+            raise tensor_file.malformed(f"{what} does not say which model it belongs to")
         images = metadata.get("stylize.images", "")
         return StyleCode(
             code=tensors["code"],

@@ -22,7 +22,6 @@ from stylize.errors import InputError, RefusedError, near_name, one_line, reason
 
 Tensors = dict[str, np.ndarray]
 MAX_HEADER_BYTES = 512 << 10
-ANEW = "copy the file again, or make it anew"  # what helps against damage
 _DTYPES = {"F16", "F32", "F64", "I64", "U8"}
 
 
@@ -48,6 +47,11 @@ def content_hash(tensors: Mapping[str, np.ndarray]) -> str:
         digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
         digest.update(tensor.tobytes())
     return digest.hexdigest()
+
+
+def malformed(message: str) -> RefusedError:
+    """What to raise for a file whose content is not what it should be."""
+    return RefusedError(message, hint="copy the file again, or make it anew")
 
 
 def read(path: Path, what: str, *, max_bytes: int) -> tuple[Tensors, dict[str, str]]:
@@ -91,16 +95,16 @@ def parse(raw: bytes, what: str) -> tuple[Tensors, dict[str, str]]:
     header = _header(raw, what)
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise RefusedError(f"{what}: metadata must be strings", hint=ANEW)
+        raise malformed(f"{what}: metadata must be strings")
     if any(not isinstance(entry, dict) or str(entry.get("dtype")) not in _DTYPES for entry in header.values()):
-        raise RefusedError(f"{what}: a tensor has an unknown type", hint=ANEW)
+        raise malformed(f"{what}: a tensor has an unknown type")
     try:
         tensors = safetensors.numpy.load(raw)
     except (SafetensorError, ValueError, TypeError, KeyError, OverflowError) as error:
-        raise RefusedError(f"{what} is damaged: {one_line(error)}", hint=ANEW) from error
+        raise malformed(f"{what} is damaged: {one_line(error)}") from error
     for key, tensor in tensors.items():
         if not _all_finite(tensor):
-            raise RefusedError(f"{what} holds NaN or infinite values in {key!r}", hint=ANEW)
+            raise malformed(f"{what} holds NaN or infinite values in {key!r}")
     return tensors, metadata
 
 
@@ -112,20 +116,20 @@ def _all_finite(tensor: np.ndarray) -> bool:
 
 def _header(raw: bytes, what: str) -> dict[str, Any]:
     if len(raw) < 8:
-        raise RefusedError(f"{what} is not a safetensors file", hint=ANEW)
+        raise malformed(f"{what} is not a safetensors file")
     (length,) = struct.unpack("<Q", raw[:8])
     if length > min(MAX_HEADER_BYTES, len(raw) - 8):
-        raise RefusedError(f"{what} is not a safetensors file, or is cut short", hint=ANEW)
+        raise malformed(f"{what} is not a safetensors file, or is cut short")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({key for key, _ in pairs}) < len(pairs):
-            raise RefusedError(f"{what}: a name stands twice in the header", hint=ANEW)
+            raise malformed(f"{what}: a name stands twice in the header")
         return dict(pairs)
 
     try:
         header = json.loads(raw[8 : 8 + length], object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        raise RefusedError(f"{what} is not a safetensors file", hint=ANEW) from error
+        raise malformed(f"{what} is not a safetensors file") from error
     if not isinstance(header, dict):
-        raise RefusedError(f"{what} is not a safetensors file", hint=ANEW)
+        raise malformed(f"{what} is not a safetensors file")
     return header

@@ -286,7 +286,7 @@ def _generator_gradients(
         style_maps = encoder_maps[: options.layers] if same else judges.perceptual(style, options.layers)
         style_maps += _smaller_maps(judges.perceptual, style, options)
         content_maps = judges.perceptual(content, max(options.content_layers))
-    known, code = _encode(model, encoder_maps)  # (S, D), (S, Z)
+    code, known = model.encoder.read(encoder_maps)  # (S, Z), (S, D)
     with state.autocast():
         output = model.generator(content, code, palette_of(style), origins)
         output_maps = judges.perceptual(output, max(options.layers, *options.content_layers))
@@ -336,16 +336,10 @@ def _identity(state: TrainingState, content: Tensor, origins: Sequence[Position]
     model = state.model
     with torch.no_grad(), state.autocast():
         maps = model.encoder.perceptual(content)
-    _, code = _encode(model, maps)
+    code, _ = model.encoder.read(maps)
     with state.autocast():
         output = model.generator(content, code, palette_of(content), origins)
     return (output.float() - content).abs().mean()
-
-
-def _encode(model: Model, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """φ's maps of pictures -> standardised statistics (B, D) and codes (B, Z), in fp32."""
-    known = model.encoder.standardise(model.encoder.statistics(style_statistics(maps)))
-    return known, model.encoder.code_of(known)
 
 
 def _discriminator_gradients(

@@ -124,7 +124,7 @@ def train(
     """Train a model of your own on folders of photos and style pictures."""
     terminal = Terminal(quiet, verbose, json)
     if crop % 16:
-        raise UsageError(f"--crop {crop} is not a multiple of 16", hint=f"--crop {max(crop // 16, 1) * 16}")
+        raise UsageError(f"--crop {crop} is not a multiple of 16", hint=f"--crop {crop // 16 * 16}")
     if min(crop, style_crop) < 16 * 2 ** (style_scales - 1):
         raise UsageError(
             f"--style-scales {style_scales}: the smallest crops have fewer than 16 pixels",
