@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from stylize.checkpoint import load_model, save_model
 from stylize.errors import StylizeError
+from stylize.model import load_model, save_model
 from stylize.output_file import check_target
 
 

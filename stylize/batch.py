@@ -10,7 +10,6 @@ with a few photos between the stages, so that memory stays bounded. Results come
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import time
@@ -23,8 +22,8 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from stylize.encoding import encode_image
-from stylize.errors import DeviceError, OutputError, StylizeError, shown
-from stylize.formats import SUFFIXES, format_of, output_name, suffix_of
+from stylize.errors import DISK_FULL, DeviceError, OutputError, StylizeError, shown
+from stylize.formats import SUFFIXES, format_of, output_name, suffix_of, written_format
 from stylize.images import Picture, read_photo
 from stylize.inputs import Found, Photo
 from stylize.manifest import Entry, Known, Manifest, Seen, look_at
@@ -158,7 +157,7 @@ def _claim(
             folder = PurePosixPath(style, photo.relative.parent.as_posix())
             for name in owned(photo):
                 path = PurePosixPath(name)
-                fits = SUFFIXES.get(path.suffix.lower()) == SUFFIXES[suffix_of(photo.format)]
+                fits = SUFFIXES.get(path.suffix.lower()) == written_format(photo.format)
                 if fits and path.parent == folder and name not in claimed:
                     names[index] = name
                     claimed.add(name)
@@ -414,5 +413,5 @@ def _write(job: Job, read: _Read, painted: _Painted, manifest: Manifest, options
 
 
 def _disk_is_full(error: StylizeError) -> bool:
-    full = (errno.ENOSPC, errno.EDQUOT)
-    return isinstance(error, OutputError) and isinstance(error.__cause__, OSError) and error.__cause__.errno in full
+    cause = error.__cause__
+    return isinstance(error, OutputError) and isinstance(cause, OSError) and cause.errno in DISK_FULL

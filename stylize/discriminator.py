@@ -1,6 +1,6 @@
 """The discriminator D(x, z): is this window real art, and of the style that the code z describes?
 
-A patch discriminator (Isola et al., CVPR 2017): every output judges one window of about 46 pixels. Spectral norm
+A patch discriminator (Isola et al., CVPR 2017): every output judges one window of about 38 pixels. Spectral norm
 (Miyato et al. 2018) bounds its slope; the code enters by projection (Miyato & Koyama 2018): the score of a window is a
 linear function of its features plus their inner product with an embedding of the code.
 """

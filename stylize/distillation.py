@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stylize.checkpoint import save_perceptual
 from stylize.data import PictureFolders, batches, content_crop, step_random, style_crop, to_tensor
 from stylize.device import autocast, channels_last, training_precision
+from stylize.model import save_perceptual
 from stylize.options import LIGHT_WIDTHS
 from stylize.perceptual import VGG19_WIDTHS, PerceptualNetwork, load_vgg19
 

@@ -97,15 +97,15 @@ class StyleEncoder(nn.Module):
         """R(z): (B, Z) -> (B, descriptor_size), the Gram descriptor in standardised form."""
         return self.to_descriptor(code)
 
-    def look_at(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures (B, 3, H, W) in [0, 1] -> their codes (B, Z) and their standardised statistics (B, D)."""
-        return self.read(self.perceptual(images))
+        return self.encode_maps(self.perceptual(images))
 
-    def read(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def encode_maps(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """φ's five maps of pictures -> their codes (B, Z) and their standardised statistics (B, D), in fp32."""
         known = self.standardise(self.statistics(style_statistics(maps)))
         return self.code_of(known), known
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The code and the palette of each picture: (B, 3, H, W) in [0, 1] -> (B, Z) and (B, 9)."""
-        return self.look_at(images)[0], palette_of(images)
+        return self.encode(images)[0], palette_of(images)

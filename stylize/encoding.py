@@ -7,6 +7,7 @@ metadata and in the colours of the picture that they were made from.
 from __future__ import annotations
 
 import io
+import os
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -24,12 +25,12 @@ from stylize.formats import (
     MAX_SIDE,
     OPAQUE_FORMATS,
     PROFILE_FORMATS,
-    SUFFIXES,
     format_of,
-    suffix_of,
+    written_format,
 )
 from stylize.images import Picture
 from stylize.metadata import SRGB, UNCALIBRATED, XMP, Metadata, kept_metadata
+from stylize.options import ImageOptions
 from stylize.output_file import write_atomically
 
 
@@ -41,14 +42,14 @@ class Encoded(NamedTuple):
 
 
 def write_image(
-    target: Path | BinaryIO,
+    target: str | os.PathLike[str] | BinaryIO,
     pixels: Pixels,
     *,
     like: Picture | None = None,
     alpha: Pixels | None = None,
     format: str | None = None,
-    quality: int = 95,
-    metadata: str = "keep",
+    quality: int = ImageOptions.quality,
+    metadata: str = ImageOptions.metadata,
     background: str | None = None,
     overwrite: bool = False,
 ) -> tuple[str, ...]:
@@ -64,8 +65,9 @@ def write_image(
     Raises:
         OutputError: as :func:`format_of`, :func:`encode_image` and :func:`write_atomically`.
     """
-    if format is None and isinstance(target, Path):
-        format = format_of(target)
+    if isinstance(target, str | os.PathLike):
+        target = Path(target)
+        format = format or format_of(target)
     encoded = encode_image(
         pixels,
         like=like,
@@ -94,8 +96,8 @@ def encode_image(
     like: Picture | None = None,
     alpha: Pixels | None = None,
     format: str | None = None,
-    quality: int = 95,
-    metadata: str = "keep",
+    quality: int = ImageOptions.quality,
+    metadata: str = ImageOptions.metadata,
     background: str | None = None,
 ) -> Encoded:
     """Pixels -> the bytes of an image file; equal input gives equal bytes.
@@ -117,7 +119,7 @@ def encode_image(
         UsageError: ``background`` is no colour.
     """
     if format is None:
-        format = SUFFIXES[suffix_of(like.format)] if like else "PNG"
+        format = written_format(like.format) if like else "PNG"
     height, width = pixels.shape[:2]
     if max(width, height) > MAX_SIDE.get(format, 2**31 - 1):
         raise OutputError(

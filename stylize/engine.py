@@ -58,7 +58,7 @@ class Engine(Protocol):
 
         Args:
             code: (Z,).
-            refinement: what is added to the wishes of the code.
+            refinement: what is added to the modulations that the code asks for.
             palette: (9,), the style's.
             colours: the colour map from the photo's palette to it, M and t.
             cells: (n, 12, h, w) uint8, windows of the photo with ``BORDER`` pixels around them, see ``to_cells``; the

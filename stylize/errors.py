@@ -13,13 +13,17 @@ from pathlib import Path
 
 _PERMISSIONS = "change its permissions, or take another place"
 _SPACE = "free some space, or take another place"
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 REMEDIES = {
     errno.EACCES: _PERMISSIONS,
     errno.EPERM: _PERMISSIONS,
     errno.EROFS: "take another place: nothing can be written there",
-    errno.ENOSPC: _SPACE,
-    errno.EDQUOT: _SPACE,
+    **dict.fromkeys(DISK_FULL, _SPACE),
     errno.ENAMETOOLONG: "a shorter name",
+    errno.EFBIG: "a limit on the size of files: see ulimit -f",
+    errno.ELOOP: "the link leads in a circle: give the file itself",
+    errno.EEXIST: "a file of that name is in the way",
+    errno.ENOTDIR: "a file is where a folder should be",
     errno.EIO: "is the disk sound? copy the file again",
 }
 

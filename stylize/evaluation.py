@@ -36,12 +36,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from stylize import losses
-from stylize.checkpoint import load_discriminator, load_model, load_perceptual, newest_checkpoint
+from stylize.checkpoint import load_discriminator, newest_checkpoint
 from stylize.colour_map import LUMINANCE
 from stylize.data import to_tensor
 from stylize.device import channels_last
 from stylize.errors import InputError, shown
 from stylize.images import Pixels, fill_transparent, read_image
+from stylize.model import load_model, load_perceptual
 from stylize.packaged import packaged
 from stylize.perceptual import FeatureStatistics, PerceptualNetwork, feature_statistics, load_vgg19
 from stylize.style_code import StyleCode

@@ -21,9 +21,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from stylize.checkpoint import Model
 from stylize.generator import ColourMap, Mixed, fold, measure, paint, recolour
 from stylize.layers import BORDER, PLAN, STRIDE
+from stylize.model import Model
 from stylize.options import ModelSizes
 
 OPSET = 17
@@ -55,7 +55,7 @@ class Encode(nn.Module):
 
     def forward(self, picture: Tensor) -> list[Tensor]:
         """(H, W, 3) -> (Z,) and (D,)"""
-        code, known = self.encoder.look_at(picture.float().permute(2, 0, 1)[None] / 255)
+        code, known = self.encoder.encode(picture.float().permute(2, 0, 1)[None] / 255)
         return [code[0], known[0]]
 
 
@@ -167,9 +167,10 @@ def _trace(
 
 
 def main() -> None:
-    """Write all graphs into the folder that the command line names."""
+    """Write all graphs into the folder that the command line names, by default ``models``."""
+    folder = Path(*sys.argv[1:] or ["models"])
     for name, graph in graphs().items():
-        (Path(sys.argv[1]) / f"{name}.onnx").write_bytes(graph.SerializeToString())
+        (folder / f"{name}.onnx").write_bytes(graph.SerializeToString())
 
 
 if __name__ == "__main__":

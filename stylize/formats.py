@@ -101,3 +101,8 @@ def output_name(photo: PurePath, format: str) -> str:
 def suffix_of(format: str) -> str:
     """The usual suffix of a format; what cannot be written (HEIF) is written as JPEG."""
     return next((suffix for suffix, known in SUFFIXES.items() if known == format), ".jpg")
+
+
+def written_format(format: str) -> str:
+    """The format in which a photo of that format is written, if no other is asked for."""
+    return SUFFIXES[suffix_of(format)]

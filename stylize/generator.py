@@ -53,17 +53,17 @@ class Modulation(NamedTuple):
 def extend(
     modulations: Mapping[str, Modulation], refinement: Mapping[str, Tensor | NDArray[np.float32]]
 ) -> dict[str, Modulation]:
-    """The wishes of a code (S = 1), with a refinement (``stylize.extended_code``) added."""
+    """The modulations of a code (S = 1), with a refinement (``stylize.extended_code``) added."""
     extended = dict(modulations)
     for name, delta in refinement.items():
         layer, part = name.rsplit(".", 1)
-        wish = extended[layer]
-        added = torch.as_tensor(delta, device=wish.mix.device, dtype=wish.mix.dtype)
+        modulation = extended[layer]
+        added = torch.as_tensor(delta, device=modulation.mix.device, dtype=modulation.mix.dtype)
         if part == "left":
             right = torch.as_tensor(refinement[f"{layer}.right"], device=added.device, dtype=added.dtype)
-            extended[layer] = wish._replace(added=(added @ right).unflatten(1, (-1, 3, 3)))
+            extended[layer] = modulation._replace(added=(added @ right).unflatten(1, (-1, 3, 3)))
         elif part != "right":
-            extended[layer] = wish._replace(**{part: getattr(wish, part) + added})
+            extended[layer] = modulation._replace(**{part: getattr(modulation, part) + added})
     return extended
 
 
@@ -238,7 +238,7 @@ class StyleConv(nn.Module):
                 self.modulate.weight.copy_(self.modulate.weight[::4].repeat_interleave(4, dim=0))
 
     def modulation(self, code: Tensor) -> Modulation:
-        """The wishes of the codes (S, Z) for this layer."""
+        """The modulations of the codes (S, Z) for this layer."""
         mix, affine = self.mix(code), self.modulate(code)
         if not self.layer.adain:
             return Modulation(mix, torch.ones_like(affine), affine)
@@ -333,9 +333,9 @@ class Generator(nn.Module):
     def mixed(self, modulations: Mapping[str, Modulation]) -> dict[str, Mixed]:
         """Every layer's kernel, scale and shift for one style (S = 1)."""
         layers = {}
-        for name, wish in modulations.items():
-            kernel = cast(StyleConv, self.convs[name]).kernel(wish.mix.float(), wish.added)[0]
-            layers[name] = Mixed(kernel, wish.scale[0].float(), wish.shift[0].float())
+        for name, modulation in modulations.items():
+            kernel = cast(StyleConv, self.convs[name]).kernel(modulation.mix.float(), modulation.added)[0]
+            layers[name] = Mixed(kernel, modulation.scale[0].float(), modulation.shift[0].float())
         return layers
 
     @torch.inference_mode()

@@ -73,7 +73,7 @@ class Picture:
 
 
 def read_image(
-    source: Path | bytes,
+    source: str | os.PathLike[str] | bytes,
     *,
     name: str | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
@@ -93,9 +93,9 @@ def read_image(
     Raises:
         InputError: missing, not a regular file, not an image of a known format, too large, truncated or damaged.
     """
-    name = shown(name or (source if isinstance(source, Path) else "<stdin>"))
+    name = shown(name or ("<stdin>" if isinstance(source, bytes) else os.fspath(source)))
     with (
-        io.BytesIO(source) if isinstance(source, bytes) else _open_regular(source, name) as stream,
+        io.BytesIO(source) if isinstance(source, bytes) else _open_regular(Path(source), name) as stream,
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")  # Pillow's remarks on damaged tags: nothing the user can act on
@@ -201,7 +201,7 @@ def _open_regular(path: Path, name: str) -> BinaryIO:
         raise InputError(f"cannot read {name}: {reason(error)}") from error
     if stat.S_ISDIR(mode):
         raise InputError(f"cannot read {name}: a folder", hint="give a picture; stylize batch takes folders")
-    raise InputError(f"cannot read {name}: not a regular file")
+    raise InputError(f"cannot read {name}: not a regular file", hint="give a file; - reads a photo from stdin")
 
 
 def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
@@ -226,7 +226,7 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
         text = PurePath(name).suffix.lower() in (".txt", ".lst", ".list", ".csv")
         raise InputError(
             f"cannot read {name}: not an image stylize can open (JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF)",
-            hint=f"if it lists photos: stylize batch @{name}" if text else "",
+            hint=f"if it lists photos: stylize batch @{name}" if text else "export it as PNG or JPEG",
         ) from failure
     raise _unreadable(name, failure) from failure
 

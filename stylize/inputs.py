@@ -6,6 +6,7 @@ recursively; links to files are read, links to folders are not followed.
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from stylize.errors import InputError, near_name, reason, shown
-from stylize.formats import READABLE_SUFFIXES, sniff_format
+from stylize.formats import READABLE_SUFFIXES, TWO_BYTE_MAGIC, formats_of, sniff_format
 
 JUNK = {"desktop.ini", "thumbs.db"}
 RECORDS = ".stylize"  # folder in an output folder where a batch keeps its records; never searched
@@ -144,6 +145,11 @@ def _paths(stream: BinaryIO, name: str) -> list[Path]:
     data = stream.read(MAX_LIST_BYTES + 1)
     if len(data) > MAX_LIST_BYTES:
         raise InputError(f"cannot read the list {name}: more than {MAX_LIST_BYTES >> 20} MB", hint="cut it in several")
+    if not TWO_BYTE_MAGIC.issuperset(formats_of(data[:16])):  # of which text can begin as well
+        raise InputError(f"cannot read the list {name}: a picture", hint="give photos without @")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as Windows writes text
+        data = os.fsencode(data.decode("utf-16", "replace"))
+    data = data.removeprefix(codecs.BOM_UTF8)
     names = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     return [Path(os.fsdecode(name)) for name in names if name]
 

@@ -95,6 +95,6 @@ def place_of(name: str) -> Path:
 
 def unknown(name: str) -> UsageError:
     """The error for a name that no style has."""
-    near = difflib.get_close_matches(name, styles(), n=1)
+    near = difflib.get_close_matches(name.lower(), styles(), n=1)
     known = "stylize inspect lists your styles"
     return UsageError(f'no style "{shown(name)}"', hint=f'did you mean "{shown(near[0])}"? {known}' if near else known)

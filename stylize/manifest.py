@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import sys
 import threading
 import time
@@ -177,6 +178,8 @@ class Known:
 
     def _read(self, path: Path) -> None:
         try:
+            if not stat.S_ISREG(path.stat().st_mode):  # to read it might never end
+                raise OutputError(f"cannot read {shown(path)}: not a regular file", hint="remove it")
             with path.open("rb") as stream:
                 for line in stream:
                     entry = _parsed(line)

@@ -1,15 +1,13 @@
-"""Model files as data: sizes, tensors, and the hash that is a model's identity. ``stylize.checkpoint`` makes networks
+"""Model files as data: sizes, tensors, and the hash that is a model's identity. ``stylize.model`` makes networks
 of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stylize import tensor_file
-from stylize.errors import RefusedError, shown
+from stylize.errors import shown
 from stylize.options import ModelSizes
 
 FORMAT = 2  # of models and checkpoints; in 1, E saw the borders of its maps, too, and codes had one length
@@ -36,7 +34,7 @@ def read_model(path: Path) -> ModelFile:
     """
     what = f"model {shown(path.name)}"
     tensors, metadata = tensor_file.read(path, "model", max_bytes=MAX_MODEL_BYTES)
-    check_kind(metadata, "model", FORMAT, what)
+    tensor_file.check_kind(metadata, "model", FORMAT, what)
     try:
         sizes = ModelSizes(
             code=_number(metadata["sizes.code"]),
@@ -51,21 +49,6 @@ def read_model(path: Path) -> ModelFile:
     if metadata.get("stylize.sha256", digest) != digest:
         raise tensor_file.malformed(f"{what} is damaged: its numbers do not have the hash that it states")
     return ModelFile(sizes, tensors, digest)
-
-
-def check_kind(metadata: Mapping[str, Any], kind: str, format: int, what: str) -> None:
-    """Refuse a file of another kind or format. Raises RefusedError."""
-    found = metadata.get("stylize.kind", "something else")
-    if found != kind:
-        hint = "--style takes style codes" if found == "style-code" else "stylize inspect says what it is"
-        raise RefusedError(f"{what} is not a {kind} of stylize but {found[:40]!r}", hint=hint)
-    stated = metadata.get("stylize.format", "0")[:20]  # checkpoints did not state theirs at first
-    if stated != str(format):
-        older = stated.isdecimal() and int(stated) < format
-        raise RefusedError(
-            f"{what} has format {stated!r}, this version reads {format}",
-            hint="an older version made it: train it again" if older else "update stylize",
-        )
 
 
 def widths_of(text: str, count: int) -> tuple[int, ...]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from stylize.errors import OutputError, reason, shown
+from stylize.errors import DISK_FULL, OutputError, reason, shown
 
 try:
     import fcntl
@@ -63,7 +63,8 @@ def refuse_same_file(source: Path, target: Path) -> None:
     with suppress(OSError):  # either is missing: not the same
         inside = source.is_dir() and target.exists() and target.resolve().is_relative_to(source.resolve())
         if inside or os.path.samefile(source, target):
-            raise OutputError(f"output is the input {shown(source)}", hint="give another name by --output")
+            hint = "it would replace a file of this folder: " if inside else ""
+            raise OutputError(f"output is the input {shown(source)}", hint=f"{hint}give another name by --output")
 
 
 def write_atomically(target: Path, data: bytes, *, overwrite: bool) -> None:
@@ -91,10 +92,19 @@ def write_atomically(target: Path, data: bytes, *, overwrite: bool) -> None:
     except FileExistsError as error:  # someone was faster
         raise _exists(target) from error
     except OSError as error:
-        raise _unwritable(target, error) from error
+        raise _unwritable(target, error, " (the partial file was removed)") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def writing(target: object) -> Iterator[None]:
+    """Say what went wrong where a file is not written as a whole, such as when a line is added. Raises OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(target, error) from error
 
 
 def _name_new(temporary: Path, target: Path) -> None:
@@ -137,7 +147,7 @@ def _exists(target: Path) -> OutputError:
     return OutputError(f"{shown(target)} exists", hint="--overwrite replaces it")
 
 
-def _unwritable(target: object, error: OSError) -> OutputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(f"no space left while writing {shown(target)} (the partial file was removed)")
+def _unwritable(target: object, error: OSError, left: str = "") -> OutputError:
+    if error.errno in DISK_FULL:
+        return OutputError(f"no space left while writing {shown(target)}{left}")
     return OutputError(f"cannot write {shown(target)}: {reason(error)}")

@@ -57,7 +57,7 @@ class Look:
                 hint=f"{LEAST:g} to {MOST:g}, or auto",
             )
         if not 0 <= self.feather <= 10_000:
-            raise UsageError(f"--feather {self.feather:g} is not between 0 and 10000 pixels")
+            raise UsageError(f"--feather {self.feather:g} is not between 0 and 10000 pixels", hint="as in --feather 20")
         if self.invert_mask and self.mask is None:
             raise UsageError("--invert-mask needs a --mask", hint="--mask FILE")
 

@@ -20,10 +20,9 @@ from typing import Any
 from stylize import __version__, batch
 from stylize.batch import Job, Outcome
 from stylize.errors import DeviceError, RefusedError, StylizeError, UsageError, one_line, shown
-from stylize.images import Picture
 from stylize.manifest import Entry, Known, Manifest
 from stylize.transfer import Stylizer
-from stylize.treatment import Treatment
+from stylize.treatment import Treatment, by_job
 
 PHOTOS_AT_ONCE = 32  # given to an actor; the last of them leave its pipeline empty
 CORES = 2  # of an actor without a GPU: more photos side by side are faster than more cores for one photo
@@ -77,6 +76,7 @@ class Worker:
             raise RefusedError(
                 f"node {host} has another model", hint="name the model by --model, on a shared file system"
             )
+        self.stylise = by_job(treatments, self.stylizer)
         self.manifest = Manifest(output, _label(label, number))
 
     def ready(self) -> str:
@@ -87,7 +87,7 @@ class Worker:
         """Do jobs; outcomes come one by one."""
         options = next(iter(self.treatments.values())).options
         outcomes = batch.run_jobs(
-            jobs, self._stylise, self.manifest, options=options, workers=self.workers, stopping=lambda: self.stopped
+            jobs, self.stylise, self.manifest, options=options, workers=self.workers, stopping=lambda: self.stopped
         )
         for outcome in outcomes:
             notes, self.warnings[:] = (*outcome.notes, *self.warnings), []
@@ -96,9 +96,6 @@ class Worker:
     def stop(self) -> None:
         """Finish what is painted, and nothing else."""
         self.stopped = True
-
-    def _stylise(self, picture: Picture, job: Job) -> Picture:
-        return self.treatments[job.style].apply(self.stylizer, picture, job.photo)
 
 
 def run_jobs(

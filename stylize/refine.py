@@ -160,7 +160,7 @@ def packaged_photos() -> list[Pixels]:
     """
     files = sorted(packaged_path("photos").glob("*.jpg"))
     if not files:
-        raise InputError("the photos that styles are refined on are missing", hint="install stylize again")
+        raise InputError("the photos that styles are refined on are missing", hint="reinstall the package")
     return [read_image(file).pixels for file in files]
 
 
@@ -236,8 +236,8 @@ class _Refinement:
 
     def run(self, steps: int, report: Callable[[Progress], None]) -> StyleCode:
         kernels = [values for name, values in self.added.items() if name.endswith(FACTORS)]
-        wishes = [self.code, *(values for name, values in self.added.items() if not name.endswith(FACTORS))]
-        rates = [(wishes, RATE), (kernels, KERNEL_RATE)]
+        vectors = [self.code, *(values for name, values in self.added.items() if not name.endswith(FACTORS))]
+        rates = [(vectors, RATE), (kernels, KERNEL_RATE)]
         optimiser = torch.optim.Adam([{"params": p, "lr": rate} for p, rate in rates], betas=(0.9, 0.99))
         best, best_progress, idle = self.style, self.plain, 0
         report(best_progress)
@@ -251,7 +251,7 @@ class _Refinement:
             loss = self._loss([left.pop() for _ in range(BATCH)])
             optimiser.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_([*wishes, *kernels], 1.0)
+            nn.utils.clip_grad_norm_([*vectors, *kernels], 1.0)
             optimiser.step()
             if step % CHECK_EVERY == 0 or step == steps:
                 progress = self._check(step)
@@ -266,10 +266,10 @@ class _Refinement:
 
     def _paint(self, chosen: Sequence[int]) -> _Painted:
         """The chosen windows in the style as it is now."""
-        wishes = extend(self.generator.modulations(self.code[None]), self.added)
+        modulations = extend(self.generator.modulations(self.code[None]), self.added)
         with self._autocast():
             cells = flow(
-                lambda name, x: cast(StyleConv, self.generator.convs[name])(x, wishes[name]),
+                lambda name, x: cast(StyleConv, self.generator.convs[name])(x, modulations[name]),
                 self.canvas[chosen],
                 self.grain[chosen],
             )

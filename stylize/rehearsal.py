@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 import torch
 
+from stylize.checkpoint import TrainingState
 from stylize.data import batches
 from stylize.options import TrainingOptions
-from stylize.training_step import Draw, Judges, TrainingState, take_step
+from stylize.training_step import Draw, Judges, take_step
 from stylize.world import World
 
 NEVER = 2**62
@@ -61,7 +62,8 @@ def _seconds_per_step(options: TrainingOptions, judges: Judges, draw: Draw, step
     Raises:
         MemoryError: memory ran out.
     """
-    late = max(0.0, 1 - options.adversarial_start) if options.weights.adversarial > 0 else 0.0
+    first = max(options.adversarial_start * options.steps, step)  # of the steps to come, the first with D
+    late = max(0.0, options.steps - first) / max(options.steps - step, 1) if options.weights.adversarial > 0 else 0.0
     identity = 1 / options.identity_every if options.weights.identity > 0 else 0.0
     shares = product([(True, late), (False, 1 - late)], [(True, identity), (False, 1 - identity)])
     kinds = [(d, i, share_d * share_i) for (d, share_d), (i, share_i) in shares if share_d * share_i > 0]

@@ -3,8 +3,8 @@
 config.json                    every option; the batch sizes, should memory have run out
 data.json                      what the check of the pictures found
 metrics.csv                    all loss terms, averaged over intervals
-samples/step-000500.png        fixed photos × fixed styles
-checkpoints/step-000500.safetensors   everything needed to go on: networks, averages, optimisers
+samples/step-0000500.png       fixed photos × fixed styles
+checkpoints/step-0000500.safetensors   everything needed to go on: networks, averages, optimisers
 model.safetensors              the exponential moving average of E and G: the model to use
 tensorboard/                   the same for TensorBoard, if asked for
 """
@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from stylize.checkpoint import newest_checkpoint, save_model
+from stylize.checkpoint import TrainingState, newest_checkpoint
 from stylize.errors import OutputError, UsageError, shown
+from stylize.model import save_model
 from stylize.options import TrainingOptions
-from stylize.output_file import make_folder, write_atomically
-from stylize.training_step import TrainingState
+from stylize.output_file import make_folder, write_atomically, writing
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -117,7 +117,8 @@ class RunFolder:
         """Write a checkpoint, leave the newest ``keep``, and write the model."""
         state.save(self._checkpoints / f"step-{state.step:07d}.safetensors")
         for old in sorted(self._checkpoints.glob("step-*.safetensors"))[:-keep]:
-            old.unlink()
+            with writing(old):
+                old.unlink()
         save_model(state.average, self.model, {"training.steps": str(state.step)})
 
     def add_metrics(self, step: int, seconds: float, means: Mapping[str, float]) -> None:
@@ -127,7 +128,7 @@ class RunFolder:
             seconds: since the last start; those before it are added.
         """
         new = not self._metrics.exists()
-        with self._metrics.open("a", newline="") as file:
+        with writing(self._metrics), self._metrics.open("a", newline="") as file:
             writer = csv.DictWriter(file, _COLUMNS, restval="")
             if new:
                 writer.writeheader()
@@ -139,7 +140,9 @@ class RunFolder:
 
     def add_samples(self, step: int, sheet: Image.Image) -> None:
         """Keep the sheet of a step."""
-        sheet.save(self._samples / f"step-{step:07d}.png")
+        png = io.BytesIO()
+        sheet.save(png, "PNG")
+        write_atomically(self._samples / f"step-{step:07d}.png", png.getvalue(), overwrite=True)
         if self._tensorboard is not None:
             self._tensorboard.add_image("samples", np.asarray(sheet), step, dataformats="HWC")
 

@@ -22,11 +22,11 @@ from PIL import Image
 
 from stylize import __version__, tensor_file
 from stylize.colour_map import PALETTE, covariance_of
-from stylize.errors import OutputError, RefusedError, UsageError, shown
+from stylize.errors import OutputError, UsageError, shown
 from stylize.images import Pixels
 from stylize.output_file import write_atomically
 
-FORMAT = "1"
+FORMAT = 1
 MAX_CODE_BYTES = 8 << 20  # a refined style has 0.2 MB; a mixture has the sum of its parts
 THUMBNAIL_SIDE = 128  # pixels
 REFINED = "refine."  # prefix of the tensors of a refinement
@@ -34,8 +34,8 @@ FACTORS = (".left", ".right")  # ends of the names of matrices among them; the o
 _MOST_TEXT = 4096  # characters of a metadata field that are kept
 _REFINED_NAME = re.compile(r"[a-z0-9_]{1,40}\.(mix|scale|shift|left|right)")
 
-# What a refined style adds to the wishes of its code, float32, by the names of ``stylize.extended_code``. Empty for a
-# plain code.
+# What a refined style adds to the modulations of its code, float32, by the names of ``stylize.extended_code``.
+# Empty for a plain code.
 Refinement = Mapping[str, np.ndarray]
 
 
@@ -82,7 +82,7 @@ class StyleCode:
             "modelspec.title": self.title.encode("utf-8", "backslashreplace").decode(),
             "modelspec.tags": "Style",
             "modelspec.hash_sha256": "0x" + tensor_file.content_hash(tensors),
-            "stylize.format": FORMAT,
+            "stylize.format": str(FORMAT),
             "stylize.kind": "style-code",
             "stylize.version": __version__,
             "stylize.model_sha256": self.model_hash,
@@ -120,14 +120,7 @@ class StyleCode:
         """
         what = f"style {shown(path)}"
         tensors, metadata = tensor_file.read(path, "style", max_bytes=MAX_CODE_BYTES)
-        kind = metadata.get("stylize.kind", "something else")
-        if kind != "style-code":
-            raise RefusedError(
-                f"{what} is not a style code but {shown(kind[:40])}", hint="give it by --model if a model"
-            )
-        if metadata.get("stylize.format") != FORMAT:
-            found = shown(metadata.get("stylize.format", "?")[:20])
-            raise RefusedError(f"{what} has format {found}, this version reads {FORMAT}", hint="update stylize")
+        tensor_file.check_kind(metadata, "style-code", FORMAT, what)
         refinement = {k.removeprefix(REFINED): t for k, t in tensors.items() if k.startswith(REFINED)}
         if (
             set(tensors) - {REFINED + name for name in refinement} != {"code", "palette"}

@@ -23,6 +23,7 @@ from stylize.errors import InputError, RefusedError, near_name, one_line, reason
 Tensors = dict[str, np.ndarray]
 MAX_HEADER_BYTES = 512 << 10
 _DTYPES = {"F16", "F32", "F64", "I64", "U8"}
+_TAKEN_BY = {"style-code": "--style takes it", "model": "--model takes it"}
 
 
 def to_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
@@ -106,6 +107,28 @@ def parse(raw: bytes, what: str) -> tuple[Tensors, dict[str, str]]:
         if not _all_finite(tensor):
             raise malformed(f"{what} holds NaN or infinite values in {key!r}")
     return tensors, metadata
+
+
+def check_kind(metadata: Mapping[str, str], kind: str, format: int, what: str) -> None:
+    """Refuse a file of another kind or format. Raises RefusedError.
+
+    Args:
+        kind: ``style-code``, ``model``, ``checkpoint`` or ``perceptual``.
+        format: the one that is read.
+        what: the file, for messages.
+    """
+    found = metadata.get("stylize.kind", "something else")
+    if found != kind:
+        hint = _TAKEN_BY.get(found, "stylize inspect says what it is")
+        raise RefusedError(f"{what} is not a {kind.replace('-', ' ')} but {shown(found[:40])}", hint=hint)
+    stated = metadata.get("stylize.format", "0")[:20]  # checkpoints did not state theirs at first
+    if stated != str(format):
+        again = "encode it again" if kind == "style-code" else "train it again"
+        older = stated.isdecimal() and int(stated) < format
+        raise RefusedError(
+            f"{what} has format {stated!r}, this version reads {format}",
+            hint=f"an older version made it: {again}" if older else "update stylize",
+        )
 
 
 def _all_finite(tensor: np.ndarray) -> bool:

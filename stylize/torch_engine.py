@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylize.checkpoint import load_model
 from stylize.colour_map import Floats
 from stylize.device import free_memory, keep_freed_memory, memory_errors, pick_device, pick_precision
 from stylize.generator import FoldedGenerator, extend, recolour
 from stylize.images import Pixels
 from stylize.layers import Margins, Position
+from stylize.model import load_model
 from stylize.style_code import Refinement
 
 
@@ -61,7 +61,7 @@ class TorchEngine:
         """The code (Z,) of a picture (H, W, 3), and E's standardised statistics (D,) of it."""
         with memory_errors():
             images = torch.from_numpy(np.array(picture)).to(self.device).permute(2, 0, 1)[None].float() / 255
-            code, known = self.model.encoder.look_at(images)
+            code, known = self.model.encoder.encode(images)
             return code[0].cpu().numpy(), known[0].cpu().numpy()
 
     @torch.inference_mode()
@@ -78,8 +78,8 @@ class TorchEngine:
         generator = self.model.generator
         with memory_errors():
             matrix, offset = (torch.from_numpy(t).to(self.device) for t in colours)
-            wishes = generator.modulations(torch.from_numpy(code).to(self.device)[None])
-            mixed = generator.mixed(extend(wishes, refinement))
+            modulations = generator.modulations(torch.from_numpy(code).to(self.device)[None])
+            mixed = generator.mixed(extend(modulations, refinement))
             canvas = recolour(torch.from_numpy(cells).to(self.device), matrix, offset)
             folded, painted = generator.fold(canvas, mixed, torch.from_numpy(palette).to(self.device)[None], origins)
             return _to_steps(painted, cells.dtype), TorchPainter(folded, self.precision, (matrix, offset))

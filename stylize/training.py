@@ -23,20 +23,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stylize.checkpoint import Model
+from stylize.checkpoint import TrainingState
 from stylize.data import PictureFolders, batches, content_crop, step_random, style_crop, to_tensor
 from stylize.data_check import FolderCheck, check_pictures, leave_out, listings, recall, refuse_bad, to_json
-from stylize.device import channels_last, keep_freed_memory
+from stylize.device import channels_last, free_memory, keep_freed_memory
 from stylize.errors import DeviceError, TrainingError, UsageError, shown
+from stylize.model import Model
 from stylize.options import TrainingOptions
 from stylize.output_file import make_folder, write_atomically
 from stylize.perceptual import PerceptualNetwork, load_vgg19, style_statistics
 from stylize.random_network import RandomNetwork
 from stylize.rehearsal import Estimate, rehearse
 from stylize.run_folder import BatchSizes, RunFolder
-from stylize.training_step import CALIBRATION, Batch, Draw, Judges, TrainingState, take_step
+from stylize.training_step import CALIBRATION, Batch, Draw, Judges, take_step
 from stylize.world import World
 
+STEP_BYTES = {"light": 1500, "vgg19": 3300}  # that a step needs for a pixel of its crops; measured on a processor
 Checks = dict[str, list[FolderCheck]]  # of the kinds content and style: one for each folder
 
 
@@ -115,6 +117,18 @@ def train(
     draw.sizes, done = world.once(go_on)
     _check_shares(draw.sizes, done, world)
 
+    def lower(trouble: str = "memory ran out") -> None:
+        before = draw.sizes_at(state.step)
+        if not draw.shrink(state.step):
+            hint = "smaller --crop and --style-crop" + (", or --device cpu" if world.device.type != "cpu" else "")
+            raise world.failure(DeviceError("memory does not suffice for one photo in one style", hint=hint))
+        if world.rank == 0:
+            (s, n), (fewer_s, fewer_n) = before, draw.sizes_at(state.step)
+            on_warning(f"{trouble} with {s} styles x {n} photos per step; going on with {fewer_s} x {fewer_n}")
+
+    while world.any(_exceeds_memory(draw, state.step))[0]:
+        lower("memory would run out")
+
     def check() -> Checks:
         checks = _check(pictures, folder.data if latest else None, on_picture, on_warning)
         on_checked(checks)
@@ -149,15 +163,6 @@ def train(
         _normalise(judges.perceptual, draw)
         # Autocast would convert the frozen weights again at every call.
         channels_last(judges.perceptual).to(state.precision)
-
-    def lower() -> None:
-        before = draw.sizes_at(state.step)
-        if not draw.shrink(state.step):
-            hint = "smaller --crop and --style-crop" + (", or --device cpu" if world.device.type != "cpu" else "")
-            raise world.failure(DeviceError("memory does not suffice for one photo in one style", hint=hint))
-        if world.rank == 0:
-            (s, n), (fewer_s, fewer_n) = before, draw.sizes_at(state.step)
-            on_warning(f"memory ran out with {s} styles x {n} photos per step; going on with {fewer_s} x {fewer_n}")
 
     if on_estimate is not None and (latest is None or dry_run):
         estimate = rehearse(options, judges, draw, state.step, lower)
@@ -227,6 +232,16 @@ class _Interval:
 
     def images_per_second(self) -> float:
         return self.photos / (time.monotonic() - self.started)
+
+
+def _exceeds_memory(draw: Draw, step: int) -> bool:
+    """Whether a step needs more memory than is free on a processor, which ends a process that takes it anyway."""
+    options, free = draw.options, free_memory()
+    if draw.world.device.type != "cpu" or free is None:
+        return False
+    styles, photos = draw.sizes_at(step)
+    pixels = styles * (photos * options.crop**2 + options.style_crop**2)
+    return pixels * STEP_BYTES[options.perceptual] > free
 
 
 def _check_shares(sizes: BatchSizes, done: int, world: World) -> None:

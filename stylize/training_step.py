@@ -10,30 +10,19 @@ its own styles and their photos, and their means over the processes are those of
 
 from __future__ import annotations
 
-import copy
 import math
-from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import replace
-from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from stylize import losses, tensor_file
-from stylize.checkpoint import Model, load_model, load_perceptual, load_tensors
+from stylize import losses
+from stylize.checkpoint import TrainingState, parameters_of
 from stylize.data import PictureFolders, content_crop, step_random, style_crop, to_tensor
-from stylize.device import autocast, channels_last, training_precision
-from stylize.discriminator import Discriminator
-from stylize.errors import TrainingError, UsageError
-from stylize.generator import StyleConv
+from stylize.errors import TrainingError
 from stylize.layers import GRAIN_PERIOD, Position
-from stylize.model_file import FORMAT, MAX_CHECKPOINT_BYTES, MAX_MODEL_BYTES, check_kind
 from stylize.options import TrainingOptions
-from stylize.output_file import write_atomically
-from stylize.packaged import packaged
 from stylize.palette import palette_of
 from stylize.perceptual import PerceptualNetwork, feature_statistics, style_statistics
 from stylize.random_network import RandomNetwork, octaves_within
@@ -42,97 +31,6 @@ from stylize.world import World
 MOST_OVERFLOWS = 10
 CALIBRATION_SIZES = (4, 3)  # S and n of its batches
 CALIBRATION = 2**31  # steps from here on draw pictures for calibration and samples: training never gets there
-
-
-class TrainingState:
-    """The networks and optimisers of a run, and how to store them."""
-
-    def __init__(self, options: TrainingOptions, device: torch.device) -> None:
-        torch.manual_seed(options.seed)
-        self.step = 0
-        self.overflows = 0  # in a row
-        if options.init == "scratch":
-            light = load_perceptual(Path(options.light) if options.light else packaged("perceptual"))
-            torch.manual_seed(options.seed)  # whatever it was built with
-            self.model = Model(replace(options.sizes, perceptual=light.widths))
-            self.model.encoder.perceptual = light
-        else:
-            self.model = load_model(packaged("default") if options.init == "packaged" else Path(options.init))
-        size = 2 * sum(tensor.numel() for tensor in self.model.state_dict().values())  # in half precision
-        if size > MAX_MODEL_BYTES:
-            raise UsageError(
-                f"a model of {size >> 20} MB could not be loaded again: the limit is {MAX_MODEL_BYTES >> 20} MB",
-                hint="smaller --widths, --bank or --code-size",
-            )
-        self.model = self.model.to(device).train().requires_grad_(True)
-        channels_last(self.model.encoder.perceptual)
-        self.model.encoder.perceptual.requires_grad_(False)
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
-        self.discriminator = channels_last(Discriminator(self.model.sizes.code).to(device))
-        self.precision = _precision_of(options, device)
-        groups = [{"params": parameters} for parameters in _by_rate(self.model)]
-        self.optimiser = torch.optim.Adam(groups, lr=options.rate, betas=(0.9, 0.99), fused=True)
-        self.discriminator_optimiser = torch.optim.Adam(
-            self.discriminator.parameters(), lr=options.discriminator_rate, betas=(0.5, 0.99), fused=True
-        )
-
-    def _modules(self) -> dict[str, nn.Module]:
-        return {"model": self.model, "average": self.average, "discriminator": self.discriminator}
-
-    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"optimiser": self.optimiser, "discriminator_optimiser": self.discriminator_optimiser}
-
-    def tensors(self) -> tensor_file.Tensors:
-        """Everything, in fp32."""
-        tensors: tensor_file.Tensors = {}
-        for prefix, module in self._modules().items():
-            tensors |= {f"{prefix}.{k}": v.detach().cpu().float().numpy() for k, v in module.state_dict().items()}
-        for prefix, optimiser in self._optimisers().items():
-            for index, state in optimiser.state_dict()["state"].items():
-                tensors |= {f"{prefix}.{index}.{k}": v.detach().cpu().float().numpy() for k, v in state.items()}
-        return tensors
-
-    def save(self, path: Path) -> None:
-        """Write everything to a file."""
-        metadata = {"stylize.format": str(FORMAT), "stylize.kind": "checkpoint", "step": str(self.step)}
-        write_atomically(path, tensor_file.to_bytes(self.tensors(), metadata), overwrite=True)
-
-    def load(self, path: Path) -> None:
-        """Go on where ``save`` was called. Raises RefusedError for a file of another run, or a damaged one."""
-        what = f"checkpoint {path.name}"
-        tensors, metadata = tensor_file.read(path, "checkpoint", max_bytes=MAX_CHECKPOINT_BYTES)
-        check_kind(metadata, "checkpoint", FORMAT, what)
-        self.restore(tensors, int(metadata["step"]), what)
-
-    def restore(self, tensors: tensor_file.Tensors, step: int, what: str = "state") -> None:
-        """Go on where ``tensors`` was called. Raises RefusedError for those of other networks."""
-        for prefix, module in self._modules().items():
-            device = next(module.parameters()).device
-            own = _below(tensors, prefix)
-            load_tensors(copy.deepcopy(module), own, what)  # refuses what does not fit
-            module.load_state_dict({k: torch.from_numpy(v).to(device) for k, v in own.items()})
-        for prefix, optimiser in self._optimisers().items():
-            parameters = _parameters(optimiser)
-            states: dict[int, dict[str, Tensor]] = defaultdict(dict)
-            for key, value in _below(tensors, prefix).items():
-                index, _, name = key.partition(".")
-                moment = torch.from_numpy(value)
-                if name != "step":  # laid out like its parameter: the order of sums is part of "exactly"
-                    moment = torch.empty_like(parameters[int(index)]).copy_(moment)
-                states[int(index)][name] = moment
-            groups = optimiser.state_dict()["param_groups"]
-            optimiser.load_state_dict({"state": dict(states), "param_groups": groups})
-        self.step = step
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """The precision of the convolutions, as a context."""
-        return autocast(next(self.model.parameters()).device, self.precision)
-
-    @torch.no_grad()
-    def update_average(self, decay: float) -> None:
-        """Moving average of the weights of E and G; early on it follows faster."""
-        decay = min(decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
 
 
 class Batch(NamedTuple):
@@ -249,7 +147,7 @@ def _gradients(
     adversarial = with_discriminator(options, state.step)
     terms, output, code = world.together(lambda: _generator_gradients(state, judges, batch, options, adversarial))
     values = torch.stack(list(terms.values()))
-    parameters = _parameters(state.optimiser)
+    parameters = parameters_of(state.optimiser)
     world.mean_([values, *(p.grad for p in parameters if p.grad is not None)])
     norm = nn.utils.clip_grad_norm_(parameters, 1.0)
     finite = bool(torch.isfinite(values[0]) and torch.isfinite(norm))
@@ -286,7 +184,7 @@ def _generator_gradients(
         style_maps = encoder_maps[: options.layers] if same else judges.perceptual(style, options.layers)
         style_maps += _smaller_maps(judges.perceptual, style, options)
         content_maps = judges.perceptual(content, max(options.content_layers))
-    code, known = model.encoder.read(encoder_maps)  # (S, Z), (S, D)
+    code, known = model.encoder.encode_maps(encoder_maps)  # (S, Z), (S, D)
     with state.autocast():
         output = model.generator(content, code, palette_of(style), origins)
         output_maps = judges.perceptual(output, max(options.layers, *options.content_layers))
@@ -336,7 +234,7 @@ def _identity(state: TrainingState, content: Tensor, origins: Sequence[Position]
     model = state.model
     with torch.no_grad(), state.autocast():
         maps = model.encoder.perceptual(content)
-    code, _ = model.encoder.read(maps)
+    code, _ = model.encoder.encode_maps(maps)
     with state.autocast():
         output = model.generator(content, code, palette_of(content), origins)
     return (output.float() - content).abs().mean()
@@ -356,28 +254,3 @@ def _discriminator_gradients(
     state.discriminator_optimiser.zero_grad()
     loss.backward()
     return loss.detach()
-
-
-def _precision_of(options: TrainingOptions, device: torch.device) -> torch.dtype:
-    """In what the convolutions are computed: bf16, where the machine has it and nothing else is asked for."""
-    if options.precision == "32":
-        return torch.float32
-    return torch.bfloat16 if options.precision == "bf16" else training_precision(device)
-
-
-def _by_rate(model: Model) -> tuple[list[nn.Parameter], ...]:
-    """What is trained, by the learning rate that it has: G's kernels, the maps by which G reads a code, and E.
-
-    A step in one of many kernels changes a picture a little; one in the maps, or in E, changes all that is painted.
-    """
-    convs = [cast(StyleConv, conv) for conv in model.generator.convs.values()]
-    maps = [p for conv in convs for linear in (conv.mix, conv.modulate) for p in linear.parameters()]
-    return [conv.weight for conv in convs], maps, [p for p in model.encoder.parameters() if p.requires_grad]
-
-
-def _parameters(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
-    return [p for group in optimiser.param_groups for p in group["params"]]
-
-
-def _below(tensors: tensor_file.Tensors, prefix: str) -> tensor_file.Tensors:
-    return {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}

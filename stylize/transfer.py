@@ -12,6 +12,7 @@ Thumbnail Instance Normalization", AAAI 2022.) How it is cut: ``stylize.tiles``.
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ class Stylizer:
     """Encodes styles and stylises photos with one model.
 
     Args:
-        model: path of a model file; by default that of ``STYLIZE_MODEL``, else the packaged one.
+        model: a model file; by default that of ``STYLIZE_MODEL``, else the packaged one.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         engine: ``torch``, ``onnx``, or ``auto``: ONNX Runtime on processors, where it starts at once, but torch on
             GPUs, for models of unusual sizes, and for large photos where the processor has bf16.
@@ -71,7 +72,7 @@ class Stylizer:
 
     def __init__(
         self,
-        model: Path | None = None,
+        model: str | os.PathLike[str] | None = None,
         device: str = "auto",
         *,
         engine: str = "auto",
@@ -80,10 +81,11 @@ class Stylizer:
     ) -> None:
         if engine not in ENGINES:
             raise UsageError(f"--engine {engine}: no such engine", hint=", ".join(ENGINES))
-        self.path, self.device, self.threads, self.on_warning = model or default_model(), device, threads, on_warning
+        self.path = Path(model) if model is not None else default_model()
+        self.device, self.threads, self.on_warning, self._asked = device, threads, on_warning, engine
         self.tile_limit = sys.maxsize  # pixels, once memory has run out
         self.engine = self._open(engine)
-        # Which engine paints a photo depends on its size alone, never on the photos before it.
+        # Which engine paints a photo depends on its size and depth, not on the photos before it.
         self.for_large: Engine | None = self.engine
         self._torch: TorchEngine | None = None
         if engine == "auto" and self.engine.name == "onnx" and has_bf16_instructions():
@@ -109,7 +111,7 @@ class Stylizer:
             return None
         try:
             from stylize.onnx_engine import OnnxEngine, UnfitModelError
-        except ImportError as error:
+        except (ImportError, OSError) as error:  # one that is broken, or not for this machine
             if wanted:
                 raise UsageError(f"--engine onnx: {error}", hint="pip install onnxruntime") from error
             return None
@@ -300,7 +302,7 @@ class Stylizer:
                 raise
         self.on_warning(f"out of memory on {on_gpu[0]}: goes on with the processor")
         self.device, self.tile_limit = "cpu", sys.maxsize
-        self.engine = self.for_large = self._open("auto")
+        self.engine = self.for_large = self._open(self._asked)
         self._torch = None
         return work()
 
@@ -330,13 +332,25 @@ class Stylizer:
 
     def _engine_for(self, photo: Pixels) -> Engine:
         if photo.dtype == np.uint16:
+            if self._asked == "onnx":
+                self.on_warning("16-bit pixels are painted by torch")
             return self.torch_engine()
         if photo.shape[0] * photo.shape[1] < LARGE_PHOTO:
             return self.engine
         if self.for_large is None:
-            memory = free_memory()
-            self.for_large = self.torch_engine() if memory is None or memory > TORCH_BYTES else self.engine
+            self.for_large = self._open_for_large()
         return self.for_large
+
+    def _open_for_large(self) -> Engine:
+        """torch, unless there is too little memory for it, or it cannot be loaded."""
+        memory = free_memory()
+        if memory is not None and memory <= TORCH_BYTES:
+            return self.engine
+        try:
+            return self.torch_engine()
+        except DeviceError as error:
+            self.on_warning(f"{error.message}: goes on without it")
+            return self.engine
 
     def _paint_with(self, engine: Engine, photo: Pixels, style: StyleCode, tile: int | None) -> Pixels:
         painted, paint = self._measured(engine, [photo], style)

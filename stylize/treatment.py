@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stylize import __version__
 from stylize.errors import InputError, shown
-from stylize.formats import SUFFIXES, format_of, suffix_of
+from stylize.formats import format_of, suffix_of, written_format
 from stylize.images import Picture, read_photo
 from stylize.manifest import hash_file
 from stylize.masks import ALPHA, mask_of_photo
@@ -26,9 +27,11 @@ from stylize.recipe import Recipe, command_line, recipe_of, with_recipe, without
 from stylize.style_arguments import StyleArgument
 
 if TYPE_CHECKING:
+    from stylize.batch import Job
     from stylize.transfer import Stylizer
 
 REVISION = 3  # to be raised whenever the same model, style and options give other pixels
+_REFUSALS = {"max_pixels", "allow_truncated"}  # options that decide which photos are refused, not how they look
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,21 @@ class Treatment:
     recipe: bool = True
     frames: tuple[Path, ...] = ()
 
-    def apply(self, stylizer: Stylizer, picture: Picture, photo: Path, target: Path | None = None) -> Picture:
+    def apply(
+        self,
+        stylizer: Stylizer,
+        picture: Picture,
+        photo: Path,
+        *,
+        target: Path | None = None,
+        frozen: Frozen | None = None,
+    ) -> Picture:
         """The painted picture, its recipe in its XMP data.
 
         Args:
             photo: its path, by which recipe and masks name it.
             target: where it will be written, if that decides about its format.
+            frozen: of the sequence that it is a frame of, see ``freeze``.
 
         Raises:
             as ``stylize.painting.paint``.
@@ -73,7 +85,7 @@ class Treatment:
             picture = replace(picture, warnings=(*picture.warnings, "was painted by stylize already"))
         pixels = paint(
             stylizer, picture, self.layers, self.look,
-            photo=str(photo), max_pixels=self.options.max_pixels, tile=self.tile, frozen=self._frozen(stylizer),
+            photo=str(photo), max_pixels=self.options.max_pixels, tile=self.tile, frozen=frozen,
         )  # fmt: skip
         if not self.recipe:
             return replace(picture, pixels=pixels, xmp=without_recipe(picture.xmp))
@@ -81,7 +93,7 @@ class Treatment:
 
     def _own_recipe(self, picture: Picture, photo: Path, target: Path | None) -> Recipe:
         """How the picture of a photo is made again; ``transfer`` and ``batch`` write the same."""
-        usual = SUFFIXES[suffix_of(picture.format)]
+        usual = written_format(picture.format)
         format = self.format or (usual if target is None else format_of(target))
         command = command_line(
             photo.name,
@@ -98,28 +110,28 @@ class Treatment:
         codes = tuple(code.content_hash() for code in self.layers.values())
         return Recipe(command, __version__, self.model_hash, codes)
 
-    def _frozen(self, stylizer: Stylizer) -> Frozen | None:
-        """What the frames have in common, measured when first asked for.
+    def freeze(self, stylizer: Stylizer) -> Frozen | None:
+        """What the frames have in common; None if the photos are no frames.
 
         Raises:
             InputError: none can be read, or they differ in depth.
         """
-        if self.frames and "frozen" not in self.__dict__:
-            samples: dict[Path, Picture] = {}
-            failures = []
-            for frame in self.frames:
-                try:
-                    samples[frame] = read_photo(frame, self.options)
-                except InputError as error:  # it fails by name when its turn comes
-                    failures.append(error)
-            if not samples:
-                raise failures[0]
-            depths = {8 * picture.pixels.itemsize: frame for frame, picture in samples.items()}
-            if len(depths) > 1:
-                examples = " and ".join(f"{shown(frame)} has {depth} bits" for depth, frame in sorted(depths.items()))
-                raise InputError(f"the frames of a sequence differ in depth: {examples}", hint="--bit-depth 8")
-            self.__dict__["frozen"] = freeze(stylizer, list(samples.values()), self.layers, self.look, tile=self.tile)
-        return self.__dict__.get("frozen")
+        if not self.frames:
+            return None
+        samples: dict[Path, Picture] = {}
+        failures = []
+        for frame in self.frames:
+            try:
+                samples[frame] = read_photo(frame, self.options)
+            except InputError as error:  # it fails by name when its turn comes
+                failures.append(error)
+        if not samples:
+            raise failures[0]
+        depths = {8 * picture.pixels.itemsize: frame for frame, picture in samples.items()}
+        if len(depths) > 1:
+            examples = " and ".join(f"{shown(frame)} has {depth} bits" for depth, frame in sorted(depths.items()))
+            raise InputError(f"the frames of a sequence differ in depth: {examples}", hint="--bit-depth 8")
+        return freeze(stylizer, list(samples.values()), self.layers, self.look, tile=self.tile)
 
     def fingerprint(self, photo: Path) -> str:
         """SHA-256 of all that decides how a photo's picture looks, save the photo: the mask that belongs to it, too.
@@ -153,21 +165,29 @@ class Treatment:
             "revision": REVISION,
             "model": self.model_hash,
             "styles": [(content(mask), code.content_hash()) for mask, code in self.layers.items()],
-            "strength": self.look.strength,
-            "preserve_color": self.look.preserve_color,
-            "style_scale": self.look.style_scale,
-            "mask": content(self.look.mask),
-            "invert_mask": self.look.invert_mask,
-            "feather": self.look.feather,
-            "quality": self.options.quality,
-            "bit_depth": self.options.bit_depth,
-            "metadata": self.options.metadata,
-            "background": self.options.background,
+            "look": asdict(self.look) | {"mask": content(self.look.mask)},
+            "options": {name: value for name, value in asdict(self.options).items() if name not in _REFUSALS},
             "recipe": self.recipe,
         }
         if self.frames:
             facts["frames"] = [_hash_or_nothing(frame) for frame in self.frames]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def by_job(treatments: Mapping[str, Treatment], stylizer: Stylizer) -> Callable[[Picture, Job], Picture]:
+    """What paints the pictures of a batch, each in its job's treatment.
+
+    What the frames of a sequence have in common is measured when the first one comes.
+    """
+
+    @cache
+    def frozen(style: str) -> Frozen | None:
+        return treatments[style].freeze(stylizer)
+
+    def stylise(picture: Picture, job: Job) -> Picture:
+        return treatments[job.style].apply(stylizer, picture, job.photo, frozen=frozen(job.style))
+
+    return stylise
 
 
 def _hash_or_nothing(frame: Path) -> str:

@@ -18,8 +18,8 @@ from PIL import Image
 from torch import nn
 
 from stylize import cli, library
-from stylize.checkpoint import Model, load_model, save_model
 from stylize.cli import process
+from stylize.model import Model, load_model, save_model
 from stylize.options import ModelSizes
 from stylize.packaged import packaged
 from stylize.perceptual import style_statistics

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import typer
 from command import STYLIZE, Run, assert_refused, content, photos_in, pixels
+from PIL import Image
 
 from stylize import cli, errors
 from stylize.cli import process
@@ -30,6 +31,16 @@ COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined
 
 
 # Help and documentation
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, photo: Path, style: Path) -> None:
+    programs = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    assert programs
+    Image.open(photo).convert("RGB").save(tmp_path / "photo.jpg")
+    style.rename(tmp_path / "mine.png")
+    for program in programs:
+        subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+    assert pixels(tmp_path / "out.jpg").shape == pixels(tmp_path / "photo.jpg").shape
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -318,11 +329,6 @@ def test_a_bug_is_one_line_and_a_log(
     assert_refused(run("transfer", photo, "-s", style), 70, "STYLIZE_DEBUG=1")
 
 
-def test_a_broken_torch_is_no_bug(run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "stylize.transfer", None)
-    assert_refused(run("transfer", photo, "-s", style), 5, "cannot load the network: ", "hint: stylize doctor")
-
-
 @pytest.mark.parametrize("way", ["variable", "option"])
 def test_debugging_shows_tracebacks(
     run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch, way: str
@@ -400,7 +406,7 @@ def test_a_closed_pipe_ends_silently(tmp_path: Path, photo: Path, style: Path, e
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(timeout=60) in (0, 1)
+        assert process.wait(timeout=60) == 0
     written = list((tmp_path / "out").iterdir())
     assert 0 < len(written) < len(photos)
     assert not [path.name for path in written if path.name.startswith(".")]

@@ -402,5 +402,6 @@ def test_a_preview_of_the_library(run: Run, photo: Path, style: Path) -> None:
     assert_refused(run("preview", photo, "-o", "sheet.jpg"), 4, "exists")
     assert_refused(run("preview", photo, "-o", photo, "-f"), 4, "output is the input")
     assert_refused(run("preview", photo, "--strengths", "1;2", "-o", "x.png"), 2, "--strengths")
-    assert_refused(run("preview", photo, "--strengths", "1,2", "-o", "x.png"), 2, "--strength 2")
+    for wrong in ("1,2", "nan", "-0.1"):
+        assert_refused(run("preview", photo, f"--strengths={wrong}", "-o", "x.png"), 2, f"--strengths {wrong}: ")
     assert_refused(run("preview", photo, "-s", f"{style}@{photo}", "-o", "x.png"), 2, "no masks here", "transfer")

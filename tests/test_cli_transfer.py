@@ -605,8 +605,33 @@ def test_a_broken_torch_fails_the_photos_that_need_it(
     monkeypatch.setitem(sys.modules, "stylize.torch_engine", None)
     Image.fromarray(np.full((20, 30), 9000, np.uint16)).save(tmp_path / "deep.png")
     assert_refused(run("transfer", "deep.png", "-s", style), 5, "cannot load torch: ", "stylize doctor")
+    assert_refused(run("transfer", photo, "-s", style, "--engine", "torch"), 5, "cannot load torch: ", "stylize doctor")
     result = run("batch", "deep.png", photo, "-s", style, "-o", "out", "--device", "cpu")
     assert (result.code, result.lines) == (1, ["out/photo.png"])
+    monkeypatch.setattr("stylize.transfer.LARGE_PHOTO", 1)  # for which torch would be faster
+    monkeypatch.setattr("stylize.transfer.has_bf16_instructions", lambda: True)
+    result = run("transfer", photo, "-s", style, "--device", "cpu")
+    assert result.code == 0
+    assert "warning: cannot load torch" in result.stderr
+
+
+def test_torch_paints_16_bits_whatever_was_asked_for_and_says_so(
+    run: Run, tmp_path: Path, style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STYLIZE_MODEL", str(packaged("default")))
+    Image.fromarray(np.full((20, 30), 9000, np.uint16)).save(tmp_path / "deep.png")
+    result = run("transfer", "deep.png", "-s", style, "--engine", "onnx")
+    assert result.code == 0
+    assert "16-bit pixels are painted by torch" in result.stderr
+
+
+def test_a_picture_that_cannot_be_written_does_not_keep_the_others_from_it(
+    run: Run, tmp_path: Path, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (16_400, 1)).save("wide.png")
+    result = run("transfer", "wide.png", photo, "-s", style, "-o", "out/", "--format", "webp")
+    assert (result.code, result.lines) == (4, ["out/photo.webp"])
+    assert "error: WEBP cannot hold 16400x1 pixels" in result.stderr
 
 
 def test_a_bad_photo_among_several(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from stylize import distillation
-from stylize.checkpoint import load_perceptual
+from stylize.model import load_perceptual
 from stylize.options import LIGHT_WIDTHS
 from stylize.perceptual import VGG19_WIDTHS, PerceptualNetwork
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stylize.checkpoint import Model, load_model
 from stylize.encoder import SKETCH, StyleEncoder
+from stylize.model import Model, load_model
 from stylize.perceptual import FeatureStatistics, PerceptualNetwork, feature_statistics, gram_matrix, style_statistics
 
 WIDTHS = (4, 4, 8, 8, 8)
@@ -99,7 +99,7 @@ def test_a_texture_is_known_alike_whatever_its_size(
     encoder = shipped_model.encoder
     for seed in range(3):
         tile = torch.from_numpy(make_picture(64, 64, seed)).permute(2, 0, 1)[None].float() / 255
-        (_, large), (_, small) = (encoder.look_at(tile.repeat(1, 1, times, times)) for times in (8, 4))
+        (_, large), (_, small) = (encoder.encode(tile.repeat(1, 1, times, times)) for times in (8, 4))
         assert (large - small).square().mean().sqrt() < 0.2  # 0.3 with the borders
 
 

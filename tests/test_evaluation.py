@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stylize.checkpoint import load_model
+from stylize.checkpoint import TrainingState
 from stylize.errors import InputError, RefusedError, UsageError
 from stylize.evaluation import (
     Critic,
@@ -29,8 +29,9 @@ from stylize.evaluation import (
     spread,
     ssim,
 )
+from stylize.model import load_model
 from stylize.options import LossWeights, TrainingOptions
-from stylize.training import TrainingState, train
+from stylize.training import train
 from stylize.transfer import Stylizer
 from stylize.world import World
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from stylize import colour_map as in_numpy
-from stylize.checkpoint import Model
 from stylize.generator import (
     CANVAS_EPSILON,
     EPSILON,
@@ -28,6 +27,7 @@ from stylize.generator import (
     recolour,
 )
 from stylize.layers import BORDER, GRAIN_PERIOD, MARGIN, STRIDE, Layer, layers_of
+from stylize.model import Model
 from stylize.palette import apply_colour_map, colour_map, mean_and_covariance, palette_of, square_roots
 
 CODE = 16

@@ -24,6 +24,21 @@ def put(path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lists_as_windows_writes_them(tmp_path: Path, encoding: str) -> None:
+    photos = [put(tmp_path / "a.png"), put(tmp_path / "ä.png")]
+    (tmp_path / "list").write_bytes("".join(f"{photo}\r\n" for photo in photos).encode(encoding))
+    found = find_photos([f"@{tmp_path / 'list'}"])
+    assert [photo.path for photo in found.photos] == photos
+    assert not found.failures
+
+
+def test_a_picture_is_no_list(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a picture") as caught:
+        find_photos([f"@{put(tmp_path / 'a.png')}"])
+    assert "without @" in caught.value.hint
+
+
 @pytest.mark.parametrize("separator", [b"\0", b"\n", b"\r\n"])
 def test_lists(tmp_path: Path, separator: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(put(tmp_path / "work/a b.png").parent)

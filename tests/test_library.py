@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from stylize import library
-from stylize.checkpoint import load_model
 from stylize.errors import OutputError, UsageError
+from stylize.model import load_model
 from stylize.packaged import packaged, packaged_path
 from stylize.style_code import StyleCode
 

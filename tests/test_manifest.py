@@ -119,6 +119,14 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         Manifest(tmp_path)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_what_might_never_end_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / ".stylize").mkdir()
+    os.mkfifo(tmp_path / ".stylize/manifest.jsonl")
+    with pytest.raises(OutputError, match="not a regular file"):
+        Known(tmp_path)
+
+
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_locks(*arguments: object, **options: object) -> None:
         raise OSError(37, "No locks available")

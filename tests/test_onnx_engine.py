@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from stylize import onnx_engine, tensor_file, tiles, transfer
-from stylize.checkpoint import load_model, save_model
 from stylize.device import usable_cores
 from stylize.errors import RefusedError, UsageError
 from stylize.extended_code import refinement_shapes
 from stylize.layers import Margins
+from stylize.model import load_model, save_model
 from stylize.onnx_engine import OnnxEngine
 from stylize.packaged import packaged
 from stylize.style_code import StyleCode

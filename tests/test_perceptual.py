@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stylize.checkpoint import load_perceptual
 from stylize.errors import UsageError
+from stylize.model import load_perceptual
 from stylize.packaged import packaged
 from stylize.perceptual import (
     CAFFE_MEAN_BGR,

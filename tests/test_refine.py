@@ -206,12 +206,12 @@ def test_wishes_add_up(stylizer: Stylizer, style_code: StyleCode) -> None:
     engine = stylizer.torch_engine()
     generator = engine.model.generator
     with torch.no_grad():
-        wishes = generator.modulations(torch.from_numpy(style_code.code)[None])
+        modulations = generator.modulations(torch.from_numpy(style_code.code)[None])
         added = {name: np.full(size, 0.5, np.float32) for name, size in refinement_shapes(engine.sizes).items()}
-        extended = extend(wishes, added)
-    for name, wish in wishes.items():
+        extended = extend(modulations, added)
+    for name, modulation in modulations.items():
         for part in ("mix", "scale", "shift"):
-            before, after = getattr(wish, part), getattr(extended[name], part)
+            before, after = getattr(modulation, part), getattr(extended[name], part)
             assert torch.allclose(after, before + (0.5 if f"{name}.{part}" in added else 0.0))
         kernel = extended[name].added
         assert kernel is not None

@@ -245,7 +245,7 @@ def test_other_metadata_is_refused(path: Path, changes: dict[str, Any]) -> None:
 
 def test_a_newer_format_asks_for_an_update(path: Path) -> None:
     error = refusal(path, made(stylize_format="2"))
-    assert "format 2" in error.message
+    assert "format '2'" in error.message
     assert "update" in error.hint
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -17,14 +18,15 @@ import torch
 from PIL import Image
 
 from stylize import losses, tensor_file, training, training_step
-from stylize.checkpoint import load_model, save_perceptual
+from stylize.checkpoint import TrainingState
 from stylize.errors import DeviceError, OutputError, RefusedError, TrainingError, UsageError
+from stylize.model import load_model, save_perceptual
 from stylize.options import LossWeights, ModelSizes, TrainingOptions
 from stylize.packaged import packaged
 from stylize.perceptual import PerceptualNetwork, load_vgg19
 from stylize.rehearsal import Estimate
+from stylize.run_folder import RunFolder
 from stylize.training import Progress, train
-from stylize.training_step import TrainingState
 from stylize.transfer import Stylizer
 from stylize.world import World
 
@@ -100,6 +102,13 @@ def test_metrics_of_an_older_version_get_the_columns_of_this_one(run: Train, tmp
     ]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no device that is full")
+def test_a_full_disk_is_no_bug(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"no space left while writing .*metrics\.csv"):
+        RunFolder(tmp_path).add_metrics(1, 0.5, {"total": 1.0})
+
+
 def test_the_model_can_be_used(run: Train, make_picture: Callable[..., np.ndarray]) -> None:
     stylizer = Stylizer(run() / "model.safetensors", "cpu")
     style = stylizer.encode_style([make_picture(seed=1)])
@@ -153,7 +162,7 @@ def test_training_lowers_the_loss(run: Train) -> None:
         seen: list[Progress] = []
         rates = {"rate": 2e-3 * learning, "modulation_rate": 1e-3 * learning, "encoder_rate": 5e-4 * learning}
         run(
-            name=f"run{learning:g}", steps=200, **rates, weights=LossWeights(adversarial=0.0), log_every=5,
+            name=f"run{learning:g}", steps=300, **rates, weights=LossWeights(adversarial=0.0), log_every=5,
             save_every=500, report=seen.append,
         )  # fmt: skip
         totals[learning] = [progress.losses["total"] for progress in seen]
@@ -334,13 +343,24 @@ def test_a_run_does_not_name_the_folders_of_its_pictures(run: Train, photo_folde
             assert folder.name.encode() not in path.read_bytes()
 
 
-@pytest.mark.parametrize("damage", ["cut short", "of another model"])
+@pytest.mark.parametrize(
+    "damage", ["cut short", "without a step", "with another number of moments", "of another model"]
+)
 def test_a_checkpoint_that_does_not_fit_is_refused(run: Train, tiny_sizes: ModelSizes, damage: str) -> None:
     folder = run(steps=2)
     path = folder / "checkpoints" / "step-0000002.safetensors"
     if damage == "cut short":
         path.write_bytes(path.read_bytes()[:-100])
         with pytest.raises(RefusedError):
+            run(resume=True)
+    elif damage != "of another model":
+        tensors, metadata = tensor_file.read(path, "checkpoint", max_bytes=1 << 30)
+        if damage == "without a step":
+            del metadata["step"]
+        else:
+            tensors["optimiser.9999.exp_avg"] = tensors["optimiser.0.exp_avg"]
+        path.write_bytes(tensor_file.to_bytes(tensors, metadata))
+        with pytest.raises(RefusedError, match="does not hold the state of a training"):
             run(resume=True)
     else:
         sizes = replace(tiny_sizes, code=8, perceptual=ModelSizes.perceptual)
@@ -451,6 +471,18 @@ def test_other_batches_may_be_asked_for_when_going_on(run: Train) -> None:
     folder = run(**BIG | {"contents": 1}, resume=True)
     batches = json.loads((folder / "config.json").read_text())["batches"]
     assert batches == [{"step": 0, "styles": 2, "contents": 4}, {"step": 2, "styles": 2, "contents": 1}]
+
+
+def test_a_batch_for_which_there_is_no_memory_is_not_tried(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor has no error for it: the system ends the process."""
+    pixels = 2 * (2 * 32**2 + 32**2)  # of two styles with two photos each
+    monkeypatch.setattr(training, "free_memory", lambda: pixels * training.STEP_BYTES["light"])
+    warnings: list[str] = []
+    run(**BIG, on_warning=warnings.append)
+    assert "memory would run out with 2 styles x 4 photos per step; going on with 2 x 2" in warnings
+    monkeypatch.setattr(training, "free_memory", lambda: 1)
+    with pytest.raises(DeviceError, match="memory does not suffice"):
+        run("other", **BIG)
 
 
 def test_memory_that_suffices_for_nothing_is_a_device_error(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stylize.errors import DeviceError, InputError, OutputError, UsageError, near_name, one_line, shown
+from stylize.errors import InputError, OutputError, UsageError, near_name, shown
 from stylize.options import ImageOptions
 from stylize.terminal import Terminal
 
@@ -85,13 +85,10 @@ MaxTime = Annotated[str | None, typer.Option(help="Stop after 90s, 45m or 6h, wi
 
 
 def open_stylizer(model: Path | None, device: str, engine: str, threads: int | None, terminal: Terminal) -> Stylizer:
-    """The networks, loaded. Raises DeviceError for a torch that is broken, else as ``Stylizer``."""
-    try:
-        from stylize.transfer import Stylizer
+    """The networks, loaded. Raises as ``Stylizer``."""
+    from stylize.transfer import Stylizer
 
-        stylizer = Stylizer(model, device, engine=engine, threads=threads, on_warning=terminal.warn)
-    except (ImportError, OSError) as error:  # a torch that is broken, or not for this machine
-        raise DeviceError(f"cannot load the network: {one_line(error)}", hint="stylize doctor tells more") from error
+    stylizer = Stylizer(model, device, engine=engine, threads=threads, on_warning=terminal.warn)
     terminal.note(f"device {stylizer.engine}, model {stylizer.engine.hash[:8]}")
     return stylizer
 
@@ -151,7 +148,9 @@ def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
         raise UsageError("--feather needs a mask", hint="--mask FILE")
     for path in masks_of(styles, look):
         if not os.path.exists(path):  # unlike its namesake in pathlib, says no where one may not look
-            raise InputError(f"cannot read the mask {shown(path)}: no such file", hint=near_name(Path(path)))
+            swapped = re.fullmatch(r"(.+):([0-9.]+)", str(path))  # STYLE@MASK:WEIGHT
+            hint = "the weight comes first: STYLE:WEIGHT@MASK" if swapped else near_name(path)
+            raise InputError(f"cannot read the mask {shown(path)}: no such file", hint=hint)
 
 
 def refuse_input_folder(folders: Iterable[str | Path], output: Path) -> None:

@@ -48,12 +48,11 @@ from stylize.cli.arguments import (
 )
 from stylize.cli.process import Stopped, stop_gently
 from stylize.errors import OutputError, UsageError, shown
-from stylize.options import DEFAULT_MAX_PIXELS
+from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
 from stylize.terminal import Terminal, say
 
 if TYPE_CHECKING:
     from stylize.batch import Job, Plan, Sorted
-    from stylize.images import Picture
     from stylize.inputs import Photo
     from stylize.style_arguments import StyleArgument
 
@@ -90,7 +89,7 @@ def batch(
     invert_mask: InvertMask = False,
     feather: Feather = 0.0,
     format: Format = None,
-    quality: Quality = 95,
+    quality: Quality = ImageOptions.quality,
     no_recipe: NoRecipe = False,
     tile: Tile = None,
     model: ModelFile = None,
@@ -129,7 +128,7 @@ def batch(
     from stylize.output_file import refuse_same_file
     from stylize.painting import Look, read_layers
     from stylize.style_arguments import parse_style, title_of
-    from stylize.treatment import Treatment
+    from stylize.treatment import Treatment, by_job
 
     started = time.monotonic()
     terminal = Terminal(quiet, verbose, json)
@@ -175,9 +174,6 @@ def batch(
         )
         for name, group in groups.items()
     }
-
-    def stylise(picture: Picture, job: Job) -> Picture:
-        return treatments[job.style].apply(stylizer, picture, job.photo)
 
     with ExitStack() as stack:
         working = bool(found.photos or found.failures) and not dry_run
@@ -236,8 +232,9 @@ def batch(
                     else:
                         manifest = stack.enter_context(Manifest(output, label))
                         outcomes = run_jobs(
-                            jobs.todo, stylise, manifest, options=options, workers=workers, stopping=stopping
-                        )
+                            jobs.todo, by_job(treatments, stylizer), manifest,
+                            options=options, workers=workers, stopping=stopping,
+                        )  # fmt: skip
                     stops = stop_gently("finishing what is in hand")  # after Ray has set its own handlers
                     for count, outcome in enumerate(outcomes, 1):
                         with STDERR:

@@ -70,9 +70,12 @@ def preview(
     terminal = Terminal(quiet, verbose, json)
     scale = parse_style_scale(style_scale)
     try:
-        looks = [Look(float(word), preserve_color, scale) for word in strengths.split(",")]
+        numbers = [float(word) for word in strengths.split(",")]
     except ValueError as error:
         raise UsageError(f"--strengths {strengths}: not numbers with commas between", hint="0.4,0.7,1") from error
+    if not all(0 <= number <= 1 for number in numbers):
+        raise UsageError(f"--strengths {strengths}: not all between 0 and 1", hint="0.4,0.7,1")
+    looks = [Look(number, preserve_color, scale) for number in numbers]
     if style:
         styles = [parse_style(text, masks=False) for text in style]
     else:

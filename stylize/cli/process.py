@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import signal
@@ -17,11 +16,12 @@ from typing import Any, NoReturn
 import typer
 
 from stylize import __version__
-from stylize.errors import REMEDIES, DeviceError, OutputError, StylizeError, UsageError, one_line, shown
+from stylize.errors import DISK_FULL, REMEDIES, DeviceError, OutputError, StylizeError, UsageError, one_line, shown
 from stylize.terminal import say
 
 DEBUG_VARIABLE = "STYLIZE_DEBUG"
-_ClickError: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]  # typer needs click, or carries it
+# Typer needs click, or carries its own copy of it.
+_ClickError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
 def run(app: typer.Typer) -> None:
@@ -39,25 +39,34 @@ def run(app: typer.Typer) -> None:
         _refuse_arguments(error)
     except typer.Abort:
         sys.exit(1)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # as typer ends then, with 1
+            _end_unread()
+        raise
     except StylizeError as error:
         _debug_traceback()
         show(error)
         sys.exit(error.exit_code)
     except Stopped as stop:
         sys.exit(128 + stop.signal)
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except BrokenPipeError:
+        _end_unread()
     except MemoryError:
         _debug_traceback()
         show(DeviceError("out of memory", hint="smaller pictures need less"))
         sys.exit(DeviceError.exit_code)
     except Exception as error:
         _debug_traceback()
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            show(OutputError("no space left to write to", hint=REMEDIES[errno.ENOSPC]))
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            show(OutputError("no space left to write to", hint=REMEDIES[error.errno]))
             sys.exit(OutputError.exit_code)
         _report_bug(error)
+
+
+def _end_unread() -> NoReturn:
+    """End well: the reader of our output has seen enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python still holds back
+    sys.exit(0)
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:
@@ -129,7 +138,7 @@ def show(error: StylizeError) -> None:
 
 
 def _debug_traceback() -> None:
-    if os.environ.get(DEBUG_VARIABLE):
+    if os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
         traceback.print_exc()
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from stylize.training import Checks, Progress
 
 FEW_PICTURES = 20  # of one kind: fewer are hardly meant
+_DEFAULTS = "--help shows the defaults"
 _OPTIONS, _LOSSES, _SIZES = TrainingOptions(), LossWeights(), ModelSizes()
 
 
@@ -298,14 +299,14 @@ def distill(
 def _check_rates(rates: Mapping[str, float]) -> None:
     for option, value in rates.items():
         if not 0 < value < 1:
-            raise UsageError(f"{option} {value:g} is not between 0 and 1")
+            raise UsageError(f"{option} {value:g} is not between 0 and 1", hint=_DEFAULTS)
 
 
 def _check_range(values: Mapping[str, float], most: float | None = None) -> None:
     for option, value in values.items():
         if not (math.isfinite(value) and 0 <= value <= (value if most is None else most)):
             wanted = "a number from 0 on" if most is None else f"between 0 and {most:g}"
-            raise UsageError(f"{option} {value:g} is not {wanted}")
+            raise UsageError(f"{option} {value:g} is not {wanted}", hint=_DEFAULTS)
 
 
 def _layers(text: str) -> tuple[int, ...]:

@@ -44,7 +44,7 @@ from stylize.cli.arguments import (
 )
 from stylize.cli.process import show
 from stylize.errors import InputError, OutputError, StylizeError, UsageError, shown
-from stylize.options import DEFAULT_MAX_PIXELS
+from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
 from stylize.terminal import Terminal
 
 MAX_STDIN_BYTES = 1 << 30
@@ -64,7 +64,7 @@ def transfer(
     invert_mask: InvertMask = False,
     feather: Feather = 0.0,
     format: Format = None,
-    quality: Quality = 95,
+    quality: Quality = ImageOptions.quality,
     no_recipe: NoRecipe = False,
     tile: Tile = None,
     model: ModelFile = None,
@@ -85,7 +85,7 @@ def transfer(
     from dataclasses import replace
 
     from stylize.encoding import write_image
-    from stylize.formats import SUFFIXES, format_of, output_name, suffix_of
+    from stylize.formats import SUFFIXES, format_of, output_name, suffix_of, written_format
     from stylize.images import read_photo
     from stylize.output_file import check_target, make_folder, refuse_same_file
     from stylize.painting import Look, read_layers
@@ -153,7 +153,7 @@ def transfer(
         started = time.monotonic()
         try:
             photo = read_photo(_stdin() if name == "-" else Path(name), options)
-            target = target_of(name, SUFFIXES[suffix_of(photo.format)])
+            target = target_of(name, written_format(photo.format))
             if target is not None:
                 if target in written:
                     raise OutputError(
@@ -181,23 +181,23 @@ def transfer(
                 tile=tile,
                 recipe=not no_recipe,
             )
+        destination: Any = target if target is not None else sys.stdout.buffer
         try:
-            painted = treatment.apply(stylizer, photo, Path(name), target)
-        except InputError as error:  # such as a mask that does not fit
+            painted = treatment.apply(stylizer, photo, Path(name), target=target)
+            notes = write_image(
+                destination,
+                painted.pixels,
+                like=replace(photo, xmp=painted.xmp),
+                alpha=photo.alpha,
+                format=wanted,
+                quality=quality,
+                metadata=metadata,
+                background=background,
+                overwrite=overwrite,
+            )
+        except StylizeError as error:  # such as a mask that does not fit, or more pixels than the format can hold
             fail(name, error)
             continue
-        destination: Any = target if target is not None else sys.stdout.buffer
-        notes = write_image(
-            destination,
-            painted.pixels,
-            like=replace(photo, xmp=painted.xmp),
-            alpha=photo.alpha,
-            format=wanted,
-            quality=quality,
-            metadata=metadata,
-            background=background,
-            overwrite=overwrite,
-        )
         for note in (*painted.warnings, *notes):
             terminal.warn(f"{shown(name)}: {note}")
         height, width = photo.pixels.shape[:2]

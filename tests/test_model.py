@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylize import tensor_file
-from stylize.checkpoint import Model, load_discriminator, load_model, load_perceptual, save_model, save_perceptual
+from stylize.checkpoint import load_discriminator
 from stylize.errors import InputError, RefusedError
+from stylize.model import Model, load_model, load_perceptual, save_model, save_perceptual
 from stylize.options import LIGHT_WIDTHS, ModelSizes
 from stylize.packaged import MODEL_VARIABLE, default_model, packaged
 from stylize.perceptual import PerceptualNetwork
