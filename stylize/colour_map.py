@@ -14,7 +14,7 @@ ITERATIONS = 100  # at most, for a palette among others; a dozen is usual
 
 Floats = NDArray[np.float32]
 
-_ORDER = [[0, 1, 2], [1, 3, 4], [2, 4, 5]]  # of a covariance's entries in a palette
+ORDER = [[0, 1, 2], [1, 3, 4], [2, 4, 5]]  # of a covariance's entries in a palette
 
 
 def palette_of(pixels: NDArray[np.uint8 | np.uint16]) -> Floats:
@@ -63,7 +63,7 @@ def _weighted(
 
 def covariance_of(palette: Floats) -> NDArray[np.float64]:
     """The covariance (3, 3) in a palette (9,)."""
-    return palette[3:].astype(np.float64)[_ORDER]
+    return palette[3:].astype(np.float64)[ORDER]
 
 
 def _covariance(palette: Floats) -> NDArray[np.float64]:

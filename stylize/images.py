@@ -28,7 +28,7 @@ from stylize.colour_profile import Native, ProfileError, to_8_bit, to_srgb, to_s
 from stylize.colour_profile import Pixels as Pixels
 from stylize.deep_images import grey_tones, is_deep, read_deep, scaled, turned
 from stylize.errors import InputError, near_name, reason, shown
-from stylize.formats import DECODE_ERRORS, TWO_BYTE_MAGIC, formats_of, is_heic
+from stylize.formats import DECODE_ERRORS, READABLE_SUFFIXES, TWO_BYTE_MAGIC, formats_of, is_heic
 from stylize.metadata import ORIENTATION, SIDEWAYS, take_dpi, take_exif, take_xmp
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
 
@@ -223,10 +223,13 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
     if heic and "HEIF" not in formats:
         raise InputError(f'cannot read {name}: HEIC needs the "heif" extra', hint="pip install pillow-heif")
     if failure is None or (TWO_BYTE_MAGIC.issuperset(formats) and not _is_truncation(failure)):
-        text = PurePath(name).suffix.lower() in (".txt", ".lst", ".list", ".csv")
+        suffix = PurePath(name).suffix.lower()
+        hint = "" if suffix in READABLE_SUFFIXES else "export it as PNG or JPEG"
+        if suffix in (".txt", ".lst", ".list", ".csv"):
+            hint = f"if it lists photos: stylize batch @{name}"
         raise InputError(
             f"cannot read {name}: not an image stylize can open (JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF)",
-            hint=f"if it lists photos: stylize batch @{name}" if text else "export it as PNG or JPEG",
+            hint=hint,
         ) from failure
     raise _unreadable(name, failure) from failure
 

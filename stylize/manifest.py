@@ -228,7 +228,8 @@ class Manifest:
 
     def append(self, entry: Entry) -> None:
         """Add a line, and the time. Raises OutputError, also when the disk is full."""
-        line = json.dumps(asdict(replace(entry, time=round(time.time(), 3)))).encode() + b"\n"
+        entry = replace(entry, input=_as_utf_8(entry.input), output=_as_utf_8(entry.output), time=round(time.time(), 3))
+        line = json.dumps(asdict(entry)).encode() + b"\n"
         with self._mutex, _append_errors(self.path):
             while line:
                 line = line[os.write(self._file, line) :]
@@ -317,12 +318,23 @@ def _parsed(line: bytes) -> Entry | None:
         values: dict[str, Any] = json.loads(line)
         if not isinstance(values, dict) or not all(isinstance(values[name], _TYPES[name]) for name in values):
             return None
-        entry = Entry(**values | {"fingerprint": sys.intern(values.get("fingerprint", ""))})
+        names = {name: _as_here(values[name]) for name in ("input", "output")}
+        entry = Entry(**values | names | {"fingerprint": sys.intern(values.get("fingerprint", ""))})
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     if entry.status not in ("writing", "ok", "failed") or PurePosixPath(entry.output).is_absolute():
         return None
     return entry
+
+
+def _as_utf_8(name: str) -> str:
+    """A file's name as Python has it where names are UTF-8; the next batch may run in another locale."""
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
+def _as_here(name: str) -> str:
+    """The same as Python has it here. Raises ValueError for what is no name."""
+    return os.fsdecode(name.encode("utf-8", "surrogateescape"))
 
 
 @contextmanager

@@ -14,12 +14,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stylize.colour_map import palette_among
+from stylize.colour_map import Floats, palette_among
 from stylize.errors import RefusedError, UsageError
 from stylize.extended_code import weighted_sum
 from stylize.style_code import StyleCode
-
-Floats = NDArray[np.float32]
 
 
 def mix(parts: Sequence[tuple[StyleCode, float]], title: str) -> StyleCode:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stylize.colour_map import REGULARISATION
+from stylize.colour_map import ORDER, REGULARISATION
 
 NEWTON_STEPS = 28  # roots of eigenvalues a ten-millionth of the trace are exact; each step brings them up by half
 
@@ -33,7 +33,7 @@ def palette_of(images: Tensor, *, pooled: bool = False) -> Tensor:
 def mean_and_covariance(palette: Tensor) -> tuple[Tensor, Tensor]:
     """(B, 9) -> (B, 3) and (B, 3, 3)."""
     mean, entries = palette[:, :3], palette[:, 3:]
-    order = torch.tensor([[0, 1, 2], [1, 3, 4], [2, 4, 5]], device=palette.device)
+    order = torch.tensor(ORDER, device=palette.device)
     return mean, entries[:, order]
 
 

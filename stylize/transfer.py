@@ -33,7 +33,7 @@ from stylize.images import Pixels
 from stylize.layers import BORDER, Margins
 from stylize.mixing import mean
 from stylize.options import check_strength
-from stylize.packaged import default_model
+from stylize.packaged import MODEL_VARIABLE, default_model
 from stylize.style_code import StyleCode, make_thumbnail
 from stylize.style_set import Member, examine
 from stylize.tiles import LEAST_TILE, is_own_proxy, paint_tiles, planned_tile, proxy, to_cells, to_pixels, window_at
@@ -82,6 +82,8 @@ class Stylizer:
         if engine not in ENGINES:
             raise UsageError(f"--engine {engine}: no such engine", hint=", ".join(ENGINES))
         self.path = Path(model) if model is not None else default_model()
+        if model is None and os.environ.get(MODEL_VARIABLE) and not self.path.is_file():
+            raise InputError(f"cannot read {shown(self.path)}: no such file", hint=f"{MODEL_VARIABLE} names it")
         self.device, self.threads, self.on_warning, self._asked = device, threads, on_warning, engine
         self.tile_limit = sys.maxsize  # pixels, once memory has run out
         self.engine = self._open(engine)

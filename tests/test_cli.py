@@ -205,6 +205,7 @@ def test_any_locale_and_no_home(photo: Path, style: Path, environment: dict[str,
     names = [b"\xff\xfe.png", "é😀.png".encode()]
     for name in names:
         Path(os.fsdecode(os.fsencode(photo.parent) + b"/" + name)).write_bytes(photo.read_bytes())
+    usual = environment | {"PYTHONUTF8": "1"}
     environment |= {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "PYTHONIOENCODING"):
         environment.pop(name, None)
@@ -216,6 +217,10 @@ def test_any_locale_and_no_home(photo: Path, style: Path, environment: dict[str,
     assert result.stdout.splitlines() == outputs
     for name in outputs:
         assert os.path.exists(os.path.join(os.fsencode(photo.parent), name))
+    batch = [*STYLIZE, "batch", *names, "-s", style.name, "-o", "out"]
+    assert subprocess.run(batch, capture_output=True, env=usual, cwd=photo.parent).returncode == 0
+    again = subprocess.run(batch, capture_output=True, env=environment, cwd=photo.parent)
+    assert b"2 done before" in again.stderr
 
 
 # What is said

@@ -387,6 +387,25 @@ def test_a_preview_as_transfer_would_paint(run: Run, tmp_path: Path, photo: Path
     assert (cell != pixels(tmp_path / "coarse.png")).any()
 
 
+def test_a_preview_paints_where_the_mask_is_white(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    mask = np.zeros((45, 60), np.uint8)
+    mask[:, 30:] = 255
+    Image.fromarray(mask).save("mask.png")
+    Image.fromarray(np.dstack([pixels(photo), mask])).save("cutout.png")
+    arguments = ("-s", style, "--strengths", "1", "--size", 60, "-f", "-o", "sheet.png")
+    for name, *masked in (
+        (photo, "--mask", "mask.png"),
+        (photo, "--mask", "mask.png", "--feather", "4"),
+        ("cutout.png", "--mask", "alpha"),
+    ):
+        assert run("preview", name, *arguments, *masked).code == 0
+        before, after = (pixels(Path("sheet.png"))[8:53, 8 + k * 68 :][:, :60] for k in (1, 2))
+        assert (after[:, :30] == before[:, :30]).all()
+        assert (after[:, 40:] != before[:, 40:]).any()
+    assert_refused(run("preview", photo, *arguments, "--feather", "4"), 2, "--feather needs a mask")
+    assert_refused(run("preview", photo, *arguments, "--mask", "gone.png"), 1, "cannot read the mask gone.png")
+
+
 def test_a_preview_of_the_library(run: Run, photo: Path, style: Path) -> None:
     assert_refused(run("preview", photo), 2, "no styles to show", "--save")
     assert run("encode-style", style, "--save", "ink").code == 0

@@ -459,7 +459,7 @@ def test_the_model(
     assert_refused(run("transfer", photo, "-s", style, "--model", "tiny.safetensors"), 3, "not a model")
     assert_refused(run("transfer", photo, "-s", style, "--model", photo), 3, "not a safetensors file")
     monkeypatch.setenv("STYLIZE_MODEL", str(tmp_path / "nowhere.safetensors"))
-    assert_refused(run("transfer", photo, "-s", style), 1, "nowhere.safetensors")
+    assert_refused(run("transfer", photo, "-s", style), 1, "nowhere.safetensors", "hint: STYLIZE_MODEL names it")
     assert run("transfer", photo, "-s", "tiny.safetensors", "--model", tiny_model).code == 0
     monkeypatch.setenv("STYLIZE_MODEL", "")
     assert_refused(run("transfer", photo, "-s", "tiny.safetensors", "-f"), 3, "was made for model")

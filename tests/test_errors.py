@@ -18,7 +18,13 @@ def raised(number: int, *, hint: str = "") -> StylizeError:
 
 @pytest.mark.parametrize(
     ("number", "hint"),
-    [(errno.EACCES, "permissions"), (errno.ENOSPC, "space"), (errno.EROFS, "place"), (errno.ENAMETOOLONG, "shorter")],
+    [
+        (errno.EACCES, "permissions"),
+        (errno.ENOSPC, "space"),
+        (errno.EROFS, "place"),
+        (errno.ENAMETOOLONG, "shorter"),
+        (errno.EEXIST, "in the way"),
+    ],
 )
 def test_what_the_system_refuses_has_a_hint(number: int, hint: str) -> None:
     assert hint in raised(number).hint
@@ -29,4 +35,4 @@ def test_an_own_hint_comes_first() -> None:
 
 
 def test_no_hint_where_nothing_is_known_to_help() -> None:
-    assert raised(errno.EEXIST).hint == "" == InputError("file is odd").hint
+    assert raised(errno.EDOM).hint == "" == InputError("file is odd").hint

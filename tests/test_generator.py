@@ -406,7 +406,7 @@ def test_a_palette_among_three_has_the_least_total_distance_to_them(make_picture
         distances = []
         for palette in palettes:
             moved = in_numpy.colour_map(candidate, palette)[0] - np.eye(3)
-            covariance = candidate[3:][in_numpy._ORDER] + in_numpy.REGULARISATION * np.eye(3)
+            covariance = candidate[3:][in_numpy.ORDER] + in_numpy.REGULARISATION * np.eye(3)
             distances.append(np.trace(moved @ covariance @ moved.T) + np.square(palette[:3] - candidate[:3]).sum())
         return float(np.dot(shares, distances))
 

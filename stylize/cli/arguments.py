@@ -134,7 +134,9 @@ def parse_style_scale(text: str) -> float | None:
 
 def masks_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
     """The mask files and folders that were named."""
-    return [Path(mask) for mask in (look.mask, *(style.mask for style in styles)) if mask not in (None, "alpha")]
+    from stylize.masks import ALPHA
+
+    return [Path(mask) for mask in (look.mask, *(style.mask for style in styles)) if mask not in (None, ALPHA)]
 
 
 def inputs_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:

@@ -10,7 +10,10 @@ import typer
 from stylize.cli.arguments import (
     Device,
     Engine,
+    Feather,
+    InvertMask,
     Json,
+    Mask,
     MaxPixels,
     ModelFile,
     Overwrite,
@@ -19,6 +22,8 @@ from stylize.cli.arguments import (
     StyleScale,
     Threads,
     Verbose,
+    check_masks,
+    inputs_of,
     open_stylizer,
     parse_style_scale,
 )
@@ -45,6 +50,9 @@ def preview(
     size: Annotated[int, typer.Option(min=16, max=4096, help="Long side of each picture in pixels.")] = 384,
     preserve_color: PreserveColor = False,
     style_scale: StyleScale = "1",
+    mask: Mask = None,
+    invert_mask: InvertMask = False,
+    feather: Feather = 0.0,
     model: ModelFile = None,
     device: Device = "auto",
     engine: Engine = "auto",
@@ -58,10 +66,14 @@ def preview(
     """Try several styles and strengths on a photo, reduced, on one labelled sheet."""
     from dataclasses import replace
 
+    import numpy as np
+    from PIL import Image
+
     from stylize import library
     from stylize.encoding import write_image
     from stylize.formats import format_of
     from stylize.images import fill_transparent, read_image
+    from stylize.masks import ALPHA
     from stylize.output_file import check_target, refuse_same_file
     from stylize.painting import Look, paint
     from stylize.preview import contact_sheet
@@ -75,7 +87,7 @@ def preview(
         raise UsageError(f"--strengths {strengths}: not numbers with commas between", hint="0.4,0.7,1") from error
     if not all(0 <= number <= 1 for number in numbers):
         raise UsageError(f"--strengths {strengths}: not all between 0 and 1", hint="0.4,0.7,1")
-    looks = [Look(number, preserve_color, scale) for number in numbers]
+    look = Look(1.0, preserve_color, scale, mask, invert_mask, feather)
     if style:
         styles = [parse_style(text, masks=False) for text in style]
     else:
@@ -85,7 +97,8 @@ def preview(
     plain = photo.with_name(f"{photo.stem}_preview.png")
     output = plain if output is None else output / plain.name if output.is_dir() else output
     format_of(output)
-    for source in (photo, *(s.source for s in styles)):
+    check_masks(styles, look)
+    for source in (photo, *inputs_of(styles, look)):
         refuse_same_file(source, output)
     check_target(output, overwrite=overwrite)
     options = ImageOptions(max_pixels=max_pixels)
@@ -103,16 +116,18 @@ def preview(
         rows.append((one.name.removesuffix(library.SUFFIX), code))
     if not rows:
         raise RefusedError("none of your styles can be used", hint="encode them again with this model")
-    by_strength = {look.strength: look for look in looks}
 
     def paint_small(pixels: Pixels, code: StyleCode, strength: float) -> Pixels:
-        small = replace(picture, pixels=pixels, alpha=None)
-        return paint(stylizer, small, {None: code}, by_strength[strength], photo=str(photo))
+        height, width = pixels.shape[:2]
+        as_mask = picture.alpha if mask == ALPHA else None
+        alpha = None if as_mask is None else np.asarray(Image.fromarray(as_mask).resize((width, height)))
+        small = replace(picture, pixels=pixels, alpha=alpha)
+        how = replace(look, strength=strength, feather=feather * width / picture.pixels.shape[1])
+        return paint(stylizer, small, {None: code}, how, photo=str(photo), max_pixels=max_pixels)
 
-    with terminal.progress("preview", len(rows) * len(looks)) as advance:
+    with terminal.progress("preview", len(rows) * len(numbers)) as advance:
         sheet = contact_sheet(
-            fill_transparent(picture.pixels, picture.alpha), rows, [look.strength for look in looks], paint_small,
-            side=size, on_done=advance,
-        )  # fmt: skip
+            fill_transparent(picture.pixels, picture.alpha), rows, numbers, paint_small, side=size, on_done=advance
+        )
     write_image(output, sheet, overwrite=overwrite)
     terminal.result(str(output), output=str(output), styles=[title for title, _ in rows])
