@@ -22,7 +22,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from stylize.encoding import encode_image
-from stylize.errors import DISK_FULL, DeviceError, OutputError, StylizeError, shown
+from stylize.errors import DeviceError, StylizeError, disk_is_full, shown
 from stylize.formats import SUFFIXES, format_of, output_name, suffix_of, written_format
 from stylize.images import Picture, read_photo
 from stylize.inputs import Found, Photo
@@ -400,7 +400,7 @@ def _write(job: Job, read: _Read, painted: _Painted, manifest: Manifest, options
                 notes = (*painted.picture.warnings, *encoded.warnings)
             except StylizeError as error:
                 failure = error
-    if failure is not None and _disk_is_full(failure):
+    if failure is not None and disk_is_full(failure):
         raise failure
     seconds = round(read.seconds + painted.seconds + time.perf_counter() - started, 3)
     if failure is None:
@@ -410,8 +410,3 @@ def _write(job: Job, read: _Read, painted: _Painted, manifest: Manifest, options
     manifest.append(entry)
     notes = tuple(f"{shown(job.photo)}: {note}" for note in notes)
     return Outcome(job, entry, notes, failure.hint if failure else "")
-
-
-def _disk_is_full(error: StylizeError) -> bool:
-    cause = error.__cause__
-    return isinstance(error, OutputError) and isinstance(cause, OSError) and cause.errno in DISK_FULL

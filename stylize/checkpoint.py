@@ -100,11 +100,14 @@ class TrainingState:
             for key, value in _below(tensors, prefix).items():
                 index, _, name = key.partition(".")
                 moment = torch.from_numpy(value)
-                if name != "step" and moment.shape != parameters[int(index)].shape:
+                fits = moment.numel() == 1 if name == "step" else moment.shape == parameters[int(index)].shape
+                if not fits:
                     raise ValueError(key)
                 if name != "step":  # laid out like its parameter: the order of sums is part of "exactly"
                     moment = torch.empty_like(parameters[int(index)]).copy_(moment)
                 states[int(index)][name] = moment
+            if any(set(state) != {"step", "exp_avg", "exp_avg_sq"} for state in states.values()):
+                raise ValueError(prefix)
             groups = optimiser.state_dict()["param_groups"]
             optimiser.load_state_dict({"state": dict(states), "param_groups": groups})
         self.step = step

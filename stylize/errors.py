@@ -85,6 +85,12 @@ class DeviceError(StylizeError):
     exit_code = 5
 
 
+def disk_is_full(error: StylizeError) -> bool:
+    """Whether going on would only fail on every file."""
+    cause = error.__cause__
+    return isinstance(error, OutputError) and isinstance(cause, OSError) and cause.errno in DISK_FULL
+
+
 def shown(name: object) -> str:
     """A path or other foreign text, safe to print: control characters and undecodable bytes are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))

@@ -225,6 +225,8 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
     if failure is None or (TWO_BYTE_MAGIC.issuperset(formats) and not _is_truncation(failure)):
         suffix = PurePath(name).suffix.lower()
         hint = "" if suffix in READABLE_SUFFIXES else "export it as PNG or JPEG"
+        if suffix == ".safetensors":
+            hint = "--style takes style codes, --model models"
         if suffix in (".txt", ".lst", ".list", ".csv"):
             hint = f"if it lists photos: stylize batch @{name}"
         raise InputError(

@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from stylize.errors import InputError, near_name, reason, shown
-from stylize.formats import READABLE_SUFFIXES, TWO_BYTE_MAGIC, formats_of, sniff_format
+from stylize.formats import READABLE_SUFFIXES, TWO_BYTE_MAGIC, formats_of, is_heic, sniff_format
 
 JUNK = {"desktop.ini", "thumbs.db"}
 RECORDS = ".stylize"  # folder in an output folder where a batch keeps its records; never searched
@@ -145,10 +145,12 @@ def _paths(stream: BinaryIO, name: str) -> list[Path]:
     data = stream.read(MAX_LIST_BYTES + 1)
     if len(data) > MAX_LIST_BYTES:
         raise InputError(f"cannot read the list {name}: more than {MAX_LIST_BYTES >> 20} MB", hint="cut it in several")
-    if not TWO_BYTE_MAGIC.issuperset(formats_of(data[:16])):  # of which text can begin as well
-        raise InputError(f"cannot read the list {name}: a picture", hint="give photos without @")
+    head = data[:16]
+    if is_heic(head) or not TWO_BYTE_MAGIC.issuperset(formats_of(head)):  # text can begin like the two
+        hint = "stylize transfer - reads a photo" if name == "<stdin>" else "give photos without @"
+        raise InputError(f"cannot read the list {name}: a picture", hint=hint)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as Windows writes text
-        data = os.fsencode(data.decode("utf-16", "replace"))
+        data = data.decode("utf-16", "replace").encode()
     data = data.removeprefix(codecs.BOM_UTF8)
     names = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     return [Path(os.fsdecode(name)) for name in names if name]

@@ -95,6 +95,8 @@ def place_of(name: str) -> Path:
 
 def unknown(name: str) -> UsageError:
     """The error for a name that no style has."""
+    if name == "-":
+        return UsageError("a style cannot come from stdin", hint="only photos can; give a file")
     near = difflib.get_close_matches(name.lower(), styles(), n=1)
     known = "stylize inspect lists your styles"
     return UsageError(f'no style "{shown(name)}"', hint=f'did you mean "{shown(near[0])}"? {known}' if near else known)

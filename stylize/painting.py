@@ -152,6 +152,7 @@ def paint(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     tile: int | None = None,
     frozen: Frozen | None = None,
+    mask: Pixels | None = None,
 ) -> Pixels:
     """The painted photo, (H, W, 3) of the photo's type.
 
@@ -160,6 +161,7 @@ def paint(
     Args:
         photo: the path of the photo, to find its mask in a folder.
         frozen: of the sequence that it is a frame of, see ``freeze``.
+        mask: what ``look.mask`` names, (H, W) uint8, where it was read already.
 
     Raises:
         InputError: a mask cannot be used.
@@ -170,7 +172,7 @@ def paint(
         return read_mask(source, picture, photo, max_pixels=max_pixels)
 
     masks = {source: feathered(mask_of(source), look.feather) for source in layers if source is not None}
-    bound = None if look.mask is None else mask_of(look.mask)
+    bound = mask if mask is not None or look.mask is None else mask_of(look.mask)
     if bound is not None:
         bound = feathered(255 - bound if look.invert_mask else bound, look.feather)
     scale = frozen.scale if frozen else look.scale_for(picture.pixels)

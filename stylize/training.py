@@ -38,7 +38,9 @@ from stylize.run_folder import BatchSizes, RunFolder
 from stylize.training_step import CALIBRATION, Batch, Draw, Judges, take_step
 from stylize.world import World
 
-STEP_BYTES = {"light": 1500, "vgg19": 3300}  # that a step needs for a pixel of its crops; measured on a processor
+# What a step needs for a pixel of its crops on a processor, in bf16; measured.
+STEP_BYTES = {"light": 1000, "vgg19": 2400}
+FULL_PRECISION = 1.5  # times as much in fp32
 Checks = dict[str, list[FolderCheck]]  # of the kinds content and style: one for each folder
 
 
@@ -126,7 +128,7 @@ def train(
             (s, n), (fewer_s, fewer_n) = before, draw.sizes_at(state.step)
             on_warning(f"{trouble} with {s} styles x {n} photos per step; going on with {fewer_s} x {fewer_n}")
 
-    while world.any(_exceeds_memory(draw, state.step))[0]:
+    while world.any(_exceeds_memory(draw, state))[0]:
         lower("memory would run out")
 
     def check() -> Checks:
@@ -234,14 +236,15 @@ class _Interval:
         return self.photos / (time.monotonic() - self.started)
 
 
-def _exceeds_memory(draw: Draw, step: int) -> bool:
-    """Whether a step needs more memory than is free on a processor, which ends a process that takes it anyway."""
-    options, free = draw.options, free_memory()
-    if draw.world.device.type != "cpu" or free is None:
+def _exceeds_memory(draw: Draw, state: TrainingState) -> bool:
+    """Whether the next step needs more memory than this machine has left, which ends a process that takes it anyway."""
+    options, world, free = draw.options, draw.world, free_memory()
+    if world.device.type != "cpu" or free is None:
         return False
-    styles, photos = draw.sizes_at(step)
-    pixels = styles * (photos * options.crop**2 + options.style_crop**2)
-    return pixels * STEP_BYTES[options.perceptual] > free
+    styles, photos = draw.sizes_at(state.step)
+    pixels = styles // world.size * world.here * (photos * options.crop**2 + options.style_crop**2)
+    each = STEP_BYTES[options.perceptual] * (FULL_PRECISION if state.precision == torch.float32 else 1)
+    return pixels * each > free
 
 
 def _check_shares(sizes: BatchSizes, done: int, world: World) -> None:

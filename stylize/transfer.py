@@ -62,7 +62,7 @@ class Stylizer:
         engine: ``torch``, ``onnx``, or ``auto``: ONNX Runtime on processors, where it starts at once, but torch on
             GPUs, for models of unusual sizes, and for large photos where the processor has bf16.
         threads: of the processor; by default all.
-        on_warning: told when memory runs out and the work goes on in another way.
+        on_warning: told when the work goes on in another way than was asked for, such as when memory runs out.
 
     Raises:
         InputError, RefusedError: the model is missing or no model.
@@ -82,7 +82,7 @@ class Stylizer:
         if engine not in ENGINES:
             raise UsageError(f"--engine {engine}: no such engine", hint=", ".join(ENGINES))
         self.path = Path(model) if model is not None else default_model()
-        if model is None and os.environ.get(MODEL_VARIABLE) and not self.path.is_file():
+        if model is None and os.environ.get(MODEL_VARIABLE) and not os.path.lexists(self.path):
             raise InputError(f"cannot read {shown(self.path)}: no such file", hint=f"{MODEL_VARIABLE} names it")
         self.device, self.threads, self.on_warning, self._asked = device, threads, on_warning, engine
         self.tile_limit = sys.maxsize  # pixels, once memory has run out
@@ -334,7 +334,7 @@ class Stylizer:
 
     def _engine_for(self, photo: Pixels) -> Engine:
         if photo.dtype == np.uint16:
-            if self._asked == "onnx":
+            if self._asked == "onnx" and self._torch is None:
                 self.on_warning("16-bit pixels are painted by torch")
             return self.torch_engine()
         if photo.shape[0] * photo.shape[1] < LARGE_PHOTO:

@@ -33,10 +33,11 @@ class World:
         device: where this process computes.
         rank: its number, from 0.
         size: how many there are.
+        here: how many of them on this machine.
     """
 
-    def __init__(self, device: torch.device, rank: int = 0, size: int = 1) -> None:
-        self.device, self.rank, self.size = device, rank, size
+    def __init__(self, device: torch.device, rank: int = 0, size: int = 1, here: int = 1) -> None:
+        self.device, self.rank, self.size, self.here = device, rank, size, here
 
     def share(self, count: int) -> slice:
         """This process's part of ``count`` things in a row; ``size`` divides their number."""
@@ -149,7 +150,7 @@ def launch(device: str, devices: str | None, nodes: int) -> Iterator[World]:
             f"cannot start {count} x {nodes} processes: {reason}", hint="--devices and --nodes as in the launcher"
         ) from error
     try:
-        yield World(fabric.device, fabric.global_rank, fabric.world_size)
+        yield World(fabric.device, fabric.global_rank, fabric.world_size, count)
     except BaseException:
         for process in getattr(strategy.launcher, "procs", []):
             process.kill()  # it may wait for this one, and nothing is lost: only the first process writes

@@ -411,7 +411,7 @@ def test_a_closed_pipe_ends_silently(tmp_path: Path, photo: Path, style: Path, e
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=60) == 1
     written = list((tmp_path / "out").iterdir())
     assert 0 < len(written) < len(photos)
     assert not [path.name for path in written if path.name.startswith(".")]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from command import Run, assert_refused, content, pixels
-from conftest import WritePicture
+from conftest import MakePicture, WritePicture
 from PIL import Image
 
 from stylize.packaged import packaged
@@ -387,23 +387,32 @@ def test_a_preview_as_transfer_would_paint(run: Run, tmp_path: Path, photo: Path
     assert (cell != pixels(tmp_path / "coarse.png")).any()
 
 
-def test_a_preview_paints_where_the_mask_is_white(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
-    mask = np.zeros((45, 60), np.uint8)
-    mask[:, 30:] = 255
+def test_a_preview_paints_where_the_mask_is_white(
+    run: Run, tmp_path: Path, style: Path, make_picture: MakePicture
+) -> None:
+    photo, mask = make_picture(90, 601), np.zeros((90, 601), np.uint8)
+    mask[:, 301:] = 255
+    Image.fromarray(photo).save("wide.png")
     Image.fromarray(mask).save("mask.png")
-    Image.fromarray(np.dstack([pixels(photo), mask])).save("cutout.png")
+    Image.fromarray(np.dstack([photo, mask])).save("cutout.png")
     arguments = ("-s", style, "--strengths", "1", "--size", 60, "-f", "-o", "sheet.png")
+    painted = {}
     for name, *masked in (
-        (photo, "--mask", "mask.png"),
-        (photo, "--mask", "mask.png", "--feather", "4"),
+        ("wide.png", "--mask", "mask.png"),
+        ("wide.png", "--mask", "mask.png", "--feather", "100"),
         ("cutout.png", "--mask", "alpha"),
     ):
         assert run("preview", name, *arguments, *masked).code == 0
-        before, after = (pixels(Path("sheet.png"))[8:53, 8 + k * 68 :][:, :60] for k in (1, 2))
-        assert (after[:, :30] == before[:, :30]).all()
-        assert (after[:, 40:] != before[:, 40:]).any()
-    assert_refused(run("preview", photo, *arguments, "--feather", "4"), 2, "--feather needs a mask")
-    assert_refused(run("preview", photo, *arguments, "--mask", "gone.png"), 1, "cannot read the mask gone.png")
+        sheet = pixels(Path("sheet.png"))[8 : 8 + 9]
+        before, after = (sheet[:, 8 + k * 68 :][:, :60].astype(int) for k in (1, 2))
+        assert (after[:, :29] == before[:, :29]).all()
+        painted[masked[-1]] = np.abs(after - before).mean((0, 2))
+    assert painted["mask.png"][31:].min() > 0 and painted["alpha"][31:].min() > 0
+    ratio = painted["100"][30:] / painted["mask.png"][30:]  # rises over ten of these pixels
+    assert ratio[1] < 0.5 and ratio[12:].min() > 0.95
+    assert_refused(run("preview", "wide.png", *arguments, "--feather", "4"), 2, "--feather needs a mask")
+    assert_refused(run("preview", "wide.png", *arguments, "--mask", "gone.png"), 1, "cannot read the mask gone.png")
+    assert_refused(run("preview", "wide.png", *arguments, "--mask", style), 1, "the photo 601x90")
 
 
 def test_a_preview_of_the_library(run: Run, photo: Path, style: Path) -> None:

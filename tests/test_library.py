@@ -42,7 +42,9 @@ def test_the_first_folder_with_the_name_wins(places: list[Path]) -> None:
 
 def test_near_names_are_proposed(places: list[Path]) -> None:
     assert 'did you mean "woodcut"?' in library.unknown("woodcat").hint
+    assert 'did you mean "woodcut"?' in library.unknown("WOODCUT").hint
     assert "did you mean" not in library.unknown("zzz").hint
+    assert "stdin" in library.unknown("-").message
     assert library.unknown("red\x1b[31m").message.isprintable()
 
 

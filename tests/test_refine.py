@@ -202,7 +202,7 @@ def test_without_a_gain_the_plain_style_comes_back(
     assert refine(stylizer, style_code, [picture], steps=2, photos=photos) is style_code
 
 
-def test_wishes_add_up(stylizer: Stylizer, style_code: StyleCode) -> None:
+def test_modulations_add_up(stylizer: Stylizer, style_code: StyleCode) -> None:
     engine = stylizer.torch_engine()
     generator = engine.model.generator
     with torch.no_grad():

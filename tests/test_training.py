@@ -344,7 +344,7 @@ def test_a_run_does_not_name_the_folders_of_its_pictures(run: Train, photo_folde
 
 
 @pytest.mark.parametrize(
-    "damage", ["cut short", "without a step", "with another number of moments", "of another model"]
+    "damage", ["cut short", "without a step", "other moments", "a moment less", "an odd count", "of another model"]
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(run: Train, tiny_sizes: ModelSizes, damage: str) -> None:
     folder = run(steps=2)
@@ -357,6 +357,10 @@ def test_a_checkpoint_that_does_not_fit_is_refused(run: Train, tiny_sizes: Model
         tensors, metadata = tensor_file.read(path, "checkpoint", max_bytes=1 << 30)
         if damage == "without a step":
             del metadata["step"]
+        elif damage == "a moment less":
+            del tensors["optimiser.0.exp_avg_sq"]
+        elif damage == "an odd count":
+            tensors["optimiser.0.step"] = np.zeros(5, np.float32)
         else:
             tensors["optimiser.9999.exp_avg"] = tensors["optimiser.0.exp_avg"]
         path.write_bytes(tensor_file.to_bytes(tensors, metadata))
@@ -477,6 +481,7 @@ def test_a_batch_for_which_there_is_no_memory_is_not_tried(run: Train, monkeypat
     """A processor has no error for it: the system ends the process."""
     pixels = 2 * (2 * 32**2 + 32**2)  # of two styles with two photos each
     monkeypatch.setattr(training, "free_memory", lambda: pixels * training.STEP_BYTES["light"])
+    monkeypatch.setattr(training, "FULL_PRECISION", 1)
     warnings: list[str] = []
     run(**BIG, on_warning=warnings.append)
     assert "memory would run out with 2 styles x 4 photos per step; going on with 2 x 2" in warnings

@@ -150,7 +150,7 @@ def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
         raise UsageError("--feather needs a mask", hint="--mask FILE")
     for path in masks_of(styles, look):
         if not os.path.exists(path):  # unlike its namesake in pathlib, says no where one may not look
-            swapped = re.fullmatch(r"(.+):([0-9.]+)", str(path))  # STYLE@MASK:WEIGHT
+            swapped = str(path) != look.mask and re.fullmatch(r"(.+):([0-9.]+)", str(path))  # STYLE@MASK:WEIGHT
             hint = "the weight comes first: STYLE:WEIGHT@MASK" if swapped else near_name(path)
             raise InputError(f"cannot read the mask {shown(path)}: no such file", hint=hint)
 

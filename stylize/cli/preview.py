@@ -73,7 +73,7 @@ def preview(
     from stylize.encoding import write_image
     from stylize.formats import format_of
     from stylize.images import fill_transparent, read_image
-    from stylize.masks import ALPHA
+    from stylize.masks import read_mask
     from stylize.output_file import check_target, refuse_same_file
     from stylize.painting import Look, paint
     from stylize.preview import contact_sheet
@@ -103,6 +103,7 @@ def preview(
     check_target(output, overwrite=overwrite)
     options = ImageOptions(max_pixels=max_pixels)
     picture = read_image(photo, max_pixels=max_pixels)
+    whole_mask = None if mask is None else read_mask(mask, picture, str(photo), max_pixels=max_pixels)
     stylizer = open_stylizer(model, device, engine, threads, terminal)
     rows = []
     for one in styles:
@@ -119,11 +120,10 @@ def preview(
 
     def paint_small(pixels: Pixels, code: StyleCode, strength: float) -> Pixels:
         height, width = pixels.shape[:2]
-        as_mask = picture.alpha if mask == ALPHA else None
-        alpha = None if as_mask is None else np.asarray(Image.fromarray(as_mask).resize((width, height)))
-        small = replace(picture, pixels=pixels, alpha=alpha)
+        small_mask = None if whole_mask is None else np.asarray(Image.fromarray(whole_mask).resize((width, height)))
         how = replace(look, strength=strength, feather=feather * width / picture.pixels.shape[1])
-        return paint(stylizer, small, {None: code}, how, photo=str(photo), max_pixels=max_pixels)
+        small = replace(picture, pixels=pixels, alpha=None)
+        return paint(stylizer, small, {None: code}, how, photo=str(photo), mask=small_mask)
 
     with terminal.progress("preview", len(rows) * len(numbers)) as advance:
         sheet = contact_sheet(

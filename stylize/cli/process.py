@@ -39,18 +39,12 @@ def run(app: typer.Typer) -> None:
         _refuse_arguments(error)
     except typer.Abort:
         sys.exit(1)
-    except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # as typer ends then, with 1
-            _end_unread()
-        raise
     except StylizeError as error:
         _debug_traceback()
         show(error)
         sys.exit(error.exit_code)
     except Stopped as stop:
         sys.exit(128 + stop.signal)
-    except BrokenPipeError:
-        _end_unread()
     except MemoryError:
         _debug_traceback()
         show(DeviceError("out of memory", hint="smaller pictures need less"))
@@ -61,12 +55,6 @@ def run(app: typer.Typer) -> None:
             show(OutputError("no space left to write to", hint=REMEDIES[error.errno]))
             sys.exit(OutputError.exit_code)
         _report_bug(error)
-
-
-def _end_unread() -> NoReturn:
-    """End well: the reader of our output has seen enough."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python still holds back
-    sys.exit(0)
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:

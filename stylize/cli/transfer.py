@@ -43,7 +43,7 @@ from stylize.cli.arguments import (
     parse_style_scale,
 )
 from stylize.cli.process import show
-from stylize.errors import InputError, OutputError, StylizeError, UsageError, shown
+from stylize.errors import InputError, OutputError, StylizeError, UsageError, disk_is_full, shown
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
 from stylize.terminal import Terminal
 
@@ -196,6 +196,8 @@ def transfer(
                 overwrite=overwrite,
             )
         except StylizeError as error:  # such as a mask that does not fit, or more pixels than the format can hold
+            if disk_is_full(error):
+                raise
             fail(name, error)
             continue
         for note in (*painted.warnings, *notes):
