@@ -224,11 +224,12 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
         raise InputError(f'cannot read {name}: HEIC needs the "heif" extra', hint="pip install pillow-heif")
     if failure is None or (TWO_BYTE_MAGIC.issuperset(formats) and not _is_truncation(failure)):
         suffix = PurePath(name).suffix.lower()
-        hint = "" if suffix in READABLE_SUFFIXES else "export it as PNG or JPEG"
-        if suffix == ".safetensors":
-            hint = "--style takes style codes, --model models"
         if suffix in (".txt", ".lst", ".list", ".csv"):
             hint = f"if it lists photos: stylize batch @{name}"
+        elif suffix == ".safetensors":
+            hint = "--style takes style codes, --model models"
+        else:
+            hint = "" if suffix in READABLE_SUFFIXES else "export it as PNG or JPEG"
         raise InputError(
             f"cannot read {name}: not an image stylize can open (JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF)",
             hint=hint,

@@ -334,6 +334,11 @@ def test_a_bug_is_one_line_and_a_log(
     assert_refused(run("transfer", photo, "-s", style), 70, "STYLIZE_DEBUG=1")
 
 
+def test_a_broken_package_is_no_bug(run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "stylize.transfer", None)
+    assert_refused(run("transfer", photo, "-s", style), 5, "cannot load the network: ", "hint: stylize doctor")
+
+
 @pytest.mark.parametrize("way", ["variable", "option"])
 def test_debugging_shows_tracebacks(
     run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch, way: str

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stylize.errors import InputError, OutputError, UsageError, near_name, shown
+from stylize.errors import DeviceError, InputError, OutputError, UsageError, near_name, one_line, shown
 from stylize.options import ImageOptions
 from stylize.terminal import Terminal
 
@@ -85,9 +85,11 @@ MaxTime = Annotated[str | None, typer.Option(help="Stop after 90s, 45m or 6h, wi
 
 
 def open_stylizer(model: Path | None, device: str, engine: str, threads: int | None, terminal: Terminal) -> Stylizer:
-    """The networks, loaded. Raises as ``Stylizer``."""
-    from stylize.transfer import Stylizer
-
+    """The networks, loaded. Raises DeviceError for packages that are broken, else as ``Stylizer``."""
+    try:
+        from stylize.transfer import Stylizer
+    except (ImportError, OSError) as error:  # numpy or another, or one that is not for this machine
+        raise DeviceError(f"cannot load the network: {one_line(error)}", hint="stylize doctor tells more") from error
     stylizer = Stylizer(model, device, engine=engine, threads=threads, on_warning=terminal.warn)
     terminal.note(f"device {stylizer.engine}, model {stylizer.engine.hash[:8]}")
     return stylizer
