@@ -1,9 +1,10 @@
 """The mean of the weights of several models: stages of one training, or ends of one that began alike.
 
-    pip install ".[train]" && python examples/average_models.py stage4.safetensors stage5.safetensors model.safetensors
+    pip install ".[torch]"
+    python examples/studies/average_models.py stage4.safetensors stage5.safetensors model.safetensors
 
-The last file is written, the others are read. Models that are near enough to each other for their mean to work at all
-are often worse, each of them, than it (Wortsman et al., "Model soups", ICML 2022). Measure it: ``stylize evaluate``.
+The last file is written, the others are read. Where models are near enough to each other for a mean to work at all, it
+is often better than each of them (Wortsman et al., "Model soups", ICML 2022). Measure it: ``stylize evaluate``.
 Models without a common beginning give rubbish. Style codes of the old models do not fit the new one.
 """
 

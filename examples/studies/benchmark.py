@@ -1,4 +1,6 @@
-"""How fast is stylize on this machine, and how near to what the machine could do: ``python examples/benchmark.py``.
+"""How fast is stylize on this machine, and how near to what the machine could do.
+
+    pip install ".[torch]" && python examples/studies/benchmark.py
 
 Three tables: the *floors*, which no program of this kind goes below; the *network* alone, style encoded and model
 loaded; and the *whole process*, from the shell's prompt back to it. Times are the best of several, in seconds. Run it

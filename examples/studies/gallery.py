@@ -1,4 +1,4 @@
-"""Make the README's picture: some photos in some styles. ``python examples/gallery.py gallery.jpg``"""
+"""Make the README's picture: some photos in some styles. ``python examples/studies/gallery.py gallery.jpg``"""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from stylize import Stylizer
 from stylize.encoding import write_image
 from stylize.images import Pixels, read_image
 
-HERE = Path(__file__).parent
-PHOTOS = [HERE / "photos" / f"{name}.jpg" for name in ("cat", "astronaut", "coffee")]
-STYLES = [HERE / "styles" / f"{name}.jpg" for name in ("swirls", "ink", "mosaic", "watercolour", "woodcut")]
+EXAMPLES = Path(__file__).parent.parent
+PHOTOS = [EXAMPLES / "photos" / f"{name}.jpg" for name in ("cat", "astronaut", "coffee")]
+STYLES = [EXAMPLES / "styles" / f"{name}.jpg" for name in ("swirls", "ink", "mosaic", "watercolour", "woodcut")]
 CELL, GAP = 300, 6  # pixels
 
 

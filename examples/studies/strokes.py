@@ -1,4 +1,4 @@
-"""What ``--style-scale auto`` does to a 12-megapixel picture: ``python examples/strokes.py strokes.jpg``
+"""What ``--style-scale auto`` does to a 12-megapixel picture: ``python examples/studies/strokes.py strokes.jpg``
 
 There is no photo of that size that may be passed on here, so one is computed: hills from the air, with detail at every
 scale as a photo has. For three styles, from left to right: the whole of its 1-megapixel copy, painted; the whole of the
@@ -20,7 +20,7 @@ from stylize.images import Pixels, read_image
 from stylize.sheet import labelled_sheet
 from stylize.stroke_scale import at_stroke_scale, auto_scale
 
-HERE = Path(__file__).parent
+EXAMPLES = Path(__file__).parent.parent
 STYLES = ("swirls", "ink", "watercolour")
 WIDTH, HEIGHT = 4000, 3000  # pixels
 CELL = (300, 225)
@@ -59,7 +59,7 @@ def main() -> None:
     left, top = (WIDTH - CELL[0]) // 2, (HEIGHT - CELL[1]) // 2
     rows = []
     for name in STYLES:
-        style = stylizer.encode_style([read_image(HERE / "styles" / f"{name}.jpg").pixels])
+        style = stylizer.encode_style([read_image(EXAMPLES / "styles" / f"{name}.jpg").pixels])
         small, plain = stylizer.transfer(copy, style), stylizer.transfer(photo, style)
         auto = at_stroke_scale(photo, scale, partial(stylizer.transfer, style=style))
         wholes = {f"{name}, 1-megapixel copy": small, "12 megapixels": plain, f"auto, {scale:.1f} times": auto}
