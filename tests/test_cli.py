@@ -1,4 +1,4 @@
-"""The command line as a whole: help and README, names, streams, stops and bugs.
+"""The command line as a whole: help, names, streams, stops and bugs.
 
 Most tests call :func:`stylize.cli.main` in this process; a process of its own, three seconds each, is started only for
 pipes, signals, environments and what gets imported.
@@ -20,27 +20,15 @@ from pathlib import Path
 import pytest
 import typer
 from command import STYLIZE, Run, assert_refused, content, photos_in, pixels
-from PIL import Image
 
-from stylize import cli, errors
+from stylize import cli
 from stylize.cli import process
 
-README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 PYPROJECT = (Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8")
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 
 
-# Help and documentation
-
-
-def test_the_python_of_the_readme_runs(tmp_path: Path, photo: Path, style: Path) -> None:
-    programs = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    assert programs
-    Image.open(photo).convert("RGB").save(tmp_path / "photo.jpg")
-    style.rename(tmp_path / "mine.png")
-    for program in programs:
-        subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
-    assert pixels(tmp_path / "out.jpg").shape == pixels(tmp_path / "photo.jpg").shape
+# Help
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -86,36 +74,6 @@ def test_common_options_mean_the_same_everywhere(command: str) -> None:
         "-v": "--verbose",
     }.items():
         assert by_name.get(short) is by_name.get(long)
-
-
-def readme_calls() -> list[tuple[str, str]]:
-    """(command, the rest of the line) of every call of stylize in the README's shell blocks."""
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    calls = re.findall(r"(?:^|[\s/])stylize ([a-z-]+)([^|&>#\n]*)", "\n".join(blocks), re.MULTILINE)
-    assert calls
-    return calls
-
-
-def options_of(command: str) -> set[str]:
-    return {option for parameter in COMMANDS[command].params for option in parameter.opts if option.startswith("-")}
-
-
-def test_the_readme_shows_every_command_and_no_other() -> None:
-    assert {command for command, _ in readme_calls()} == set(COMMANDS)
-
-
-def test_every_option_in_the_readme_exists() -> None:
-    for command, rest in readme_calls():
-        assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest)) <= options_of(command), f"stylize {command}{rest}"
-    anywhere = set().union(*map(options_of, COMMANDS))
-    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", prose)) <= anywhere
-
-
-def test_the_readme_lists_every_exit_code() -> None:
-    listed = {int(code) for row in re.findall(r"^\| ([0-9, ]+) \|", README, re.MULTILINE) for code in row.split(",")}
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    assert listed == {0, 70, 130, 143} | {kind.exit_code for kind in kinds}
 
 
 @pytest.mark.parametrize(
