@@ -3,7 +3,7 @@
 #
 #     sh make-styles.sh [OUTPUT_FOLDER]        (default: ../models/styles beside this script)
 #
-# Needed whenever models/default.safetensors changes: a code belongs to one model. A minute a style.
+# Needed whenever models/default.safetensors changes: a code belongs to one model. A minute a style; needs torch.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
