@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,10 +17,10 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: what it says of 
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 
-from stylize.colour_map import Floats
+from stylize.colour_map import FINISH_FLOOR, Floats, colour_map, palette_of_cells
 from stylize.device import free_memory, keep_freed_memory, memory_errors, usable_cores
 from stylize.images import Pixels
-from stylize.layers import Margins, Position
+from stylize.layers import CUTS, Margins, Position, cuts_of
 from stylize.model_file import read_model
 from stylize.options import ModelSizes
 from stylize.packaged import packaged_path
@@ -61,6 +62,7 @@ class OnnxEngine:
         self._style: tuple[bytes, ...] = ()  # the last style, and what it makes of G
         self._mixed: Arrays = {}
         self._measure: Graph | None = None
+        self._finish: Graph | None = None
 
     def __str__(self) -> str:
         return "cpu, onnx, float32"
@@ -92,8 +94,12 @@ class OnnxEngine:
             self._mixed = _refined(Graph("mix", {}, self.threads)({"code": code[None]} | bank), bank, refinement)
             self._measure = Graph("measure", self._mixed, self.threads)
             self._style = key
-        outputs = self._measure(_inputs(cells, self._grain, origins, colours) | {"palette": palette})
-        return _finite(outputs), OnnxPainter(self._mixed | outputs, self._grain, colours, self.threads)
+        if self._finish is None:
+            self._finish = Graph("finish", {}, self.threads)
+        outputs = self._measure(_inputs(cells, self._grain, origins, colours))
+        painted = outputs.pop("painted")
+        finish = Finish(self._finish, *colour_map(palette_of_cells(painted), palette, FINISH_FLOOR))
+        return finish(painted), OnnxPainter(self._mixed | outputs, finish, self._grain, colours, self.threads)
 
     def _floats(self, prefix: str) -> Arrays:
         """Tensors of the model; R, the encoder's reconstruction head, is for training."""
@@ -120,20 +126,38 @@ def _refined(mixed: Arrays, bank: Arrays, refinement: Refinement) -> Arrays:
     return refined
 
 
+class Finish(NamedTuple):
+    """The colour map that gives what was painted the style's palette once more."""
+
+    graph: Graph
+    matrix: Floats  # M (3, 3)
+    offset: Floats  # t (3,)
+
+    def __call__(self, painted: Floats) -> Pixels:
+        """(n, 12, h, w) in [0, 1] -> the same in bytes. Raises FloatingPointError for what is not finite."""
+        outputs = self.graph({"painted": painted, "matrix": self.matrix, "offset": self.offset})
+        if not np.isfinite(outputs["total"]):
+            raise FloatingPointError
+        return outputs["bytes"]
+
+
 class OnnxPainter:
     """The folded generator over tiles. It is folded when first called: a small photo never needs it."""
 
-    def __init__(self, tensors: Arrays, grain: Floats, colours: tuple[Floats, Floats], threads: int | None) -> None:
+    def __init__(
+        self, tensors: Arrays, finish: Finish, grain: Floats, colours: tuple[Floats, Floats], threads: int | None
+    ) -> None:
         self.weights = {name: t for name, t in tensors.items() if name.endswith((".kernel", ".gain", ".bias"))}
-        self.grain, self.colours, self.threads = grain, colours, threads
+        self.finish, self.grain, self.colours, self.threads = finish, grain, colours, threads
         self.graph: Graph | None = None
 
     def __call__(self, cells: Pixels, origin: Position, margins: Margins) -> Pixels:
         """Paint one tile."""
         if self.graph is None:
             self.graph = Graph("paint", self.weights, self.threads)
-        inputs = _inputs(cells, self.grain, [origin], self.colours) | {"margins": np.array(margins, np.int64)}
-        return _finite(self.graph(inputs))
+        cuts = cuts_of(margins)
+        inputs = _inputs(cells, self.grain, [origin], self.colours)
+        return self.finish(self.graph(inputs | {"cuts": np.array([cuts[name] for name in CUTS])})["painted"])
 
 
 class Graph:
@@ -172,9 +196,3 @@ def _inputs(cells: Pixels, grain: Floats, origins: Sequence[Position], colours: 
         windows.append(grain[:, rows[:, None], columns])
     matrix, offset = colours
     return {"cells": np.ascontiguousarray(cells), "grain": np.stack(windows), "matrix": matrix, "offset": offset}
-
-
-def _finite(outputs: Arrays) -> Pixels:
-    if not np.isfinite(outputs["total"]):
-        raise FloatingPointError
-    return outputs["painted"]
