@@ -4,7 +4,6 @@ The graphs are traced from the torch modules, so that the architecture is writte
 is given a model's tensors, so that any model of the default sizes fits. To be run again when the networks change;
 needs the ``export`` extra.
 
-    mix       code; tensors of G                       -> kernel, scale and shift of every layer
     measure   windows of a photo; kernel, scale, shift -> the painted windows, gain and bias of every layer
     paint     a tile; kernel, gain, bias               -> the painted tile
     finish    what these painted; the finish           -> the same in bytes
@@ -33,19 +32,6 @@ CELLS = BORDER + 2 * STRIDE  # height and width of the windows that are traced; 
 EXTERNAL = "model"  # where ONNX is told the weights are; never read, they are handed over in memory
 
 Example = dict[str, Tensor]  # inputs by name
-
-
-class Mix(nn.Module):
-    """From a code to every layer's kernel, scale and shift."""
-
-    def __init__(self, model: Model) -> None:
-        super().__init__()
-        self.generator = model.generator
-
-    def forward(self, code: Tensor) -> list[Tensor]:
-        """(1, Z) -> tensors by layer, as ``_by_name`` has them."""
-        mixed = self.generator.mixed(self.generator.modulations(code))
-        return list(_by_name(mixed).values())
 
 
 class Encode(nn.Module):
@@ -77,9 +63,11 @@ class Paint(nn.Module):
     def forward(
         self, cells: Tensor, grain: Tensor, matrix: Tensor, offset: Tensor, cuts: Tensor, *layers: Tensor
     ) -> Tensor:
-        """(n, 12, h, w), (n, 4, h, w), M, t, a row of cuts for each of ``CUTS``, kernel, gain and bias of each layer."""
+        """(n, 12, h, w), (n, 4, h, w), M, t, a row for each of ``CUTS``, and kernel, gain and bias of each layer."""
         kernels, gains, biases = (dict(zip(PLAN, layers[part::3], strict=True)) for part in range(3))
-        return paint(fold(kernels, gains, biases), recolour(cells, matrix, offset), grain, dict(zip(CUTS, cuts)))
+        return paint(
+            fold(kernels, gains, biases), recolour(cells, matrix, offset), grain, dict(zip(CUTS, cuts, strict=True))
+        )
 
 
 class Finish(nn.Module):
@@ -87,13 +75,7 @@ class Finish(nn.Module):
 
     def forward(self, painted: Tensor, matrix: Tensor, offset: Tensor) -> list[Tensor]:
         """(n, 12, h, w), M and t."""
-        return [(recolour(painted, matrix, offset) * 255).round().to(torch.uint8), painted.sum()]
-
-
-def _by_name(mixed: dict[str, Mixed]) -> Example:
-    """``stem.kernel``, ``stem.scale`` …: what ``measure`` uses."""
-    named = {f"{name}.{part}": t for name, layer in mixed.items() for part, t in layer._asdict().items()}
-    return {name: t for name, t in named.items() if name != "out.scale"}
+        return [recolour(painted, 255 * matrix, 255 * offset, most=255).round().to(torch.uint8), painted.sum()]
 
 
 def graphs() -> dict[str, onnx.ModelProto]:
@@ -113,7 +95,6 @@ def graphs() -> dict[str, onnx.ModelProto]:
     cuts = torch.tensor([cuts_of([BORDER] * 4)[name] for name in CUTS])
     picture = torch.randint(0, 256, (256, 320, 3), dtype=torch.uint8)
     return {
-        "mix": _trace(Mix(model), {"code": torch.randn(1, model.sizes.code)}, list(_by_name(mixed)), constant=False),
         "measure": _trace(Measure(), tile, ["painted", *measured], mixed_layers),
         "paint": _trace(Paint(), tile | {"cuts": cuts}, ["painted"], folded_layers),
         "finish": _trace(Finish(), {"painted": torch.rand(1, 12, CELLS, CELLS)} | colours, ["bytes", "total"]),
@@ -121,14 +102,11 @@ def graphs() -> dict[str, onnx.ModelProto]:
     }
 
 
-def _trace(
-    module: nn.Module, inputs: Example, outputs: list[str], weights: Example | None = None, *, constant: bool = True
-) -> onnx.ModelProto:
+def _trace(module: nn.Module, inputs: Example, outputs: list[str], weights: Example | None = None) -> onnx.ModelProto:
     """The graph of a module, without numbers.
 
     Args:
-        weights: inputs that are tensors of a model or a style, like the module's own.
-        constant: these are constants of a session, which it may lay out anew; else they are given at every run.
+        weights: inputs that are tensors of a model or a style, like the module's own: constants of a session.
     """
     weights = weights or {}
     axes: dict[str, dict[int, str]] = {
@@ -156,16 +134,12 @@ def _trace(
         if name in used
     ]
     constants = [tensor for tensor in graph.initializer if tensor.name not in own]
-    if constant:
-        for tensor in tensors:
-            tensor.data_location = onnx.TensorProto.EXTERNAL
-            tensor.external_data.add(key="location", value=EXTERNAL)
-        constants += tensors
-    else:
-        values += [onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in tensors]
+    for tensor in tensors:
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=EXTERNAL)
     del graph.input[:], graph.initializer[:]
     graph.input.extend(values)
-    graph.initializer.extend(constants)
+    graph.initializer.extend(constants + tensors)
     _join_slices(graph)
     for node in graph.node:
         node.ClearField("doc_string")

@@ -159,21 +159,22 @@ def fitted(layer: Layer, kernel: Tensor) -> Tensor:
     return torch.einsum("aty,bux,oiyx->oabitu", taps, taps, kernel).flatten(0, 2)
 
 
-def recolour(cells: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+def recolour(cells: Tensor, matrix: Tensor, offset: Tensor, most: float = 1) -> Tensor:
     """A colour map ``x -> M x + t`` over pixels in cells, in one pass.
 
     Args:
         cells: (B, 12, h, w), uint8, uint16, or floats in [0, 1].
         matrix, offset: M (3, 3) and t (3,).
+        most: white in the result.
 
     Returns:
-        (B, 12, h, w) in [0, 1].
+        (B, 12, h, w) in [0, ``most``].
     """
     pixels = torch.eye(4, device=matrix.device)  # each of a cell's four by itself
     kernel = (matrix[:, None, :, None] * pixels[:, None]).reshape(12, 12, 1, 1)
     if not cells.is_floating_point():
         kernel = kernel / torch.iinfo(cells.dtype).max
-    return functional.conv2d(cells.float(), kernel, offset.repeat_interleave(4)).clamp_(0, 1)
+    return functional.conv2d(cells.float(), kernel, offset.repeat_interleave(4)).clamp_(0, most)
 
 
 def finished(painted: Tensor, palette: Tensor) -> Tensor:

@@ -19,8 +19,9 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 
 from stylize.colour_map import FINISH_FLOOR, Floats, colour_map, palette_of_cells
 from stylize.device import free_memory, keep_freed_memory, memory_errors, usable_cores
+from stylize.errors import RefusedError
 from stylize.images import Pixels
-from stylize.layers import CUTS, Margins, Position, cuts_of
+from stylize.layers import CUTS, Layer, Margins, Position, cuts_of, layers_of
 from stylize.model_file import read_model
 from stylize.options import ModelSizes
 from stylize.packaged import packaged_path
@@ -90,15 +91,17 @@ class OnnxEngine:
         """Paint windows of a photo and freeze its statistics."""
         key = (code.tobytes(), *(values.tobytes() for values in refinement.values()))
         if self._measure is None or key != self._style:
-            bank = self._floats("generator.convs.")
-            self._mixed = _refined(Graph("mix", {}, self.threads)({"code": code[None]} | bank), bank, refinement)
+            self._mixed = mix(self._tensors, self.sizes, code, refinement)
             self._measure = Graph("measure", self._mixed, self.threads)
             self._style = key
         if self._finish is None:
             self._finish = Graph("finish", {}, self.threads)
         outputs = self._measure(_inputs(cells, self._grain, origins, colours))
         painted = outputs.pop("painted")
-        finish = Finish(self._finish, *colour_map(palette_of_cells(painted), palette, FINISH_FLOOR))
+        found = palette_of_cells(painted)
+        if not np.isfinite(found).all():
+            raise FloatingPointError
+        finish = Finish(self._finish, *colour_map(found, palette, FINISH_FLOOR))
         return finish(painted), OnnxPainter(self._mixed | outputs, finish, self._grain, colours, self.threads)
 
     def _floats(self, prefix: str) -> Arrays:
@@ -110,20 +113,44 @@ class OnnxEngine:
         }
 
 
-def _refined(mixed: Arrays, bank: Arrays, refinement: Refinement) -> Arrays:
-    """Kernels, scales and shifts with what a refinement adds, as ``stylize.generator.extend``: W + Σₖ δₖ Wₖ + ΔW."""
-    refined = dict(mixed)
+def mix(tensors: Mapping[str, np.ndarray], sizes: ModelSizes, code: Floats, refinement: Refinement) -> Arrays:
+    """Every layer's kernel, scale and shift: what ``stylize.generator.StyleConv`` makes of a code, in numpy.
+
+    W(z) = Σₖ aₖ(z) Wₖ + ΔW, with aₖ, γ and β as ``stylize.generator.extend`` extends them.
+
+    Raises:
+        RefusedError: a tensor is missing, or is of another shape.
+    """
+
+    def layer_of(name: str, layer: Layer) -> Arrays:
+        def of(part: str) -> np.ndarray:
+            return tensors[f"generator.convs.{name}.{part}"].astype(np.float32)
+
+        def added(part: str) -> np.ndarray | float:
+            return refinement.get(f"{name}.{part}", 0.0)
+
+        amounts = of("mix.weight") @ code + of("mix.bias") + added("mix")  # a, (K,)
+        kernel = np.tensordot(amounts, of("weight"), axes=1)
+        if f"{name}.left" in refinement:
+            kernel += (refinement[f"{name}.left"] @ refinement[f"{name}.right"]).reshape(kernel.shape)
+        affine = of("modulate.weight") @ code + of("modulate.bias")
+        if not layer.adain:
+            return {"kernel": kernel, "shift": affine + added("shift")}
+        scale, shift = np.split(affine, 2)
+        return {"kernel": kernel, "scale": 1 + scale + added("scale"), "shift": shift + added("shift")}
+
+    mixed = {}
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused when it is painted with
-        for name, delta in sorted(refinement.items()):  # a file has another order, and sums of floats depend on it
-            layer, part = name.rsplit(".", 1)
-            if part == "mix":
-                refined[f"{layer}.kernel"] += np.tensordot(delta, bank[f"generator.convs.{layer}.weight"], axes=1)
-            elif part == "left":
-                kernel = refined[f"{layer}.kernel"]
-                kernel += (delta @ refinement[f"{layer}.right"]).reshape(kernel.shape)
-            elif part != "right":
-                refined[name] = refined[name] + delta
-    return refined
+        try:
+            for name, layer in layers_of(sizes.widths).items():
+                mixed |= {f"{name}.{part}": values for part, values in layer_of(name, layer).items()}
+        except (KeyError, ValueError) as error:
+            raise _other_tensors() from error
+    return mixed
+
+
+def _other_tensors() -> RefusedError:
+    return malformed("the model holds other tensors than its header promises")
 
 
 class Finish(NamedTuple):
@@ -176,7 +203,7 @@ class Graph:
             with memory_errors():
                 self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except (Fail, InvalidArgument) as error:
-            raise malformed("the model holds other tensors than its header promises") from error
+            raise _other_tensors() from error
         self.outputs = [output.name for output in self.session.get_outputs()]
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
