@@ -89,6 +89,21 @@ class OnnxEngine:
         origins: Sequence[Position],
     ) -> tuple[Pixels, OnnxPainter]:
         """Paint windows of a photo and freeze its statistics."""
+        measure, finish_graph = self._prepared(code, refinement)
+        outputs = measure(_inputs(cells, self._grain, origins, colours))
+        painted = outputs.pop("painted")
+        found = palette_of_cells(painted)
+        if not np.isfinite(found).all():
+            raise FloatingPointError
+        finish = Finish(finish_graph, *colour_map(found, palette, FINISH_FLOOR))
+        return finish(painted), OnnxPainter(self._mixed | outputs, finish, self._grain, colours, self.threads)
+
+    def prepare(self, code: Floats, refinement: Refinement) -> None:
+        """Mix the style, and make the session that measures photos with it."""
+        self._prepared(code, refinement)
+
+    def _prepared(self, code: Floats, refinement: Refinement) -> tuple[Graph, Graph]:
+        """The graphs ``measure``, with the style's weights, and ``finish``."""
         key = (code.tobytes(), *(values.tobytes() for values in refinement.values()))
         if self._measure is None or key != self._style:
             self._mixed = mix(self._tensors, self.sizes, code, refinement)
@@ -96,13 +111,7 @@ class OnnxEngine:
             self._style = key
         if self._finish is None:
             self._finish = Graph("finish", {}, self.threads)
-        outputs = self._measure(_inputs(cells, self._grain, origins, colours))
-        painted = outputs.pop("painted")
-        found = palette_of_cells(painted)
-        if not np.isfinite(found).all():
-            raise FloatingPointError
-        finish = Finish(self._finish, *colour_map(found, palette, FINISH_FLOOR))
-        return finish(painted), OnnxPainter(self._mixed | outputs, finish, self._grain, colours, self.threads)
+        return self._measure, self._finish
 
     def _floats(self, prefix: str) -> Arrays:
         """Tensors of the model; R, the encoder's reconstruction head, is for training."""

@@ -27,7 +27,7 @@ from stylize.cli import process
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 PYPROJECT = (Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8")
-COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+COMMANDS = typer.main.get_command(cli.make_app()).commands  # type: ignore[attr-defined]
 
 
 # Help and documentation
