@@ -148,7 +148,7 @@ def mix(tensors: Mapping[str, np.ndarray], sizes: ModelSizes, code: Floats, refi
         scale, shift = np.split(affine, 2)
         return {"kernel": kernel, "scale": 1 + scale + added("scale"), "shift": shift + added("shift")}
 
-    mixed = {}
+    mixed: Arrays = {}
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused when it is painted with
         try:
             for name, layer in layers_of(sizes.widths).items():
@@ -204,6 +204,7 @@ class Graph:
         options.log_severity_level = 3  # errors
         # Threads that wait must not burn the time of other work; convolutions are long enough to wake up for.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_mem_pattern = False  # of use for pictures of one size only, and takes a third more memory
         options.intra_op_num_threads = threads or usable_cores() or 0  # 0: its own choice
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(t)) for t in weights.values()]
         options.add_external_initializers(list(weights), values)
@@ -223,12 +224,12 @@ class Graph:
 
 def _inputs(cells: Pixels, grain: Floats, origins: Sequence[Position], colours: tuple[Floats, Floats]) -> Arrays:
     """What ``measure`` and ``paint`` are given besides weights."""
+    height, width = cells.shape[2:]
+    # Repeated, so that all columns of a window lie side by side: only rows are gathered, which is quick.
+    wide = np.tile(grain, (1, 1, width // grain.shape[2] + 2))
     windows = []
     for top, left in origins:
-        rows, columns = (
-            np.arange(start // 2, start // 2 + cells.shape[axis]) % grain.shape[axis - 1]
-            for axis, start in ((2, top), (3, left))
-        )
-        windows.append(grain[:, rows[:, None], columns])
+        rows, start = np.arange(top // 2, top // 2 + height) % grain.shape[1], left // 2 % grain.shape[2]
+        windows.append(wide[:, rows, start : start + width])
     matrix, offset = colours
     return {"cells": np.ascontiguousarray(cells), "grain": np.stack(windows), "matrix": matrix, "offset": offset}

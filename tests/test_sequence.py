@@ -162,8 +162,6 @@ def test_a_frame_that_cannot_be_read_does_not_hide_a_change(
     for strength, words in (("1", "4 ok, 1 failed"), ("0.5", "4 ok, 1 failed"), ("0.5", "1 failed, 4 skipped")):
         options = ["--device", "cpu", "--sequence", "--strength", strength]
         result = CliRunner().invoke(make_app(), ["batch", *common, *options])
-            make_app(), ["batch", *common, "--device", "cpu", "--sequence", "--strength", strength]
-        )
         assert words in result.stderr
 
 
