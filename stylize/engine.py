@@ -45,6 +45,9 @@ class Engine(Protocol):
     def encode(self, picture: Pixels) -> tuple[Floats, Floats]:
         """A picture (H, W, 3) uint8 -> its code (Z,) and E's standardised statistics of it (D,)."""
 
+    def prepare(self, code: Floats, refinement: Refinement) -> None:
+        """Do what ``measure`` would do with every photo of a style, and keep it for that style."""
+
     def measure(
         self,
         code: Floats,

@@ -4,9 +4,9 @@ The graphs are traced from the torch modules, so that the architecture is writte
 is given a model's tensors, so that any model of the default sizes fits. To be run again when the networks change;
 needs the ``export`` extra.
 
-    mix       code; tensors of G                       -> kernel, scale and shift of every layer
-    measure   windows of a photo; kernel, scale, shift -> the painted windows, gain and bias of every layer, the finish
-    paint     a tile; kernel, gain, bias, the finish   -> the painted tile
+    measure   windows of a photo; kernel, scale, shift -> the painted windows, gain and bias of every layer
+    paint     a tile; kernel, gain, bias               -> the painted tile
+    finish    what these painted; the finish           -> the same in bytes
     encode    a picture; tensors of E                  -> its code and statistics
 """
 
@@ -15,14 +15,15 @@ from __future__ import annotations
 import sys
 import tempfile
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import onnx
 import torch
 from torch import Tensor, nn
 
-from stylize.generator import ColourMap, Mixed, fold, measure, paint, recolour
-from stylize.layers import BORDER, PLAN, STRIDE
+from stylize.generator import Mixed, fold, measure, paint, recolour
+from stylize.layers import BORDER, CUTS, PLAN, STRIDE, cuts_of
 from stylize.model import Model
 from stylize.options import ModelSizes
 
@@ -31,19 +32,6 @@ CELLS = BORDER + 2 * STRIDE  # height and width of the windows that are traced; 
 EXTERNAL = "model"  # where ONNX is told the weights are; never read, they are handed over in memory
 
 Example = dict[str, Tensor]  # inputs by name
-
-
-class Mix(nn.Module):
-    """From a code to every layer's kernel, scale and shift."""
-
-    def __init__(self, model: Model) -> None:
-        super().__init__()
-        self.generator = model.generator
-
-    def forward(self, code: Tensor) -> list[Tensor]:
-        """(1, Z) -> tensors by layer, as ``_by_name`` has them."""
-        mixed = self.generator.mixed(self.generator.modulations(code))
-        return list(_by_name(mixed).values())
 
 
 class Encode(nn.Module):
@@ -60,38 +48,34 @@ class Encode(nn.Module):
 
 
 class Measure(nn.Module):
-    """``stylize.generator.measure`` from bytes to bytes; ``total`` is not finite if any number in it was not."""
+    """``stylize.generator.measure`` of bytes, without the finish."""
 
-    def forward(
-        self, cells: Tensor, grain: Tensor, matrix: Tensor, offset: Tensor, palette: Tensor, *layers: Tensor
-    ) -> list[Tensor]:
-        """(n, 12, h, w), (n, 4, h, w), M, t, (9,), and kernel, scale and shift of each layer."""
+    def forward(self, cells: Tensor, grain: Tensor, matrix: Tensor, offset: Tensor, *layers: Tensor) -> list[Tensor]:
+        """(n, 12, h, w), (n, 4, h, w), M, t, and kernel, scale and shift of each layer."""
         mixed = {name: Mixed(*layers[3 * k : 3 * k + 3]) for k, name in enumerate(PLAN)}
-        painted, found = measure(mixed, recolour(cells, matrix, offset), grain, palette[None])
-        return [_bytes(painted), painted.sum(), *found.gains.values(), *found.biases.values(), *found.finish]
+        painted, measured = measure(mixed, recolour(cells, matrix, offset), grain)
+        return [painted, *measured.gains.values(), *measured.biases.values()]
 
 
 class Paint(nn.Module):
-    """``stylize.generator.paint`` from bytes to bytes, the folding included."""
+    """``stylize.generator.paint`` of bytes, the folding included."""
 
     def forward(
-        self, cells: Tensor, grain: Tensor, matrix: Tensor, offset: Tensor, margins: Tensor, *layers: Tensor
-    ) -> list[Tensor]:
-        """(n, 12, h, w), (n, 4, h, w), M, t, (4,), kernel, gain and bias of each layer, M and t of the finish."""
-        kernels, gains, biases = (dict(zip(PLAN, layers[part:-2:3], strict=True)) for part in range(3))
-        canvas, finish = recolour(cells, matrix, offset), ColourMap(*layers[-2:])
-        painted = paint(fold(kernels, gains, biases), finish, canvas, grain, margins)
-        return [_bytes(painted), painted.sum()]
+        self, cells: Tensor, grain: Tensor, matrix: Tensor, offset: Tensor, cuts: Tensor, *layers: Tensor
+    ) -> Tensor:
+        """(n, 12, h, w), (n, 4, h, w), M, t, a row for each of ``CUTS``, and kernel, gain and bias of each layer."""
+        kernels, gains, biases = (dict(zip(PLAN, layers[part::3], strict=True)) for part in range(3))
+        return paint(
+            fold(kernels, gains, biases), recolour(cells, matrix, offset), grain, dict(zip(CUTS, cuts, strict=True))
+        )
 
 
-def _by_name(mixed: dict[str, Mixed]) -> Example:
-    """``stem.kernel``, ``stem.scale`` …: what ``measure`` uses."""
-    named = {f"{name}.{part}": t for name, layer in mixed.items() for part, t in layer._asdict().items()}
-    return {name: t for name, t in named.items() if name != "out.scale"}
+class Finish(nn.Module):
+    """The finish of what was painted, in bytes; ``total`` is not finite if any number of it is not."""
 
-
-def _bytes(cells: Tensor) -> Tensor:
-    return (cells * 255).round().to(torch.uint8)
+    def forward(self, painted: Tensor, matrix: Tensor, offset: Tensor) -> list[Tensor]:
+        """(n, 12, h, w), M and t."""
+        return [recolour(painted, 255 * matrix, 255 * offset, most=255).round().to(torch.uint8), painted.sum()]
 
 
 def graphs() -> dict[str, onnx.ModelProto]:
@@ -101,36 +85,35 @@ def graphs() -> dict[str, onnx.ModelProto]:
         tensor.uniform_(0.01, 0.02)  # of two tensors that are equal the exporter would make one
     mixed = model.generator.mixed(model.generator.modulations(torch.randn(1, model.sizes.code)))
     cells = torch.randint(0, 256, (1, 12, CELLS, CELLS), dtype=torch.uint8)
-    tile = {"cells": cells, "grain": torch.randn(1, 4, CELLS, CELLS), "matrix": torch.eye(3), "offset": torch.zeros(3)}
+    colours = {"matrix": torch.eye(3), "offset": torch.zeros(3)}
+    tile = {"cells": cells, "grain": torch.randn(1, 4, CELLS, CELLS)} | colours
     mixed_layers = {f"{name}.{part}": t for name, layer in mixed.items() for part, t in layer._asdict().items()}
     folded_layers: Example = {}
     for name, layer in mixed.items():
         folded_layers |= {f"{name}.kernel": layer.kernel, f"{name}.gain": layer.scale, f"{name}.bias": layer.shift}
-    folded_layers |= {"finish.gain": torch.eye(3) + 0.1, "finish.bias": torch.zeros(3) + 0.1}
-    measured = [f"{name}.{part}" for part in ("gain", "bias") for name in PLAN] + ["finish.gain", "finish.bias"]
+    measured = [f"{name}.{part}" for part in ("gain", "bias") for name in PLAN]
+    cuts = torch.tensor([cuts_of([BORDER] * 4)[name] for name in CUTS])
     picture = torch.randint(0, 256, (256, 320, 3), dtype=torch.uint8)
     return {
-        "mix": _trace(Mix(model), {"code": torch.randn(1, model.sizes.code)}, list(_by_name(mixed)), constant=False),
-        "measure": _trace(Measure(), tile | {"palette": torch.rand(9)}, ["painted", "total", *measured], mixed_layers),
-        "paint": _trace(Paint(), tile | {"margins": torch.full((4,), BORDER)}, ["painted", "total"], folded_layers),
+        "measure": _trace(Measure(), tile, ["painted", *measured], mixed_layers),
+        "paint": _trace(Paint(), tile | {"cuts": cuts}, ["painted"], folded_layers),
+        "finish": _trace(Finish(), {"painted": torch.rand(1, 12, CELLS, CELLS)} | colours, ["bytes", "total"]),
         "encode": _trace(Encode(model), {"picture": picture}, ["code", "known"]),
     }
 
 
-def _trace(
-    module: nn.Module, inputs: Example, outputs: list[str], weights: Example | None = None, *, constant: bool = True
-) -> onnx.ModelProto:
+def _trace(module: nn.Module, inputs: Example, outputs: list[str], weights: Example | None = None) -> onnx.ModelProto:
     """The graph of a module, without numbers.
 
     Args:
-        weights: inputs that are tensors of a model or a style, like the module's own.
-        constant: these are constants of a session, which it may lay out anew; else they are given at every run.
+        weights: inputs that are tensors of a model or a style, like the module's own: constants of a session.
     """
     weights = weights or {}
     axes: dict[str, dict[int, str]] = {
         "cells": {0: "n", 2: "h", 3: "w"},
         "grain": {0: "n", 2: "h", 3: "w"},
         "painted": {0: "n", 2: "inner_h", 3: "inner_w"},
+        "bytes": {0: "n", 2: "inner_h", 3: "inner_w"},
         "picture": {0: "height", 1: "width"},
     }
     with warnings.catch_warnings(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
@@ -151,19 +134,35 @@ def _trace(
         if name in used
     ]
     constants = [tensor for tensor in graph.initializer if tensor.name not in own]
-    if constant:
-        for tensor in tensors:
-            tensor.data_location = onnx.TensorProto.EXTERNAL
-            tensor.external_data.add(key="location", value=EXTERNAL)
-        constants += tensors
-    else:
-        values += [onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in tensors]
+    for tensor in tensors:
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=EXTERNAL)
     del graph.input[:], graph.initializer[:]
     graph.input.extend(values)
-    graph.initializer.extend(constants)
+    graph.initializer.extend(constants + tensors)
+    _join_slices(graph)
     for node in graph.node:
         node.ClearField("doc_string")
     return model
+
+
+def _join_slices(graph: onnx.GraphProto) -> None:
+    """Cut rows and columns in one node, where the exporter makes two; each of them copies the picture."""
+    makers = {output: node for node in graph.node for output in node.output}
+    uses = Counter(name for node in graph.node for name in node.input)
+    joined = []
+    for node in graph.node:
+        first = makers.get(node.input[0]) if node.op_type == "Slice" else None
+        if first is not None and first.op_type == "Slice" and uses[node.input[0]] == 1:
+            for place in range(1, 5):  # starts, ends, axes, steps
+                both = f"{node.output[0]}.{place}"
+                joined.append(onnx.helper.make_node("Concat", [first.input[place], node.input[place]], [both], axis=0))
+                node.input[place] = both
+            joined.remove(first)
+            node.input[0] = first.input[0]
+        joined.append(node)
+    del graph.node[:]
+    graph.node.extend(joined)
 
 
 def main() -> None:

@@ -31,14 +31,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stylize.layers import BORDER, GRAIN_BLUR, GRAIN_PERIOD, PLAN, Layer, Position, layers_of
+from stylize.colour_map import FINISH_FLOOR
+from stylize.layers import BORDER, GRAIN_BLUR, GRAIN_PERIOD, PLAN, Cut, Layer, Position, cuts_of, layers_of
 from stylize.moments import mean_and_variance
 from stylize.palette import apply_colour_map, colour_map, palette_of
 
 ROUNDING = 1e-4  # relative; smaller deviations of a single-precision convolution mean nothing
 CANVAS_EPSILON = 0.02  # the canvas is kept so far from black and white, where paint would not show
 EPSILON = 1e-3  # of the variance; a flat crop must not have its noise blown up
-FINISH_FLOOR = 1e-2  # of the colours' variances: what was painted in hardly any colours is not blown up
 
 
 class Modulation(NamedTuple):
@@ -75,7 +75,12 @@ class Mixed(NamedTuple):
     shift: Tensor  # β, (C_out,)
 
 
-def flow(conv: Callable[[str, Tensor], Tensor], canvas: Tensor, grain: Tensor, margins: Tensor | None = None) -> Tensor:
+def flow(
+    conv: Callable[[str, Tensor], Tensor],
+    canvas: Tensor,
+    grain: Tensor,
+    cut: Callable[[str, Tensor], Tensor] = lambda name, x: x,
+) -> Tensor:
     """The wiring of G, whatever a convolution is: ``conv(name, x)`` applies the layer of that name.
 
     Pictures are in *cells*: the 2×2 pixels of a cell lie in 12 channels, as ``pixel_unshuffle`` puts them.
@@ -83,10 +88,9 @@ def flow(conv: Callable[[str, Tensor], Tensor], canvas: Tensor, grain: Tensor, m
     Args:
         canvas: the photo in the style's colours, (B, 12, H/2, W/2) in [0, 1], H and W multiples of ``STRIDE``.
         grain: (B, 4, H/2, W/2), see ``grain_at``.
-        margins: (4,) integers, how many pixels at the top, bottom, left and right are the picture's surroundings;
-            multiples of ``STRIDE``, not 0. The later a layer, the fewer of them can matter; the others are cut away on
-            the way, and all are gone at the end. The layers ``up`` and ``out`` are then to convolve without padding,
-            which takes one position from each side.
+        cut: ``cut(name, x)`` cuts away what no longer matters of a picture's surroundings, as
+            ``stylize.layers.cuts_of`` says. The layers ``up`` and ``out`` are then to convolve without padding, which
+            takes one position from each side. By default there are none.
 
     Returns:
         (B, 12, H/2, W/2) in [0, 1], without the surroundings.
@@ -95,31 +99,29 @@ def flow(conv: Callable[[str, Tensor], Tensor], canvas: Tensor, grain: Tensor, m
     def block(name: str, x: Tensor) -> Tensor:
         return x + conv(f"{name}_1", conv(f"{name}_0", x))
 
-    def cut(x: Tensor, spacing: int, have: Tensor, want: Tensor | int) -> Tensor:
-        """Cut margins of ``have`` pixels to at most ``want``."""
-        if margins is None:
-            return x
-        top, bottom, left, right = (have - have.clamp(max=want)) // spacing
-        return x[..., top : x.shape[2] - bottom, left : x.shape[3] - right]
-
-    around = torch.zeros(4, dtype=torch.int64) if margins is None else margins
-    around8 = around.clamp(max=64) - 8  # what an enlargement leaves of that
-    around4 = around8.clamp(max=16) - 4
-    around2 = around4.clamp(max=4) - 2
-
     half = conv("stem", torch.cat([(canvas * 2 - 1).to(grain.dtype), grain], dim=1))  # (B, ·, H/2, W/2)
     quarter = conv("down4", half)  # (B, ·, H/4, W/4)
     eighth = conv("down8", quarter)  # (B, ·, H/8, W/8)
     x = block("block16", conv("down16", eighth))  # (B, ·, H/16, W/16)
-    x = conv("up8", cut(x, 16, around, 64)) + cut(eighth, 8, around, around8)
+    x = conv("up8", cut("block16", x)) + cut("eighth", eighth)
     x = block("block8a", x)
-    x = block("block8b", cut(x, 8, around8, 32))
-    x = conv("up4", cut(x, 8, around8.clamp(max=32), 16)) + cut(quarter, 4, around, around4)
+    x = block("block8b", cut("block8a", x))
+    x = conv("up4", cut("block8b", x)) + cut("quarter", quarter)
     x = block("block4", x)
-    x = conv("up2", cut(x, 4, around4, 4)) + cut(half, 2, around, around2)
+    x = conv("up2", cut("block4", x)) + cut("half", half)
     paint = conv("out", x).float()  # (B, 12, H/2, W/2)
-    canvas = cut(canvas, 2, around, 0).clamp(CANVAS_EPSILON, 1 - CANVAS_EPSILON)
+    canvas = cut("canvas", canvas).clamp(CANVAS_EPSILON, 1 - CANVAS_EPSILON)
     return torch.sigmoid(torch.logit(canvas) + paint)
+
+
+def cutting(cuts: Mapping[str, Cut | Tensor]) -> Callable[[str, Tensor], Tensor]:
+    """What ``flow`` takes as ``cut``, by the slices that ``stylize.layers.cuts_of`` gives."""
+
+    def cut(name: str, x: Tensor) -> Tensor:
+        top, bottom, left, right = cuts[name]
+        return x[..., top:bottom, left:right]
+
+    return cut
 
 
 def convolve(layer: Layer, x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -157,21 +159,22 @@ def fitted(layer: Layer, kernel: Tensor) -> Tensor:
     return torch.einsum("aty,bux,oiyx->oabitu", taps, taps, kernel).flatten(0, 2)
 
 
-def recolour(cells: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+def recolour(cells: Tensor, matrix: Tensor, offset: Tensor, most: float = 1) -> Tensor:
     """A colour map ``x -> M x + t`` over pixels in cells, in one pass.
 
     Args:
         cells: (B, 12, h, w), uint8, uint16, or floats in [0, 1].
         matrix, offset: M (3, 3) and t (3,).
+        most: white in the result.
 
     Returns:
-        (B, 12, h, w) in [0, 1].
+        (B, 12, h, w) in [0, ``most``].
     """
     pixels = torch.eye(4, device=matrix.device)  # each of a cell's four by itself
     kernel = (matrix[:, None, :, None] * pixels[:, None]).reshape(12, 12, 1, 1)
     if not cells.is_floating_point():
         kernel = kernel / torch.iinfo(cells.dtype).max
-    return functional.conv2d(cells.float(), kernel, offset.repeat_interleave(4)).clamp_(0, 1)
+    return functional.conv2d(cells.float(), kernel, offset.repeat_interleave(4)).clamp_(0, most)
 
 
 def finished(painted: Tensor, palette: Tensor) -> Tensor:
@@ -359,9 +362,13 @@ class Generator(nn.Module):
         Returns:
             the folded generator, and what it makes of these windows: (n, 12, h − ``margin``, w − ``margin``).
         """
-        painted, found = measure(mixed, canvas, grain_under(self.grain, canvas, origins), palette, margin)
+        painted, measured = measure(mixed, canvas, grain_under(self.grain, canvas, origins), margin)
+        found = palette_of(painted.reshape(len(painted), 3, -1), pooled=True)  # of a colour, 4 channels
+        matrix, offset = finish_of(found, palette)
+        finish = ColourMap(matrix[0], offset[0])
         kernels = {name: layer.kernel for name, layer in mixed.items()}
-        return FoldedGenerator(fold(kernels, found.gains, found.biases), found.finish, self.grain), painted
+        folded = FoldedGenerator(fold(kernels, measured.gains, measured.biases), finish, self.grain)
+        return folded, recolour(painted, *finish)
 
 
 def grain_under(grain: Tensor, cells: Tensor, origins: Sequence[Position] | None) -> Tensor:
@@ -381,12 +388,9 @@ class Measured(NamedTuple):
 
     gains: dict[str, Tensor]  # by layer, γ/σ and β − μ γ/σ, (C,): what AdaIN comes down to
     biases: dict[str, Tensor]
-    finish: ColourMap
 
 
-def measure(
-    mixed: Mapping[str, Mixed], canvas: Tensor, grain: Tensor, palette: Tensor, margin: int = BORDER
-) -> tuple[Tensor, Measured]:
+def measure(mixed: Mapping[str, Mixed], canvas: Tensor, grain: Tensor, margin: int = BORDER) -> tuple[Tensor, Measured]:
     """Run G over windows of one photo, each layer normalised by its statistics over all of them.
 
     Each layer's statistics are measured and frozen before the next layer sees its output.
@@ -394,10 +398,9 @@ def measure(
     Args:
         mixed: the layers of one style.
         canvas, grain: see ``flow``; surrounded by ``margin`` pixels on every side.
-        palette: (1, 9), the style's colours.
 
     Returns:
-        the painted windows without the margin, and what was measured.
+        the painted windows without the margin and the finish, and what was measured.
     """
     gains: dict[str, Tensor] = {}
     biases: dict[str, Tensor] = {}
@@ -417,18 +420,15 @@ def measure(
         y = torch.addcmul(bias[:, None, None], y, gain[:, None, None])
         return functional.relu(y) if layer.relu else y
 
-    painted = flow(conv, canvas, grain, torch.full((4,), margin))
-    found = palette_of(painted.reshape(painted.shape[0], 3, -1), pooled=True)  # of a colour, 4 channels
-    matrix, offset = finish_of(found, palette)
-    finish = ColourMap(matrix[0], offset[0])
-    return recolour(painted, *finish), Measured(gains, biases, finish)
+    painted = flow(conv, canvas, grain, cutting(cuts_of([margin] * 4)))
+    return painted, Measured(gains, biases)
 
 
 def _inner_statistics(y: Tensor, margin: int) -> tuple[Tensor, Tensor]:
     """Mean and variance (C,) of each channel over all windows (n, C, h, w) without their margins."""
     inner = y[..., margin:-margin, margin:-margin]
-    var, mean = torch.var_mean(inner, dim=(0, 2, 3), correction=0)
-    return mean, var
+    mean = inner.mean((0, 2, 3))
+    return mean, (inner - mean[:, None, None]).square().mean((0, 2, 3))
 
 
 def fold(
@@ -443,16 +443,16 @@ def fold(
 
 
 def paint(
-    folded: Mapping[str, tuple[Tensor, Tensor]], finish: ColourMap, canvas: Tensor, grain: Tensor, margins: Tensor
+    folded: Mapping[str, tuple[Tensor, Tensor]], canvas: Tensor, grain: Tensor, cuts: Mapping[str, Cut | Tensor]
 ) -> Tensor:
-    """The folded network: convolutions, biases and ReLUs, then the finish. See ``flow``."""
+    """The folded network without the finish: convolutions, biases and ReLUs. See ``flow``."""
 
     def conv(name: str, x: Tensor) -> Tensor:
         kernel, bias = folded[name]
         y = convolve(PLAN[name], x.to(kernel.dtype), kernel, bias)
         return functional.relu_(y) if PLAN[name].relu else y
 
-    return recolour(flow(conv, canvas, grain, margins), *finish)
+    return flow(conv, canvas, grain, cutting(cuts))
 
 
 class FoldedGenerator:
@@ -492,4 +492,4 @@ class FoldedGenerator:
                 goes on, ``BORDER`` beyond its border.
         """
         grain = grain_under(self.grain, canvas, origins)
-        return paint(self.folded, self.finish, canvas, grain, torch.tensor(margins))
+        return recolour(paint(self.folded, canvas, grain, cuts_of(margins)), *self.finish)

@@ -28,7 +28,7 @@ from stylize.colour_profile import Native, ProfileError, to_8_bit, to_srgb, to_s
 from stylize.colour_profile import Pixels as Pixels
 from stylize.deep_images import grey_tones, is_deep, read_deep, scaled, turned
 from stylize.errors import InputError, near_name, reason, shown
-from stylize.formats import DECODE_ERRORS, READABLE_SUFFIXES, TWO_BYTE_MAGIC, formats_of, is_heic
+from stylize.formats import DECODE_ERRORS, READABLE_SUFFIXES, TWO_BYTE_MAGIC, formats_of, is_heic, opener_of
 from stylize.metadata import ORIENTATION, SIDEWAYS, take_dpi, take_exif, take_xmp
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
 
@@ -217,7 +217,7 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
     for format in formats:
         stream.seek(0)
         try:
-            return Image.OPEN[format][0](stream, "")
+            return opener_of(format)[0](stream, "")
         except DECODE_ERRORS as error:
             failure = error
     if heic and "HEIF" not in formats:

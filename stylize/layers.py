@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -76,3 +77,46 @@ def layers_of(widths: tuple[int, ...]) -> dict[str, Layer]:
 
 
 PLAN = layers_of((1, 1, 1, 1))  # for whoever needs no widths
+
+WHOLE = 2**63 - 1  # as the end of a slice: nothing is cut
+
+
+class Cut(NamedTuple):
+    """A slice of rows and columns; the ends are counted from the end, or ``WHOLE``."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+def cuts_of(margins: Sequence[int]) -> dict[str, Cut]:
+    """What ``stylize.generator.flow`` cuts from its maps, by the name of the map, in their positions.
+
+    The later a layer, the fewer of the surroundings can matter. The others are cut away on the way, and all are gone
+    at the end.
+
+    Args:
+        margins: pixels of surroundings at the top, bottom, left and right; multiples of ``STRIDE``, not 0.
+    """
+    around8 = [min(side, 64) - 8 for side in margins]  # what an enlargement leaves of that
+    around4 = [min(side, 16) - 4 for side in around8]
+    around2 = [min(side, 4) - 2 for side in around4]
+
+    def cut(spacing: int, have: Sequence[int], want: Sequence[int]) -> Cut:
+        top, bottom, left, right = ((max(h - w, 0)) // spacing for h, w in zip(have, want, strict=True))
+        return Cut(top, -bottom or WHOLE, left, -right or WHOLE)
+
+    return {
+        "block16": cut(16, margins, [64] * 4),
+        "eighth": cut(8, margins, around8),
+        "block8a": cut(8, around8, [32] * 4),
+        "block8b": cut(8, [min(side, 32) for side in around8], [16] * 4),
+        "quarter": cut(4, margins, around4),
+        "block4": cut(4, around4, [4] * 4),
+        "half": cut(2, margins, around2),
+        "canvas": cut(2, margins, [0] * 4),
+    }
+
+
+CUTS = tuple(cuts_of([BORDER] * 4))  # their names

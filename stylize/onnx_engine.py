@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,10 +17,11 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: what it says of 
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 
-from stylize.colour_map import Floats
+from stylize.colour_map import FINISH_FLOOR, Floats, colour_map, palette_of_cells
 from stylize.device import free_memory, keep_freed_memory, memory_errors, usable_cores
+from stylize.errors import RefusedError
 from stylize.images import Pixels
-from stylize.layers import Margins, Position
+from stylize.layers import CUTS, Layer, Margins, Position, cuts_of, layers_of
 from stylize.model_file import read_model
 from stylize.options import ModelSizes
 from stylize.packaged import packaged_path
@@ -61,6 +63,7 @@ class OnnxEngine:
         self._style: tuple[bytes, ...] = ()  # the last style, and what it makes of G
         self._mixed: Arrays = {}
         self._measure: Graph | None = None
+        self._finish: Graph | None = None
 
     def __str__(self) -> str:
         return "cpu, onnx, float32"
@@ -86,14 +89,29 @@ class OnnxEngine:
         origins: Sequence[Position],
     ) -> tuple[Pixels, OnnxPainter]:
         """Paint windows of a photo and freeze its statistics."""
+        measure, finish_graph = self._prepared(code, refinement)
+        outputs = measure(_inputs(cells, self._grain, origins, colours))
+        painted = outputs.pop("painted")
+        found = palette_of_cells(painted)
+        if not np.isfinite(found).all():
+            raise FloatingPointError
+        finish = Finish(finish_graph, *colour_map(found, palette, FINISH_FLOOR))
+        return finish(painted), OnnxPainter(self._mixed | outputs, finish, self._grain, colours, self.threads)
+
+    def prepare(self, code: Floats, refinement: Refinement) -> None:
+        """Mix the style, and make the session that measures photos with it."""
+        self._prepared(code, refinement)
+
+    def _prepared(self, code: Floats, refinement: Refinement) -> tuple[Graph, Graph]:
+        """The graphs ``measure``, with the style's weights, and ``finish``."""
         key = (code.tobytes(), *(values.tobytes() for values in refinement.values()))
         if self._measure is None or key != self._style:
-            bank = self._floats("generator.convs.")
-            self._mixed = _refined(Graph("mix", {}, self.threads)({"code": code[None]} | bank), bank, refinement)
+            self._mixed = mix(self._tensors, self.sizes, code, refinement)
             self._measure = Graph("measure", self._mixed, self.threads)
             self._style = key
-        outputs = self._measure(_inputs(cells, self._grain, origins, colours) | {"palette": palette})
-        return _finite(outputs), OnnxPainter(self._mixed | outputs, self._grain, colours, self.threads)
+        if self._finish is None:
+            self._finish = Graph("finish", {}, self.threads)
+        return self._measure, self._finish
 
     def _floats(self, prefix: str) -> Arrays:
         """Tensors of the model; R, the encoder's reconstruction head, is for training."""
@@ -104,36 +122,78 @@ class OnnxEngine:
         }
 
 
-def _refined(mixed: Arrays, bank: Arrays, refinement: Refinement) -> Arrays:
-    """Kernels, scales and shifts with what a refinement adds, as ``stylize.generator.extend``: W + Σₖ δₖ Wₖ + ΔW."""
-    refined = dict(mixed)
+def mix(tensors: Mapping[str, np.ndarray], sizes: ModelSizes, code: Floats, refinement: Refinement) -> Arrays:
+    """Every layer's kernel, scale and shift: what ``stylize.generator.StyleConv`` makes of a code, in numpy.
+
+    W(z) = Σₖ aₖ(z) Wₖ + ΔW, with aₖ, γ and β as ``stylize.generator.extend`` extends them.
+
+    Raises:
+        RefusedError: a tensor is missing, or is of another shape.
+    """
+
+    def layer_of(name: str, layer: Layer) -> Arrays:
+        def of(part: str) -> np.ndarray:
+            return tensors[f"generator.convs.{name}.{part}"].astype(np.float32)
+
+        def added(part: str) -> np.ndarray | float:
+            return refinement.get(f"{name}.{part}", 0.0)
+
+        amounts = of("mix.weight") @ code + of("mix.bias") + added("mix")  # a, (K,)
+        kernel = np.tensordot(amounts, of("weight"), axes=1)
+        if f"{name}.left" in refinement:
+            kernel += (refinement[f"{name}.left"] @ refinement[f"{name}.right"]).reshape(kernel.shape)
+        affine = of("modulate.weight") @ code + of("modulate.bias")
+        if not layer.adain:
+            return {"kernel": kernel, "shift": affine + added("shift")}
+        scale, shift = np.split(affine, 2)
+        return {"kernel": kernel, "scale": 1 + scale + added("scale"), "shift": shift + added("shift")}
+
+    mixed: Arrays = {}
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused when it is painted with
-        for name, delta in sorted(refinement.items()):  # a file has another order, and sums of floats depend on it
-            layer, part = name.rsplit(".", 1)
-            if part == "mix":
-                refined[f"{layer}.kernel"] += np.tensordot(delta, bank[f"generator.convs.{layer}.weight"], axes=1)
-            elif part == "left":
-                kernel = refined[f"{layer}.kernel"]
-                kernel += (delta @ refinement[f"{layer}.right"]).reshape(kernel.shape)
-            elif part != "right":
-                refined[name] = refined[name] + delta
-    return refined
+        try:
+            for name, layer in layers_of(sizes.widths).items():
+                mixed |= {f"{name}.{part}": values for part, values in layer_of(name, layer).items()}
+        except (KeyError, ValueError) as error:
+            raise _other_tensors() from error
+    return mixed
+
+
+def _other_tensors() -> RefusedError:
+    return malformed("the model holds other tensors than its header promises")
+
+
+class Finish(NamedTuple):
+    """The colour map that gives what was painted the style's palette once more."""
+
+    graph: Graph
+    matrix: Floats  # M (3, 3)
+    offset: Floats  # t (3,)
+
+    def __call__(self, painted: Floats) -> Pixels:
+        """(n, 12, h, w) in [0, 1] -> the same in bytes. Raises FloatingPointError for what is not finite."""
+        outputs = self.graph({"painted": painted, "matrix": self.matrix, "offset": self.offset})
+        if not np.isfinite(outputs["total"]):
+            raise FloatingPointError
+        return outputs["bytes"]
 
 
 class OnnxPainter:
     """The folded generator over tiles. It is folded when first called: a small photo never needs it."""
 
-    def __init__(self, tensors: Arrays, grain: Floats, colours: tuple[Floats, Floats], threads: int | None) -> None:
+    def __init__(
+        self, tensors: Arrays, finish: Finish, grain: Floats, colours: tuple[Floats, Floats], threads: int | None
+    ) -> None:
         self.weights = {name: t for name, t in tensors.items() if name.endswith((".kernel", ".gain", ".bias"))}
-        self.grain, self.colours, self.threads = grain, colours, threads
+        self.finish, self.grain, self.colours, self.threads = finish, grain, colours, threads
         self.graph: Graph | None = None
 
     def __call__(self, cells: Pixels, origin: Position, margins: Margins) -> Pixels:
         """Paint one tile."""
         if self.graph is None:
             self.graph = Graph("paint", self.weights, self.threads)
-        inputs = _inputs(cells, self.grain, [origin], self.colours) | {"margins": np.array(margins, np.int64)}
-        return _finite(self.graph(inputs))
+        cuts = cuts_of(margins)
+        inputs = _inputs(cells, self.grain, [origin], self.colours)
+        return self.finish(self.graph(inputs | {"cuts": np.array([cuts[name] for name in CUTS])})["painted"])
 
 
 class Graph:
@@ -144,6 +204,7 @@ class Graph:
         options.log_severity_level = 3  # errors
         # Threads that wait must not burn the time of other work; convolutions are long enough to wake up for.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_mem_pattern = False  # of use for pictures of one size only, and takes a third more memory
         options.intra_op_num_threads = threads or usable_cores() or 0  # 0: its own choice
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(t)) for t in weights.values()]
         options.add_external_initializers(list(weights), values)
@@ -152,7 +213,7 @@ class Graph:
             with memory_errors():
                 self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except (Fail, InvalidArgument) as error:
-            raise malformed("the model holds other tensors than its header promises") from error
+            raise _other_tensors() from error
         self.outputs = [output.name for output in self.session.get_outputs()]
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
@@ -163,18 +224,12 @@ class Graph:
 
 def _inputs(cells: Pixels, grain: Floats, origins: Sequence[Position], colours: tuple[Floats, Floats]) -> Arrays:
     """What ``measure`` and ``paint`` are given besides weights."""
+    height, width = cells.shape[2:]
+    # Repeated, so that all columns of a window lie side by side: only rows are gathered, which is quick.
+    wide = np.tile(grain, (1, 1, width // grain.shape[2] + 2))
     windows = []
     for top, left in origins:
-        rows, columns = (
-            np.arange(start // 2, start // 2 + cells.shape[axis]) % grain.shape[axis - 1]
-            for axis, start in ((2, top), (3, left))
-        )
-        windows.append(grain[:, rows[:, None], columns])
+        rows, start = np.arange(top // 2, top // 2 + height) % grain.shape[1], left // 2 % grain.shape[2]
+        windows.append(wide[:, rows, start : start + width])
     matrix, offset = colours
     return {"cells": np.ascontiguousarray(cells), "grain": np.stack(windows), "matrix": matrix, "offset": offset}
-
-
-def _finite(outputs: Arrays) -> Pixels:
-    if not np.isfinite(outputs["total"]):
-        raise FloatingPointError
-    return outputs["painted"]

@@ -64,6 +64,9 @@ class TorchEngine:
             code, known = self.model.encoder.encode(images)
             return code[0].cpu().numpy(), known[0].cpu().numpy()
 
+    def prepare(self, code: Floats, refinement: Refinement) -> None:
+        """Nothing: mixing a style takes no time beside a photo."""
+
     @torch.inference_mode()
     def measure(
         self,

@@ -207,6 +207,11 @@ class Stylizer:
             output = self._paint(photo, style, strength, preserve_color, tile)
         return _finished(photo, output, strength, preserve_color)
 
+    def prepare(self, style: StyleCode, strength: float = 1.0) -> None:
+        """Do what depends on the style only, so that the first photo need not wait for it."""
+        if strength == 1:  # else its code depends on the photo
+            self.engine.prepare(style.code, style.refinement)
+
     def freeze(
         self,
         samples: Sequence[Pixels],

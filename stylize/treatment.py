@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from stylize.batch import Job
     from stylize.transfer import Stylizer
 
-REVISION = 3  # to be raised whenever the same model, style and options give other pixels
+REVISION = 4  # to be raised whenever the same model, style and options give other pixels
 _REFUSALS = {"max_pixels", "allow_truncated"}  # options that decide which photos are refused, not how they look
 
 

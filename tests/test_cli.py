@@ -25,7 +25,7 @@ from stylize import cli
 from stylize.cli import process
 
 PYPROJECT = (Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8")
-COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+COMMANDS = typer.main.get_command(cli.make_app()).commands  # type: ignore[attr-defined]
 
 
 # Help

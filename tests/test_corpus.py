@@ -62,7 +62,7 @@ def transfer(
         return result
 
     style_code.save(tmp_path / "style.safetensors")
-    command = typer.main.get_command(cli.app)
+    command = typer.main.get_command(cli.make_app())
     monkeypatch.setattr(cli, "app", command)  # built once, not for every file
     monkeypatch.setattr(Stylizer, "transfer", small)
     monkeypatch.setattr("stylize.cli.transfer.open_stylizer", lambda *arguments: stylizer)

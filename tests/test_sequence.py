@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from stylize.cli import app
+from stylize.cli import make_app
 from stylize.errors import InputError
 from stylize.images import Picture
 from stylize.painting import Look, freeze, paint
@@ -105,7 +105,7 @@ def folder(frames: list[Picture], tmp_path: Path) -> Path:
 
 
 def batch(*arguments: str | Path) -> str:
-    result = CliRunner().invoke(app, ["batch", *map(str, arguments)], catch_exceptions=False)
+    result = CliRunner().invoke(make_app(), ["batch", *map(str, arguments)], catch_exceptions=False)
     assert result.exit_code == 0
     return result.stderr
 
@@ -128,7 +128,7 @@ def test_a_batch_of_frames(
     assert len(outputs("together")) == 4
     assert flicker(painted("together")) < 0.05 * flicker(painted("alone"))
     # A frame tells how its scene is made.
-    told = CliRunner().invoke(app, ["inspect", str(tmp_path / "together" / "0001.png")]).stdout
+    told = CliRunner().invoke(make_app(), ["inspect", str(tmp_path / "together" / "0001.png")]).stdout
     assert "stylize batch frames --sequence --style style.safetensors" in told
     # In shards, the frames that are measured are still spread over all of them.
     for shard in ("1/2", "2/2"):
@@ -147,7 +147,7 @@ def test_a_frame_that_cannot_be_read_spoils_no_other(
     style.save(tmp_path / "style.safetensors")
     (folder / "0000.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     arguments = ["batch", folder, "--style", tmp_path / "style.safetensors", "-o", tmp_path / "out", "--sequence"]
-    result = CliRunner().invoke(app, [*map(str, arguments), "--device", "cpu"])
+    result = CliRunner().invoke(make_app(), [*map(str, arguments), "--device", "cpu"])
     assert result.exit_code == 1
     assert "3 ok, 1 failed" in result.stderr
 
@@ -160,7 +160,8 @@ def test_a_frame_that_cannot_be_read_does_not_hide_a_change(
     (folder / "0002b.png").symlink_to(tmp_path / "gone.png")
     common = [str(folder), "--style", str(tmp_path / "style.safetensors"), "--output", str(tmp_path / "out")]
     for strength, words in (("1", "4 ok, 1 failed"), ("0.5", "4 ok, 1 failed"), ("0.5", "1 failed, 4 skipped")):
-        result = CliRunner().invoke(app, ["batch", *common, "--device", "cpu", "--sequence", "--strength", strength])
+        options = ["--device", "cpu", "--sequence", "--strength", strength]
+        result = CliRunner().invoke(make_app(), ["batch", *common, *options])
         assert words in result.stderr
 
 
@@ -171,9 +172,9 @@ def test_frames_of_mixed_depths_are_named(
     style.save(tmp_path / "style.safetensors")
     Image.fromarray(np.full((160, 640), 9000, np.uint16)).save(folder / "0002.png")
     common = [str(folder), "--style", str(tmp_path / "style.safetensors"), "--output", str(tmp_path / "out")]
-    result = CliRunner().invoke(app, ["batch", *common, "--device", "cpu", "--sequence"])
+    result = CliRunner().invoke(make_app(), ["batch", *common, "--device", "cpu", "--sequence"])
     assert result.exit_code == 1
     assert f"0003.png has 8 bits and {folder / '0002.png'} has 16 bits\n" in result.stderr
     assert "hint: --bit-depth 8\n" in result.stderr
-    result = CliRunner().invoke(app, ["batch", *common, "--device", "cpu", "--sequence", "--bit-depth", "8"])
+    result = CliRunner().invoke(make_app(), ["batch", *common, "--device", "cpu", "--sequence", "--bit-depth", "8"])
     assert (result.exit_code, "4 ok" in result.stderr) == (0, True)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Annotated, Any
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -46,6 +49,11 @@ from stylize.cli.process import show
 from stylize.errors import InputError, OutputError, StylizeError, UsageError, disk_is_full, shown
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
 from stylize.terminal import Terminal
+
+if TYPE_CHECKING:
+    from stylize.transfer import Stylizer
+
+T = TypeVar("T")
 
 MAX_STDIN_BYTES = 1 << 30
 
@@ -136,7 +144,6 @@ def transfer(
         assert output is not None
         make_folder(Path(output))
 
-    treatment, stylizer = None, None
     failures: list[StylizeError] = []
 
     def fail(photo: str, error: StylizeError) -> None:
@@ -148,6 +155,25 @@ def transfer(
         show(error)
         failures.append(error)
 
+    def open_networks() -> tuple[Stylizer, Treatment]:
+        stylizer = open_stylizer(model, device, engine, threads, terminal)
+        layers = read_layers(stylizer, styles, label, options=options, on_warning=terminal.warn)
+        stylizer.prepare(next(iter(layers.values())), strength)
+        treatment = Treatment(
+            styles=tuple(styles),
+            layers=layers,
+            look=look,
+            options=options,
+            model_hash=stylizer.engine.hash,
+            model=model,
+            engine=engine,
+            format=wanted,
+            tile=tile,
+            recipe=not no_recipe,
+        )
+        return stylizer, treatment
+
+    opened = in_background(open_networks)  # while the first photo is read
     written: set[Path] = set()
     for name in photos:
         started = time.monotonic()
@@ -167,20 +193,7 @@ def transfer(
         except (InputError, OutputError) as error:
             fail(name, error)
             continue
-        if treatment is None or stylizer is None:  # what is wrong with these is wrong for all photos
-            stylizer = open_stylizer(model, device, engine, threads, terminal)
-            treatment = Treatment(
-                styles=tuple(styles),
-                layers=read_layers(stylizer, styles, label, options=options, on_warning=terminal.warn),
-                look=look,
-                options=options,
-                model_hash=stylizer.engine.hash,
-                model=model,
-                engine=engine,
-                format=wanted,
-                tile=tile,
-                recipe=not no_recipe,
-            )
+        stylizer, treatment = opened.result()  # what is wrong with these is wrong for all photos
         destination: Any = target if target is not None else sys.stdout.buffer
         try:
             painted = treatment.apply(stylizer, photo, Path(name), target=target)
@@ -213,6 +226,20 @@ def transfer(
             )  # fmt: skip
     if failures:
         raise typer.Exit(max(error.exit_code for error in failures))
+
+
+def in_background(work: Callable[[], T]) -> Future[T]:
+    """The result of some work that is done beside what follows.."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run).start()
+    return future
 
 
 def _stdin() -> bytes:
