@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -79,6 +80,12 @@ def _left_to(group: Path) -> int:
     stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     files = int(stat["inactive_file"]) + int(stat["active_file"])
     return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()) + files
+
+
+def check_device_name(name: str) -> None:
+    """Raises UsageError unless it is the name of a kind of device, which may be missing."""
+    if not re.fullmatch(r"auto|cpu(:0)?|cuda(:\d+)?|mps(:0)?", name):
+        raise UsageError(f"no device {name!r}", hint="auto, cpu, cuda, cuda:N or mps")
 
 
 def pick_device(name: str = "auto") -> torch.device:
