@@ -25,7 +25,7 @@ from PIL import Image
 
 from stylize.colour_map import LUMINANCE, Floats, colour_map, palette_among, palette_of
 from stylize.colour_profile import to_8_bit
-from stylize.device import check_device_name, free_memory, has_bf16_instructions, may_have_gpu
+from stylize.device import free_memory, has_bf16_instructions, may_have_gpu, require_torch_for
 from stylize.engine import Engine, Painter
 from stylize.errors import DeviceError, InputError, RefusedError, UsageError, one_line, shown
 from stylize.extended_code import fits, scaled
@@ -113,8 +113,7 @@ class Stylizer:
         if self.device not in ("auto", "cpu"):
             if wanted:
                 raise UsageError(f"--engine onnx does not run on {self.device}", hint="--device cpu")
-            check_device_name(self.device)
-            require_torch(f"--device {self.device}", error=DeviceError)
+            require_torch_for(self.device)
             return None
         if self.device == "auto" and not wanted and may_have_gpu():
             if torch_is_installed():

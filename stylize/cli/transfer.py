@@ -39,6 +39,7 @@ from stylize.cli.arguments import (
     image_options,
     inputs_of,
     open_stylizer,
+    open_without_torch,
     parse_format,
     parse_style_scale,
 )
@@ -88,7 +89,7 @@ def transfer(
     from stylize.formats import SUFFIXES, format_of, output_name, suffix_of, written_format
     from stylize.images import read_photo
     from stylize.output_file import check_target, make_folder, refuse_same_file
-    from stylize.painting import Look, read_layers
+    from stylize.painting import Look, check_depth, read_layers
     from stylize.style_arguments import parse_style, title_of
     from stylize.treatment import Treatment
 
@@ -107,6 +108,7 @@ def transfer(
         output = "-"
     styles = [parse_style(text) for text in style]
     check_masks(styles, look)
+    stylizer = open_without_torch(model, device, engine, threads, terminal)
     inputs = [*inputs_of(styles, look), *(Path(photo) for photo in photos if photo != "-")]
     label = title_of(styles)
 
@@ -136,7 +138,7 @@ def transfer(
         assert output is not None
         make_folder(Path(output))
 
-    treatment, stylizer = None, None
+    treatment: Treatment | None = None
     failures: list[StylizeError] = []
 
     def fail(photo: str, error: StylizeError) -> None:
@@ -153,6 +155,7 @@ def transfer(
         started = time.monotonic()
         try:
             photo = read_photo(_stdin() if name == "-" else Path(name), options)
+            check_depth(photo.pixels, look, "<stdin>" if name == "-" else name)
             target = target_of(name, written_format(photo.format))
             if target is not None:
                 if target in written:
@@ -168,7 +171,7 @@ def transfer(
             fail(name, error)
             continue
         if treatment is None or stylizer is None:  # what is wrong with these is wrong for all photos
-            stylizer = open_stylizer(model, device, engine, threads, terminal)
+            stylizer = stylizer or open_stylizer(model, device, engine, threads, terminal)
             treatment = Treatment(
                 styles=tuple(styles),
                 layers=read_layers(stylizer, styles, label, options=options, on_warning=terminal.warn),
