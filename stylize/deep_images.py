@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 
+from stylize.extras import install
 from stylize.formats import DEEP_FORMATS
 from stylize.metadata import EXIF_IFD, GPS_IFD, INTEROP_IFD, SIDEWAYS
 
@@ -51,7 +52,7 @@ def read_deep(
     try:
         oiio = importlib.import_module("OpenImageIO")
     except ImportError:
-        notes.append('all of its bits need the "deep" extra: pip install openimageio')
+        notes.append(f'all of its bits need the "deep" extra: {install("deep")}')
         return None
     stream.seek(0)
     with tempfile.TemporaryDirectory(prefix="stylize-") as folder:  # it reads files only, and not of every name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from stylize.errors import DeviceError, UsageError
+from stylize.extras import require_torch, torch_is_installed
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +83,18 @@ def _left_to(group: Path) -> int:
     return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()) + files
 
 
+def require_torch_for(name: str) -> None:
+    """Refuse a device that torch computes on, where torch is not installed.
+
+    Raises:
+        UsageError: no such kind of device.
+        DeviceError: torch is not installed.
+    """
+    if not torch_is_installed() and not re.fullmatch(r"cuda(:\d+)?|mps", name):
+        raise _no_device(name)
+    require_torch(f"--device {name}", error=DeviceError)
+
+
 def pick_device(name: str = "auto") -> torch.device:
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` -> a device that is there. ``auto`` never fails.
 
@@ -97,7 +111,7 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"no device {name!r}", hint="auto, cpu, cuda, cuda:N or mps") from error
+        raise _no_device(name) from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
             reason = "found no GPU" if torch.version.cuda else "has no CUDA support"
@@ -110,8 +124,12 @@ def pick_device(name: str = "auto") -> torch.device:
         if not torch.backends.mps.is_available():
             raise DeviceError("--device mps: this machine has no Metal GPU", hint="--device auto")
     elif device.type != "cpu":
-        raise UsageError(f"no device {name!r}", hint="auto, cpu, cuda, cuda:N or mps")
+        raise _no_device(name)
     return device
+
+
+def _no_device(name: str) -> UsageError:
+    return UsageError(f"no device {name!r}", hint="auto, cpu, cuda, cuda:N or mps")
 
 
 def pick_precision(device: torch.device) -> torch.dtype:

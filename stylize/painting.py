@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from stylize.errors import UsageError
+import numpy as np
+
+from stylize.errors import InputError, UsageError, shown
+from stylize.extras import require_torch
 from stylize.images import Picture, Pixels, fill_transparent
 from stylize.masks import base_name, composite, feathered, read_mask
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions, check_strength
@@ -140,6 +143,17 @@ def freeze(
         )
         passes[source] = frozen_passes(frames, scale, freeze)
     return Frozen(scale, passes)
+
+
+def check_depth(photo: Pixels, look: Look, name: str) -> None:
+    """Refuse a photo of 16 bits, (H, W, 3) uint16, where torch, which paints them, is not installed.
+
+    Raises:
+        InputError: with the name of the photo.
+    """
+    if photo.dtype == np.uint16 and look.strength > 0:  # at 0 nothing is painted
+        what = f"painting the 16 bits a channel of {shown(name)}"
+        require_torch(what, instead="--bit-depth 8", error=InputError)
 
 
 def paint(

@@ -20,6 +20,7 @@ from typing import Any
 from stylize import __version__, batch
 from stylize.batch import Job, Outcome
 from stylize.errors import DeviceError, RefusedError, StylizeError, UsageError, one_line, shown
+from stylize.extras import install, torch_is_installed
 from stylize.manifest import Entry, Known, Manifest
 from stylize.transfer import Stylizer
 from stylize.treatment import Treatment, by_job
@@ -123,12 +124,16 @@ def run_jobs(
     try:
         import ray
     except ImportError as error:
-        raise UsageError("--on ray: Ray is not installed", hint="pip install ray") from error
+        raise UsageError("--on ray: Ray is not installed", hint=install("ray")) from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     try:
         ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR", configure_logging=True)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise DeviceError(f"no Ray cluster: {one_line(error)}", hint="RAY_ADDRESS names it") from error
+    if settings.device == "auto" and not torch_is_installed():  # nor on the nodes, which have what this one has
+        settings = replace(settings, device="cpu")
+        if any(node["Resources"].get("GPU") for node in ray.nodes()):
+            on_warning(f"the cluster has GPUs, which only torch uses: {install('torch')} on its nodes")
     ray._private.worker._worker_logs_enabled = False  # it would write of dead actors to stdout, where results go
     cluster = _Cluster(ray, treatments, settings, output, label, on_note)
     return cluster.run(jobs, stopping, on_warning)

@@ -25,6 +25,7 @@ from PIL import Image
 
 from stylize.checkpoint import TrainingState, newest_checkpoint
 from stylize.errors import OutputError, UsageError, shown
+from stylize.extras import install
 from stylize.model import save_model
 from stylize.options import TrainingOptions
 from stylize.output_file import make_folder, write_atomically, writing
@@ -185,6 +186,7 @@ def _tensorboard(folder: Path, step: int) -> SummaryWriter:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        hint = "pip install tensorboard"
-        raise UsageError("--logger tensorboard needs tensorboard, which is not installed", hint=hint) from error
+        raise UsageError(
+            "--logger tensorboard needs tensorboard, which is not installed", hint=install("tensorboard")
+        ) from error
     return SummaryWriter(str(folder), purge_step=step + 1)

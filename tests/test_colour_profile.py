@@ -300,7 +300,7 @@ def test_colour_without_the_extra_is_read_as_8_bit(monkeypatch: pytest.MonkeyPat
     picture = read_image(deep_png(DEEP), bit_depth="auto")
     assert picture.pixels.dtype == np.uint8
     assert picture.warnings == (
-        'all of its bits need the "deep" extra: pip install openimageio',
+        'all of its bits need the "deep" extra: pip install ".[deep]"',
         "16-bit colour read as 8-bit",
     )
 

@@ -41,8 +41,8 @@ def test_extras(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
         lambda name: there or None if name in ("pillow_heif", "OpenImageIO") else find(name),
     )
     formats = doctor._formats()
-    assert ("pillow-heif" in formats["HEIC"]) != there
-    assert ("openimageio" in formats["16-bit colour"]) != there
+    assert ('pip install ".[heif]"' in formats["HEIC"]) != there
+    assert ('pip install ".[deep]"' in formats["16-bit colour"]) != there
 
 
 def test_what_is_broken_is_named(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

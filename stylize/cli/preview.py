@@ -25,6 +25,7 @@ from stylize.cli.arguments import (
     check_masks,
     inputs_of,
     open_stylizer,
+    open_without_torch,
     parse_style_scale,
 )
 from stylize.errors import InputError, RefusedError, UsageError
@@ -102,9 +103,10 @@ def preview(
         refuse_same_file(source, output)
     check_target(output, overwrite=overwrite)
     options = ImageOptions(max_pixels=max_pixels)
+    stylizer = open_without_torch(model, device, engine, threads, terminal)
     picture = read_image(photo, max_pixels=max_pixels)
     whole_mask = None if mask is None else read_mask(mask, picture, str(photo), max_pixels=max_pixels)
-    stylizer = open_stylizer(model, device, engine, threads, terminal)
+    stylizer = stylizer or open_stylizer(model, device, engine, threads, terminal)
     rows = []
     for one in styles:
         try:

@@ -29,6 +29,7 @@ from stylize.cli.arguments import (
 )
 from stylize.cli.process import Stopped, note_requests, stop_gently
 from stylize.errors import DeviceError, OutputError, UsageError, shown
+from stylize.extras import install, require_torch
 from stylize.options import LossWeights, ModelSizes, TrainingOptions, check_perceptual
 from stylize.terminal import Terminal, say
 
@@ -123,6 +124,7 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a model of your own on folders of photos and style pictures."""
+    require_torch("training")
     terminal = Terminal(quiet, verbose, json)
     if crop % 16:
         raise UsageError(f"--crop {crop} is not a multiple of 16", hint=f"--crop {crop // 16 * 16}")
@@ -147,7 +149,7 @@ def train(
     }  # fmt: skip
     _check_range({f"--lambda-{name}": weight for name, weight in weights.items()})
     if logger == "tensorboard" and find_spec("tensorboard") is None:
-        raise UsageError("--logger tensorboard: tensorboard is not installed", hint="pip install tensorboard")
+        raise UsageError("--logger tensorboard: tensorboard is not installed", hint=install("tensorboard"))
     check_perceptual(perceptual)
     if light is not None and init != "scratch":
         raise UsageError(f"--init {init}: the model brings its light network", hint="leave out --light")
@@ -276,6 +278,7 @@ def distill(
     """Distil a light perceptual network from VGG19, for training your own models: stylize train --light."""
     from stylize.output_file import check_target
 
+    require_torch("distilling")
     _check_rates({"--rate": rate})
     if output.suffix.lower() != ".safetensors":
         hint = f"--output {shown(output.with_suffix('.safetensors'))}" if output.name else ""

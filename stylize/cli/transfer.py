@@ -44,6 +44,7 @@ from stylize.cli.arguments import (
     open_stylizer,
     parse_format,
     parse_style_scale,
+    require_engine,
 )
 from stylize.cli.process import show
 from stylize.errors import InputError, OutputError, StylizeError, UsageError, disk_is_full, shown
@@ -96,7 +97,7 @@ def transfer(
     from stylize.formats import SUFFIXES, format_of, output_name, suffix_of, written_format
     from stylize.images import read_photo
     from stylize.output_file import check_target, make_folder, refuse_same_file
-    from stylize.painting import Look, read_layers
+    from stylize.painting import Look, check_depth, read_layers
     from stylize.style_arguments import parse_style, title_of
     from stylize.treatment import Treatment
 
@@ -115,6 +116,7 @@ def transfer(
         output = "-"
     styles = [parse_style(text) for text in style]
     check_masks(styles, look)
+    require_engine(device, engine)
     inputs = [*inputs_of(styles, look), *(Path(photo) for photo in photos if photo != "-")]
     label = title_of(styles)
 
@@ -179,6 +181,7 @@ def transfer(
         started = time.monotonic()
         try:
             photo = read_photo(_stdin() if name == "-" else Path(name), options)
+            check_depth(photo.pixels, look, "<stdin>" if name == "-" else name)
             target = target_of(name, written_format(photo.format))
             if target is not None:
                 if target in written:

@@ -1,0 +1,35 @@
+"""The optional parts of the installation: how each is installed, and what is said where torch, the largest, is missing.
+
+The extras are those of pyproject.toml. They are installed from a clone: on the package index, another project has the
+name stylize.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+from stylize.errors import StylizeError, UsageError
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra."""
+    return f'pip install ".[{extra}]"'
+
+
+def torch_is_installed() -> bool:
+    """Whether torch is installed, which takes no time to say. Whether it works, only its import tells."""
+    spec = importlib.util.find_spec("torch")
+    return spec is not None and spec.origin is not None  # without an origin, it is any folder of that name
+
+
+def require_torch(what: str, *, instead: str = "", error: type[StylizeError] = UsageError) -> None:
+    """Refuse what needs torch where it is not installed. To be called before any work is done.
+
+    Args:
+        what: needs it, for the message: ``refining``.
+        instead: what helps without torch.
+        error: to be raised: its exit code says what kind of thing cannot be had.
+    """
+    if not torch_is_installed():
+        hint = install("torch") + (f", or {instead}" if instead else "")
+        raise error(f"{what} needs torch", hint=hint)
