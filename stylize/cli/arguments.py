@@ -96,16 +96,6 @@ def open_stylizer(model: Path | None, device: str, engine: str, threads: int | N
     return stylizer
 
 
-def require_engine(device: str, engine: str) -> None:
-    """Refuse what needs torch where that is not installed, as ``Stylizer`` does, but at once."""
-    from stylize.device import require_torch_for
-
-    if engine == "torch":
-        require_torch("--engine torch")
-    if device not in ("auto", "cpu"):
-        require_torch_for(device)
-
-
 def open_without_torch(
     model: Path | None, device: str, engine: str, threads: int | None, terminal: Terminal
 ) -> Stylizer | None:

@@ -42,9 +42,9 @@ from stylize.cli.arguments import (
     image_options,
     inputs_of,
     open_stylizer,
+    open_without_torch,
     parse_format,
     parse_style_scale,
-    require_engine,
 )
 from stylize.cli.process import show
 from stylize.errors import InputError, OutputError, StylizeError, UsageError, disk_is_full, shown
@@ -116,7 +116,7 @@ def transfer(
         output = "-"
     styles = [parse_style(text) for text in style]
     check_masks(styles, look)
-    require_engine(device, engine)
+    loaded = open_without_torch(model, device, engine, threads, terminal)
     inputs = [*inputs_of(styles, look), *(Path(photo) for photo in photos if photo != "-")]
     label = title_of(styles)
 
@@ -158,7 +158,7 @@ def transfer(
         failures.append(error)
 
     def open_networks() -> tuple[Stylizer, Treatment]:
-        stylizer = open_stylizer(model, device, engine, threads, terminal)
+        stylizer = loaded or open_stylizer(model, device, engine, threads, terminal)
         layers = read_layers(stylizer, styles, label, options=options, on_warning=terminal.warn)
         stylizer.prepare(next(iter(layers.values())), strength)
         treatment = Treatment(
