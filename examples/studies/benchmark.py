@@ -11,6 +11,7 @@ minute's impression. ``--batch`` prints another table instead: a batch, compared
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import subprocess
@@ -64,10 +65,9 @@ def main() -> None:
     if has_bf16_instructions():
         engines["torch bfloat16"] = ("torch", torch.bfloat16)
 
-    print(
-        f"{_processor()}, {options.threads} threads, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"
-    )
-    print(f"torch {torch.__version__}, onnxruntime {version('onnxruntime')}; best of {repeat}")
+    print(f"{_processor()} ({_instructions()}), {options.threads} threads, load {os.getloadavg()[0]:.1f}")
+    versions = f"torch {torch.__version__}, onnxruntime {version('onnxruntime')}"
+    print(f"Python {platform.python_version()}, {versions}; best of {repeat}")
     if options.batch:
         return _print_batch(options.batch, options.threads, repeat)
     with tempfile.TemporaryDirectory() as folder:
@@ -78,6 +78,7 @@ def main() -> None:
         peak = {kind: _convolution_peak(kind, repeat) for kind in {kind for _, kind in engines.values()}}
         floors = _print_floors(photos, peak, repeat)
         _print_network(photos, engines, style, peak, options.threads, repeat)
+        _print_convolutions(photos, code)
         _print_process(photos, code, floors, options.threads, repeat)
         if options.large:
             _print_large(Path(folder), code)
@@ -127,6 +128,54 @@ def _print_network(
                 f"  {name:10} {label:15} {first:10.3f} {seconds:8.3f} {1e9 * seconds / pixels:9.0f} "
                 f"{rate / 1e9:8.0f} {rate / peak[kind]:5.0%}"
             )
+
+
+PROFILE = """
+import json, sys
+from pathlib import Path
+import onnxruntime
+from stylize import StyleCode, Stylizer, read_image
+
+sessions = []
+
+
+class Profiled(onnxruntime.InferenceSession):
+    def __init__(self, graph, options, **rest):
+        options.enable_profiling, options.profile_file_prefix = True, sys.argv[1] + "/profile"
+        super().__init__(graph, options, **rest)
+        sessions.append(self)
+
+
+onnxruntime.InferenceSession = Profiled
+style, stylizer = StyleCode.load(Path(sys.argv[2])), Stylizer(device="cpu", engine="onnx")
+photo = read_image(sys.argv[3]).pixels
+stylizer.transfer(photo, style)
+stylizer.transfer(photo, style)
+spent = {}
+for session in sessions:
+    for event in json.load(open(session.end_profiling())):
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            kind = event["args"]["op_name"]
+            spent[kind] = spent.get(kind, 0) + event["dur"] / 2e6
+print(json.dumps(spent))
+"""  # in a process of its own: sessions cannot be profiled later
+
+
+def _print_convolutions(photos: dict[str, Path], code: Path) -> None:
+    """Where ONNX Runtime's time goes, by its own profile."""
+    print("\nONNX Runtime, by its own profile, two photos, first one included")
+    print(f"  {'photo':10} {'seconds':>8} {'convolutions':>13}  most of the rest")
+    for name, path in photos.items():
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-c", PROFILE, folder, str(code), str(path)]
+            spent: dict[str, float] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        total = sum(spent.values())
+        convolutions = sum(spent.pop(kind, 0.0) for kind in ("Conv", "FusedConv"))
+        rest = sorted(spent.items(), key=lambda item: -item[1])[:5]
+        print(
+            f"  {name:10} {total:8.3f} {convolutions / total:13.0%}  "
+            + ", ".join(f"{kind} {seconds:.3f}" for kind, seconds in rest)
+        )
 
 
 def _measured(
@@ -299,6 +348,11 @@ def _write_photo(path: Path, height: int, width: int) -> Path:
 
 def _name(kind: torch.dtype) -> str:
     return str(kind).removeprefix("torch.")
+
+
+def _instructions() -> str:
+    """The widest vector instructions that torch uses here, and whether the processor has bf16."""
+    return torch.backends.cpu.get_cpu_capability() + (", bf16" if has_bf16_instructions() else "")
 
 
 def _processor() -> str:
