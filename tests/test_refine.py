@@ -177,6 +177,23 @@ def test_refining_with_vgg19(
     assert (means < 1.1).all() and means.max() > 0.9
 
 
+def test_the_precision_is_that_of_the_processor(
+    stylizer: Stylizer,
+    style_code: StyleCode,
+    picture: np.ndarray,
+    photos: list[np.ndarray],
+    set_bf16: Callable[[bool], None],
+) -> None:
+    found = []
+    for there in (True, False):
+        set_bf16(there)
+        seen: list[Progress] = []
+        refine(stylizer, style_code, [picture], steps=2, photos=photos, report=seen.append)
+        found.append(seen[0].distance)
+    assert found[0] != found[1]
+    assert found[0] == pytest.approx(found[1], rel=0.1)
+
+
 def test_it_ends_when_nothing_is_gained(
     stylizer: Stylizer,
     style_code: StyleCode,
