@@ -26,6 +26,10 @@ from stylize.perceptual import style_statistics
 from stylize.style_code import StyleCode
 from stylize.transfer import Stylizer
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # others are at work beside this one: a core for each
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
 MakePicture = Callable[..., np.ndarray]
 WritePicture = Callable[..., Path]
 

@@ -81,9 +81,7 @@ def metrics(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_run_leaves_what_it_promises(
-    run: Train, options: TrainingOptions, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_leaves_what_it_promises(run: Train, options: TrainingOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "sample_sheet", sample_sheet)
     folder = run()
     assert checkpoints(folder) == ["step-0000002.safetensors", "step-0000004.safetensors"]
