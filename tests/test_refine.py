@@ -67,6 +67,7 @@ def refined(
         return refine(shipped, plain, [picture], steps=80, photos=photos, report=seen.append), seen
 
 
+@pytest.mark.slow
 def test_the_style_comes_nearer_and_the_content_stays(
     plain: StyleCode, refined: tuple[StyleCode, list[Progress]]
 ) -> None:
@@ -93,6 +94,7 @@ def test_the_same_every_time_whatever_the_order(
     assert one.to_bytes() == other.to_bytes() != plain.to_bytes()
 
 
+@pytest.mark.slow
 def test_a_refined_style_works_wherever_a_plain_one_does(
     shipped: Stylizer,
     plain: StyleCode,

@@ -149,12 +149,12 @@ def test_a_new_model_gets_the_packaged_perceptual_network(run: Train, tiny_sizes
 @pytest.mark.parametrize("adversarial", [0.0, 0.1])
 def test_a_resumed_run_ends_where_an_unbroken_one_does(run: Train, adversarial: float) -> None:
     changes: dict[str, Any] = {
-        "steps": 12, "weights": LossWeights(adversarial=adversarial), "adversarial_start": 0.0, "save_every": 100
+        "steps": 6, "weights": LossWeights(adversarial=adversarial), "adversarial_start": 0.0, "save_every": 100
     }  # fmt: skip
     unbroken = run("unbroken", **changes)
-    run("broken", should_stop=stop_after(6), **changes)
+    run("broken", should_stop=stop_after(3), **changes)
     resumed = run("broken", resume=True, **changes)
-    for name in ("model.safetensors", "checkpoints/step-0000012.safetensors"):
+    for name in ("model.safetensors", "checkpoints/step-0000006.safetensors"):
         assert (unbroken / name).read_bytes() == (resumed / name).read_bytes()
 
 
@@ -553,7 +553,7 @@ def test_a_run_goes_on_without_its_config(run: Train, config: bytes) -> None:
 def test_precision_is_a_choice(run: Train, set_bf16: Callable[[bool], None], there: bool, taken: str) -> None:
     """Each works, slowly or not, whatever the processor has; by default it is the faster one."""
     set_bf16(there)
-    models = {name: run(name, precision=name) / "model.safetensors" for name in ("auto", "bf16", "32")}
+    models = {name: run(name, precision=name, steps=2) / "model.safetensors" for name in ("auto", "bf16", "32")}
     written = {name: path.read_bytes() for name, path in models.items()}
     assert written["bf16"] != written["32"]
     assert written["auto"] == written[taken]
