@@ -119,6 +119,8 @@ def test_the_graphs_are_those_of_the_modules(
     style: StyleCode, make_picture: MakePicture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnx")
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13):
+        pytest.skip("the graphs are made with torch 2.13; the exporter of torch 2.4 refuses a slice of unknown shape")
     from stylize.export import graphs
 
     def run() -> tuple[np.ndarray, ...]:
