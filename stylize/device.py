@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,10 +30,16 @@ def may_have_gpu() -> bool:
     return any(os.path.exists(path) for path in _GPU_TRACES)
 
 
-def has_bf16_instructions() -> bool:
-    """Whether this processor computes convolutions in bf16 about twice as fast as in fp32; known on Linux only."""
+@cache
+def has_bf16_instructions(cpuinfo: str = "/proc/cpuinfo") -> bool:
+    """Whether this processor computes convolutions in bf16 about twice as fast as in fp32; known on Linux only.
+
+    Other processors can compute in bf16, too, but gain nothing. oneDNN emulates it where there is AVX-512, and refuses
+    it elsewhere; torch's own convolutions work everywhere, and are slow. So bf16 is chosen, and oneDNN asked for it by
+    name, only where this is true.
+    """
     with suppress(OSError):
-        return "avx512_bf16" in Path("/proc/cpuinfo").read_text()
+        return b"avx512_bf16" in Path(cpuinfo).read_bytes().split()
     return False
 
 
@@ -141,7 +148,7 @@ def pick_precision(device: torch.device) -> torch.dtype:
 
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+    if device.type == "cpu" and has_bf16_instructions():
         return torch.bfloat16
     return torch.float32
 

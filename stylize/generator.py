@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stylize.colour_map import FINISH_FLOOR
+from stylize.device import has_bf16_instructions
 from stylize.layers import BORDER, GRAIN_BLUR, GRAIN_PERIOD, PLAN, Cut, Layer, Position, cuts_of, layers_of
 from stylize.moments import mean_and_variance
 from stylize.palette import apply_colour_map, colour_map, palette_of
@@ -132,10 +133,13 @@ def convolve(layer: Layer, x: Tensor, kernel: Tensor, bias: Tensor | None = None
     padding = 1 if layer.adain and not layer.enlarge else 0
     if bias is None or bias.dtype == kernel.dtype:
         y = functional.conv2d(x, kernel, bias, layer.stride, padding)
-    elif x.device.type == "cpu":  # adds it to the fp32 sums before they are rounded, in the same pass
-        y = torch.mkldnn_convolution(x, kernel, bias, [padding] * 2, [layer.stride] * 2, [1, 1], 1)
-    else:
+    elif x.device.type != "cpu":
         y = functional.conv2d(x, kernel, None, layer.stride, padding).add_(bias[:, None, None])
+    elif kernel.dtype == torch.bfloat16 and has_bf16_instructions():
+        # Adds it to the fp32 sums before they are rounded, in the same pass.
+        y = torch.mkldnn_convolution(x, kernel, bias, [padding] * 2, [layer.stride] * 2, [1, 1], 1)
+    else:  # the same sums, and the same rounding at the end
+        y = functional.conv2d(x.float(), kernel.float(), bias, layer.stride, padding).to(x.dtype)
     return functional.pixel_shuffle(y, 2) if layer.enlarge else y
 
 

@@ -17,7 +17,7 @@ from command import Result, Run
 from PIL import Image
 from torch import nn
 
-from stylize import cli, library
+from stylize import cli, device, generator, library, transfer
 from stylize.cli import process
 from stylize.model import Model, load_model, save_model
 from stylize.options import ModelSizes
@@ -25,6 +25,10 @@ from stylize.packaged import packaged
 from stylize.perceptual import style_statistics
 from stylize.style_code import StyleCode
 from stylize.transfer import Stylizer
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # others are at work beside this one: a core for each
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 MakePicture = Callable[..., np.ndarray]
 WritePicture = Callable[..., Path]
@@ -37,6 +41,17 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("STYLIZE_STYLES", str(tmp_path / "library"))
     monkeypatch.setattr(library, "built_in", lambda: tmp_path / "built-in")
+
+
+@pytest.fixture
+def set_bf16(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """``set_bf16(True)``: from here on the processor has, or has not, bf16 instructions, whatever it is."""
+
+    def set_bf16(there: bool) -> None:
+        for module in (device, generator, transfer):
+            monkeypatch.setattr(module, "has_bf16_instructions", lambda: there)
+
+    return set_bf16
 
 
 def _make_picture(height: int = 96, width: int = 128, seed: int = 0) -> np.ndarray:
@@ -185,6 +200,6 @@ def style(tmp_path: Path, write_picture: WritePicture) -> Path:
 
 
 @pytest.fixture
-def environment(tiny_model: Path) -> dict[str, str]:
-    """The environment for commands in their own process."""
-    return {**os.environ, "STYLIZE_MODEL": str(tiny_model), "OMP_NUM_THREADS": "1"}
+def environment() -> dict[str, str]:
+    """The environment for commands in their own process. With the packaged model: it starts without torch."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}

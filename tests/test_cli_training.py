@@ -69,12 +69,12 @@ def test_training_a_model_of_other_sizes(
 
 @pytest.mark.skipif(not packaged("perceptual").exists(), reason="the perceptual network is not packaged")
 def test_a_stop_saves_the_training(
-    tmp_path: Path, photo_folder: Path, style_folder: Path, environment: dict[str, str]
+    tmp_path: Path, tiny_model: Path, photo_folder: Path, style_folder: Path, environment: dict[str, str]
 ) -> None:
     small = ["--crop", "64", "--style-crop", "64", "--styles-per-step", "1", "--photos-per-style", "1"]
     often = ["--threads", "1", "--log-every", "1", "--json"]
     folders = ["--content", photo_folder, "--style", style_folder, "-o", tmp_path / "run"]
-    arguments = [*STYLIZE, "train", *folders, *small, *often]
+    arguments = [*STYLIZE, "train", *folders, "--init", tiny_model, *small, *often]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         process.stdout.readline()

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -599,7 +600,12 @@ def test_a_link_gives_the_output_its_own_name(run: Run, tmp_path: Path, photo: P
 
 
 def test_a_broken_torch_fails_the_photos_that_need_it(
-    run: Run, tmp_path: Path, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    tmp_path: Path,
+    photo: Path,
+    style: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    set_bf16: Callable[[bool], None],
 ) -> None:
     monkeypatch.setenv("STYLIZE_MODEL", str(packaged("default")))  # which runs without torch
     monkeypatch.setitem(sys.modules, "stylize.torch_engine", None)
@@ -609,7 +615,7 @@ def test_a_broken_torch_fails_the_photos_that_need_it(
     result = run("batch", "deep.png", photo, "-s", style, "-o", "out", "--device", "cpu")
     assert (result.code, result.lines) == (1, ["out/photo.png"])
     monkeypatch.setattr("stylize.transfer.LARGE_PHOTO", 1)  # for which torch would be faster
-    monkeypatch.setattr("stylize.transfer.has_bf16_instructions", lambda: True)
+    set_bf16(True)
     monkeypatch.setattr("stylize.transfer.free_memory", lambda: None)
     result = run("transfer", photo, "-s", style, "--device", "cpu")
     assert result.code == 0

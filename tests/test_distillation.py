@@ -25,6 +25,7 @@ def teacher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distillation, "load_vgg19", lambda: network)
 
 
+@pytest.mark.slow
 def test_a_few_steps_bring_the_student_nearer(photo_folder: Path, style_folder: Path, tmp_path: Path) -> None:
     errors: list[float] = []
     target = tmp_path / "light.safetensors"

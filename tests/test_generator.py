@@ -162,6 +162,15 @@ def shipped_work(
     return canvas_of(content, palette), generator.mixed(generator.modulations(code)), palette
 
 
+@pytest.fixture(params=[True, False], ids=["instructions", "none"])
+def bf16(request: pytest.FixtureRequest, set_bf16: Callable[[bool], None]) -> None:
+    """With and without bf16 instructions."""
+    if request.param and torch.backends.cpu.get_cpu_capability() != "AVX512":
+        pytest.skip("oneDNN has no bf16 here, not even emulated")
+    set_bf16(request.param)
+
+
+@pytest.mark.usefixtures("bf16")
 def test_half_precision_is_within_two_grey_levels(
     shipped_model: Model, shipped_work: tuple[Tensor, dict[str, Mixed], Tensor]
 ) -> None:
@@ -172,6 +181,7 @@ def test_half_precision_is_within_two_grey_levels(
     assert 0 < torch.quantile((exact - rounded).abs().flatten(), 0.999) < 2 / 255
 
 
+@pytest.mark.usefixtures("bf16")
 @pytest.mark.parametrize("name", ["stem", "down4", "block4_1", "up8"])
 def test_a_bias_keeps_its_precision_beside_a_half_precise_kernel(generator: Generator, name: str) -> None:
     """Here it takes most of the convolution away again, as a mean does, and what is left is small."""

@@ -67,6 +67,7 @@ def refined(
         return refine(shipped, plain, [picture], steps=80, photos=photos, report=seen.append), seen
 
 
+@pytest.mark.slow
 def test_the_style_comes_nearer_and_the_content_stays(
     plain: StyleCode, refined: tuple[StyleCode, list[Progress]]
 ) -> None:
@@ -93,6 +94,7 @@ def test_the_same_every_time_whatever_the_order(
     assert one.to_bytes() == other.to_bytes() != plain.to_bytes()
 
 
+@pytest.mark.slow
 def test_a_refined_style_works_wherever_a_plain_one_does(
     shipped: Stylizer,
     plain: StyleCode,
@@ -175,6 +177,23 @@ def test_refining_with_vgg19(
         ]
     means = torch.stack([m[0].float().mean((0, 2, 3)) for m in maps]).mean(0)
     assert (means < 1.1).all() and means.max() > 0.9
+
+
+def test_the_precision_is_that_of_the_processor(
+    stylizer: Stylizer,
+    style_code: StyleCode,
+    picture: np.ndarray,
+    photos: list[np.ndarray],
+    set_bf16: Callable[[bool], None],
+) -> None:
+    found = []
+    for there in (True, False):
+        set_bf16(there)
+        seen: list[Progress] = []
+        refine(stylizer, style_code, [picture], steps=2, photos=photos, report=seen.append)
+        found.append(seen[0].distance)
+    assert found[0] != found[1]
+    assert found[0] == pytest.approx(found[1], rel=0.1)
 
 
 def test_it_ends_when_nothing_is_gained(

@@ -156,6 +156,7 @@ def test_strength_leads_from_the_photo_to_the_style(shipped_stylizer: Stylizer, 
     assert max(steps) < 0.8 * sum(steps)  # no jump
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preserve_color", [False, True])
 @pytest.mark.parametrize("name", ["swirls", "ink", "watercolour"])
 def test_more_strength_is_farther_from_the_photo(shipped_stylizer: Stylizer, name: str, preserve_color: bool) -> None:

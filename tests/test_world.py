@@ -38,6 +38,7 @@ def tensors(folder: Path) -> tensor_file.Tensors:
     return tensor_file.read(path, "checkpoint", max_bytes=1 << 30)[0]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_and_stop_together(
     tmp_path: Path, tiny_model: Path, photo_folder: Path, style_folder: Path
 ) -> None:
