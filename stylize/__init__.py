@@ -19,12 +19,17 @@ __version__ = "0.1.0"
 __all__ = ["StyleCode", "Stylizer", "__version__", "read_image", "write_image"]
 
 if TYPE_CHECKING:
-    from stylize.encoding import write_image
-    from stylize.images import read_image
-    from stylize.style_code import StyleCode
-    from stylize.transfer import Stylizer
+    from stylize.images.reading import read_image
+    from stylize.images.writing import write_image
+    from stylize.painting.stylizer import Stylizer
+    from stylize.styles.style_code import StyleCode
 
-_MODULES = {"StyleCode": "style_code", "Stylizer": "transfer", "read_image": "images", "write_image": "encoding"}
+_MODULES = {
+    "StyleCode": "styles.style_code",
+    "Stylizer": "painting.stylizer",
+    "read_image": "images.reading",
+    "write_image": "images.writing",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -32,7 +32,7 @@ def check_perceptual(name: str, networks: tuple[str, ...] = PERCEPTUAL_NETWORKS)
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How photos are read and written, see ``stylize.images`` and ``stylize.encoding``."""
+    """How photos are read and written, see ``stylize.images.reading`` and ``stylize.images.writing``."""
 
     max_pixels: int = DEFAULT_MAX_PIXELS
     allow_truncated: bool = False
@@ -55,7 +55,7 @@ class ModelSizes:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The λ of the total loss, see ``stylize.losses``."""
+    """The λ of the total loss, see ``stylize.training.losses``."""
 
     adversarial: float = 0.1
     content: float = 1.0

@@ -17,14 +17,18 @@ from command import Result, Run
 from PIL import Image
 from torch import nn
 
-from stylize import cli, device, generator, library, transfer
+from stylize import cli
 from stylize.cli import process
-from stylize.model import Model, load_model, save_model
+from stylize.engines import device
+from stylize.files.packaged import packaged
+from stylize.networks import generator
+from stylize.networks.model import Model, load_model, save_model
+from stylize.networks.perceptual import style_statistics
 from stylize.options import ModelSizes
-from stylize.packaged import packaged
-from stylize.perceptual import style_statistics
-from stylize.style_code import StyleCode
-from stylize.transfer import Stylizer
+from stylize.painting import stylizer as transfer
+from stylize.painting.stylizer import Stylizer
+from stylize.styles import library
+from stylize.styles.style_code import StyleCode
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # others are at work beside this one: a core for each
     os.environ["OMP_NUM_THREADS"] = "1"

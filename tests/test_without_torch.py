@@ -72,7 +72,8 @@ def test_torch_cannot_be_imported(light: Light) -> None:
     result = light(program="import torch")
     assert result.code == 1
     assert "ModuleNotFoundError" in result.stderr
-    assert light(program="import stylize.transfer, stylize.batch, stylize.preview, stylize.inspection").code == 0
+    modules = ("batch.run", "painting.stylizer", "painting.preview", "painting.inspection")
+    assert light(program="; ".join(f"import stylize.{module}" for module in modules)).code == 0
 
 
 # What works
@@ -124,14 +125,14 @@ def test_the_doctor_tells_what_torch_would_add_and_finds_no_fault(light: Light) 
 
 
 def test_large_photos_are_painted_and_nothing_is_said(light: Light, photo: Path) -> None:
-    large = "import stylize.transfer as t; t.LARGE_PHOTO, t.has_bf16_instructions = 1, lambda: True"
+    large = "import stylize.painting.stylizer as t; t.LARGE_PHOTO, t.has_bf16_instructions = 1, lambda: True"
     result = light("transfer", photo, "--style", "ink", "--device", "cpu", before=large)
     assert (result.code, result.stderr) == (0, "")
 
 
 def test_a_gpu_that_is_not_used_is_told_once(light: Light, tmp_path: Path) -> None:
     photos_in(tmp_path / "photos", 2)
-    gpu = "import stylize.device; stylize.device._GPU_TRACES = ('.',)"
+    gpu = "import stylize.engines.device; stylize.engines.device._GPU_TRACES = ('.',)"
     told = f"warning: this machine seems to have a GPU, which only torch uses: {INSTALL}, or --device cpu\n"
     arguments = ["transfer", "photos/000.png", "photos/001.png", "--style", "ink", "--output", "out/"]
     result = light(*arguments, before=gpu)
@@ -224,7 +225,7 @@ def test_a_program_that_paints_16_bits(light: Light) -> None:
     program = """
 import numpy
 from stylize import StyleCode, Stylizer
-from stylize.library import find
+from stylize.styles.library import find
 stylizer = Stylizer(device="cpu")
 stylizer.transfer(numpy.zeros((20, 30, 3), numpy.uint16), StyleCode.load(find("ink")))
 """

@@ -36,20 +36,22 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from stylize import generator, losses, training_step
-from stylize.data import PictureFolders
-from stylize.discriminator import Discriminator
-from stylize.encoder import StyleEncoder
-from stylize.encoding import write_image
-from stylize.evaluation import select
-from stylize.generator import StyleConv
-from stylize.images import Pixels, read_image
+from stylize.files.packaged import packaged_path
+from stylize.images.reading import Pixels, read_image
+from stylize.images.sheet import labelled_sheet
+from stylize.images.writing import write_image
+from stylize.networks import generator
+from stylize.networks.discriminator import Discriminator
+from stylize.networks.encoder import StyleEncoder
+from stylize.networks.generator import StyleConv
 from stylize.options import LossWeights, TrainingOptions
-from stylize.packaged import packaged_path
-from stylize.sheet import labelled_sheet
-from stylize.training import train
-from stylize.transfer import Stylizer
-from stylize.world import World
+from stylize.painting.stylizer import Stylizer
+from stylize.training import losses
+from stylize.training import step as training_step
+from stylize.training.data import PictureFolders
+from stylize.training.devices import World
+from stylize.training.evaluation import select
+from stylize.training.loop import train
 
 BASE = TrainingOptions(
     steps=1000, styles=4, contents=2, crop=128, style_crop=160, layers=5, rate=1.5e-3, decay=0.3,

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from stylize.errors import StylizeError
-from stylize.model import load_model, save_model
-from stylize.output_file import check_target
+from stylize.files.atomic import check_target
+from stylize.networks.model import load_model, save_model
 
 
 def main() -> None:

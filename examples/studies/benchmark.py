@@ -31,19 +31,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stylize.batch import MOST_WORKERS, plan_batch, run_jobs
-from stylize.colour_map import colour_map, palette_of
-from stylize.device import has_bf16_instructions
-from stylize.encoding import encode_image, write_image
-from stylize.engine import Painter
-from stylize.images import Picture, Pixels, read_image
-from stylize.inputs import find_photos
-from stylize.layers import BORDER, Margins, layers_of
-from stylize.manifest import Manifest
+from stylize.batch.inputs import find_photos
+from stylize.batch.manifest import Manifest
+from stylize.batch.run import MOST_WORKERS, plan_batch, run_jobs
+from stylize.engines.device import has_bf16_instructions
+from stylize.engines.protocol import Painter
+from stylize.images.palette import colour_map, palette_of
+from stylize.images.reading import Picture, Pixels, read_image
+from stylize.images.writing import encode_image, write_image
+from stylize.networks.plan import BORDER, Margins, layers_of
 from stylize.options import ImageOptions, ModelSizes
-from stylize.style_code import StyleCode
-from stylize.tiles import paint_tiles, proxy, to_cells, window_at
-from stylize.transfer import Stylizer
+from stylize.painting.stylizer import Stylizer
+from stylize.painting.tiles import paint_tiles, proxy, to_cells, window_at
+from stylize.styles.style_code import StyleCode
 
 SIZES = {"512x512": (512, 512), "1024x768": (768, 1024), "1024x1024": (1024, 1024), "2048x2048": (2048, 2048)}
 SIZES |= {"4000x3000": (3000, 4000)}
@@ -315,7 +315,7 @@ def _convolution_peak(kind: torch.dtype, repeat: int) -> float:
 
 
 def _macs_per_pixel() -> float:
-    """Multiply-adds per pixel of the folded network; see ``stylize.generator.fitted`` for those that enlarge."""
+    """Multiply-adds per pixel of the folded network, see ``stylize.networks.generator.fitted``."""
     total = 0.0
     for layer in layers_of(ModelSizes().widths).values():
         taps, spacing = 4 if layer.enlarge else 9, layer.spacing * layer.stride

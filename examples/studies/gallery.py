@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from stylize import Stylizer
-from stylize.encoding import write_image
-from stylize.images import Pixels, read_image
+from stylize.images.reading import Pixels, read_image
+from stylize.images.writing import write_image
 
 EXAMPLES = Path(__file__).parent.parent
 PHOTOS = [EXAMPLES / "photos" / f"{name}.jpg" for name in ("cat", "astronaut", "coffee")]

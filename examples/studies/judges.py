@@ -16,11 +16,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stylize import losses
-from stylize.data import to_tensor
-from stylize.evaluation import Judge, Scores, Seen, load_judge
-from stylize.images import Pixels
-from stylize.perceptual import FeatureStatistics, feature_statistics
+from stylize.images.reading import Pixels
+from stylize.networks.perceptual import FeatureStatistics, feature_statistics
+from stylize.training import losses
+from stylize.training.data import to_tensor
+from stylize.training.evaluation import Judge, Scores, Seen, load_judge
 
 CPU = torch.device("cpu")
 Network = Callable[[Tensor], list[Tensor]]

@@ -28,13 +28,13 @@ import numpy as np
 from judges import Judges, Looked
 from PIL import Image, ImageOps
 
-from stylize import losses
-from stylize.evaluation import Scores
-from stylize.images import Pixels, fill_transparent, read_image
+from stylize.images.reading import Pixels, fill_transparent, read_image
 from stylize.options import REFINE_STEPS
-from stylize.refine import PERCEPTUAL, chosen, refine
-from stylize.style_code import StyleCode
-from stylize.transfer import Stylizer
+from stylize.painting.stylizer import Stylizer
+from stylize.styles.style_code import StyleCode
+from stylize.training import losses
+from stylize.training.evaluation import Scores
+from stylize.training.refine import PERCEPTUAL, chosen, refine
 
 MEASURES = ("style", "gram", "eff_style", "content", "content_mvn")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"}

@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 from stylize import Stylizer
-from stylize.encoding import write_image
-from stylize.images import Pixels, read_image
-from stylize.sheet import labelled_sheet
-from stylize.stroke_scale import at_stroke_scale, auto_scale
+from stylize.images.reading import Pixels, read_image
+from stylize.images.sheet import labelled_sheet
+from stylize.images.writing import write_image
+from stylize.painting.stroke_scale import at_stroke_scale, auto_scale
 
 EXAMPLES = Path(__file__).parent.parent
 STYLES = ("swirls", "ink", "watercolour")

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from stylize.cli.terminal import Terminal
 from stylize.errors import DeviceError, InputError, OutputError, UsageError, near_name, one_line, shown
 from stylize.extras import require_torch, torch_is_installed
 from stylize.options import ImageOptions
-from stylize.terminal import Terminal
 
 if TYPE_CHECKING:
-    from stylize.painting import Look
-    from stylize.style_arguments import StyleArgument
-    from stylize.transfer import Stylizer
+    from stylize.painting.look import Look
+    from stylize.painting.stylizer import Stylizer
+    from stylize.styles.arguments import StyleArgument
 
 Style = Annotated[
     list[str],
@@ -88,7 +88,7 @@ MaxTime = Annotated[str | None, typer.Option(help="Stop after 90s, 45m or 6h, wi
 def open_stylizer(model: Path | None, device: str, engine: str, threads: int | None, terminal: Terminal) -> Stylizer:
     """The networks, loaded. Raises DeviceError for packages that are broken, else as ``Stylizer``."""
     try:
-        from stylize.transfer import Stylizer
+        from stylize.painting.stylizer import Stylizer
     except (ImportError, OSError) as error:  # numpy or another, or one that is not for this machine
         raise DeviceError(f"cannot load the network: {one_line(error)}", hint="stylize doctor tells more") from error
     stylizer = Stylizer(model, device, engine=engine, threads=threads, on_warning=terminal.warn)
@@ -119,7 +119,7 @@ def image_options(
     max_pixels: int, allow_truncated: bool, bit_depth: str, quality: int, metadata: str, background: str | None
 ) -> ImageOptions:
     """The options of pictures. Raises UsageError for what is no colour, and for 16 bits that nothing here can paint."""
-    from stylize.encoding import parse_colour
+    from stylize.images.writing import parse_colour
 
     if bit_depth == "16":
         require_torch("--bit-depth 16")
@@ -130,7 +130,7 @@ def image_options(
 
 def parse_format(text: str | None) -> str | None:
     """Pillow's name of the format with a suffix, such as jpg."""
-    from stylize.formats import format_of
+    from stylize.images.formats import format_of
 
     try:
         return format_of(Path(f"x.{text.removeprefix('.')}")) if text else None
@@ -150,7 +150,7 @@ def parse_style_scale(text: str) -> float | None:
 
 def masks_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
     """The mask files and folders that were named."""
-    from stylize.masks import ALPHA
+    from stylize.painting.masks import ALPHA
 
     return [Path(mask) for mask in (look.mask, *(style.mask for style in styles)) if mask not in (None, ALPHA)]
 
@@ -173,7 +173,7 @@ def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
 
 def refuse_input_folder(folders: Iterable[str | Path], output: Path) -> None:
     """Raises OutputError if the output is one of the folders, by whatever name; it may lie below one."""
-    from stylize.inputs import is_same
+    from stylize.batch.inputs import is_same
 
     for folder in filter(os.path.isdir, folders):
         if is_same(Path(folder), output):

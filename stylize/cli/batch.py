@@ -48,14 +48,14 @@ from stylize.cli.arguments import (
     refuse_input_folder,
 )
 from stylize.cli.process import Stopped, stop_gently
+from stylize.cli.terminal import Terminal, say
 from stylize.errors import OutputError, UsageError, shown
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
-from stylize.terminal import Terminal, say
 
 if TYPE_CHECKING:
-    from stylize.batch import Job, Plan, Sorted
-    from stylize.inputs import Photo
-    from stylize.style_arguments import StyleArgument
+    from stylize.batch.inputs import Photo
+    from stylize.batch.run import Job, Plan, Sorted
+    from stylize.styles.arguments import StyleArgument
 
 FRAMES = 8  # of a sequence, on which its statistics are measured
 
@@ -122,14 +122,14 @@ def batch(
     json: Json = False,
 ) -> None:
     """Stylise many photos; bad files are named and counted, the others get done. Run again, it goes on."""
-    from stylize.batch import plan_batch, run_jobs, sort_out
-    from stylize.images import STDERR
-    from stylize.inputs import find_photos
-    from stylize.manifest import Known, Manifest, label_of, locked, write_failures
-    from stylize.output_file import refuse_same_file
-    from stylize.painting import Look, read_layers
-    from stylize.style_arguments import parse_style, title_of
-    from stylize.treatment import Treatment, by_job
+    from stylize.batch.inputs import find_photos
+    from stylize.batch.manifest import Known, Manifest, label_of, locked, write_failures
+    from stylize.batch.run import plan_batch, run_jobs, sort_out
+    from stylize.batch.treatment import Treatment, by_job
+    from stylize.files.atomic import refuse_same_file
+    from stylize.images.reading import STDERR
+    from stylize.painting.look import Look, read_layers
+    from stylize.styles.arguments import parse_style, title_of
 
     started = time.monotonic()
     terminal = Terminal(quiet, verbose, json)
@@ -225,7 +225,7 @@ def batch(
             with terminal.progress("stylize", len(jobs.todo)) as advance:
                 try:
                     if on == "ray":
-                        from stylize import ray_cluster
+                        from stylize.batch import ray as ray_cluster
 
                         outcomes = ray_cluster.run_jobs(
                             jobs.todo, treatments, ray_cluster.Settings(model, device, engine, threads, workers),
@@ -304,7 +304,7 @@ def sample_frames(photos: Sequence[Photo]) -> tuple[Path, ...]:
 
 def one_folder_each(styles: Sequence[StyleArgument]) -> dict[str, list[StyleArgument]]:
     """The folder of each style's pictures. Raises UsageError for two of one name."""
-    from stylize.style_arguments import title_of
+    from stylize.styles.arguments import title_of
 
     folders: dict[str, list[StyleArgument]] = {}
     for style in styles:

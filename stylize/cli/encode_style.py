@@ -23,16 +23,16 @@ from stylize.cli.arguments import (
     Verbose,
     open_stylizer,
 )
+from stylize.cli.terminal import Terminal, say
 from stylize.errors import OutputError, UsageError, shown
 from stylize.extras import require_torch
 from stylize.options import DEFAULT_MAX_PIXELS, REFINE_STEPS, ImageOptions
-from stylize.terminal import Terminal, say
 
 if TYPE_CHECKING:
-    from stylize.images import Pixels
-    from stylize.style_code import StyleCode
-    from stylize.style_set import Member
-    from stylize.transfer import Stylizer
+    from stylize.images.reading import Pixels
+    from stylize.painting.stylizer import Stylizer
+    from stylize.styles.members import Member
+    from stylize.styles.style_code import StyleCode
 
 
 def encode_style(
@@ -74,9 +74,9 @@ def encode_style(
     """Learn a style from pictures, or mix styles, and keep it as a small file."""
     from dataclasses import replace
 
-    from stylize import library
-    from stylize.output_file import check_target, make_folder, refuse_same_file
-    from stylize.style_arguments import parse_style, read_style
+    from stylize.files.atomic import check_target, make_folder, refuse_same_file
+    from stylize.styles import library
+    from stylize.styles.arguments import parse_style, read_style
 
     terminal = Terminal(quiet, verbose, json)
     if output is None and save is None:
@@ -116,7 +116,7 @@ def encode_style(
         check_target(target, overwrite=overwrite)
     judge = ""
     if refine:
-        from stylize.refine import chosen
+        from stylize.training.refine import chosen
 
         judge = chosen(perceptual or "auto")
     title = name or save or targets[0].stem
@@ -167,7 +167,7 @@ def _refined(
     terminal: Terminal,
 ) -> StyleCode:
     """The code, refined; what came of it is said, and noted in ``refined``."""
-    from stylize.refine import Progress, refine
+    from stylize.training.refine import Progress, refine
 
     seen: list[Progress] = []
     with terminal.progress("refine", steps) as advance:

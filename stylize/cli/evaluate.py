@@ -23,15 +23,15 @@ from stylize.cli.arguments import (
     open_stylizer,
     set_threads,
 )
+from stylize.cli.terminal import Terminal
 from stylize.errors import DeviceError, UsageError, shown
 from stylize.extras import require_torch
 from stylize.options import check_perceptual, check_strength
-from stylize.terminal import Terminal
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from stylize.evaluation import Pair, Scores
+    from stylize.training.evaluation import Pair, Scores
 
 SHEET_ROWS, SHEET_CELL = 20, 256  # at most; pixels
 
@@ -64,9 +64,9 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure what a model keeps of photos and how well it meets styles, alone or beside another model."""
-    from stylize.encoding import write_image
-    from stylize.formats import format_of
-    from stylize.output_file import check_target, refuse_same_file, write_atomically
+    from stylize.files.atomic import check_target, refuse_same_file, write_atomically
+    from stylize.images.formats import format_of
+    from stylize.images.writing import write_image
 
     require_torch("evaluating")
     check_strength(strength)
@@ -79,12 +79,12 @@ def evaluate(
     if len(set(map(os.path.realpath, targets))) < len(targets):
         raise UsageError(f"--sheet and --output are the same file: {shown(targets[0])}", hint="give them two names")
 
-    from stylize.data import PictureFolders
-    from stylize.device import memory_errors, pick_device
-    from stylize.evaluation import Critic, Judge, load_judge, means, select, share_better, spread
-    from stylize.evaluation import evaluate as run
-    from stylize.packaged import default_model
-    from stylize.sheet import labelled_sheet
+    from stylize.engines.device import memory_errors, pick_device
+    from stylize.files.packaged import default_model
+    from stylize.images.sheet import labelled_sheet
+    from stylize.training.data import PictureFolders
+    from stylize.training.evaluation import Critic, Judge, load_judge, means, select, share_better, spread
+    from stylize.training.evaluation import evaluate as run
 
     terminal = Terminal(quiet, verbose, json)
     photos, arts = (

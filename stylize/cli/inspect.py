@@ -9,9 +9,9 @@ import typer
 
 from stylize.cli.arguments import Json, MaxPixels, ModelFile
 from stylize.cli.process import show
+from stylize.cli.terminal import Terminal, say
 from stylize.errors import InputError, RefusedError, UsageError, shown
 from stylize.options import DEFAULT_MAX_PIXELS
-from stylize.terminal import Terminal, say
 
 
 def inspect(
@@ -24,11 +24,11 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Say what a file is: a style code, a model, or a stylised picture and the command that made it."""
-    from stylize import library
-    from stylize.inspection import inspect_file
-    from stylize.packaged import default_model
-    from stylize.recipe import to_copy
-    from stylize.style_arguments import parse_style
+    from stylize.files.packaged import default_model
+    from stylize.painting.inspection import inspect_file
+    from stylize.painting.recipe import to_copy
+    from stylize.styles import library
+    from stylize.styles.arguments import parse_style
 
     terminal = Terminal(json=json)
     if not files:

@@ -28,13 +28,13 @@ from stylize.cli.arguments import (
     open_without_torch,
     parse_style_scale,
 )
+from stylize.cli.terminal import Terminal
 from stylize.errors import InputError, RefusedError, UsageError
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
-from stylize.terminal import Terminal
 
 if TYPE_CHECKING:
-    from stylize.images import Pixels
-    from stylize.style_code import StyleCode
+    from stylize.images.reading import Pixels
+    from stylize.styles.style_code import StyleCode
 
 
 def preview(
@@ -70,15 +70,15 @@ def preview(
     import numpy as np
     from PIL import Image
 
-    from stylize import library
-    from stylize.encoding import write_image
-    from stylize.formats import format_of
-    from stylize.images import fill_transparent, read_image
-    from stylize.masks import read_mask
-    from stylize.output_file import check_target, refuse_same_file
-    from stylize.painting import Look, paint
-    from stylize.preview import contact_sheet
-    from stylize.style_arguments import StyleArgument, parse_style, read_style, title_of
+    from stylize.files.atomic import check_target, refuse_same_file
+    from stylize.images.formats import format_of
+    from stylize.images.reading import fill_transparent, read_image
+    from stylize.images.writing import write_image
+    from stylize.painting.look import Look, paint
+    from stylize.painting.masks import read_mask
+    from stylize.painting.preview import contact_sheet
+    from stylize.styles import library
+    from stylize.styles.arguments import StyleArgument, parse_style, read_style, title_of
 
     terminal = Terminal(quiet, verbose, json)
     scale = parse_style_scale(style_scale)

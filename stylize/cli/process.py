@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import typer
 
 from stylize import __version__
+from stylize.cli.terminal import say
 from stylize.errors import DISK_FULL, REMEDIES, DeviceError, OutputError, StylizeError, UsageError, one_line, shown
-from stylize.terminal import say
 
 DEBUG_VARIABLE = "STYLIZE_DEBUG"
 # Typer needs click, or carries its own copy of it.

@@ -28,14 +28,14 @@ from stylize.cli.arguments import (
     set_threads,
 )
 from stylize.cli.process import Stopped, note_requests, stop_gently
+from stylize.cli.terminal import Terminal, say
 from stylize.errors import DeviceError, OutputError, UsageError, shown
 from stylize.extras import install, require_torch
 from stylize.options import LossWeights, ModelSizes, TrainingOptions, check_perceptual
-from stylize.terminal import Terminal, say
 
 if TYPE_CHECKING:
-    from stylize.rehearsal import Estimate
-    from stylize.training import Checks, Progress
+    from stylize.training.loop import Checks, Progress
+    from stylize.training.rehearsal import Estimate
 
 FEW_PICTURES = 20  # of one kind: fewer are hardly meant
 _DEFAULTS = "--help shows the defaults"
@@ -172,10 +172,10 @@ def train(
     )  # the first process talks
     stopped_by, requests = stop_gently(silent=follower), note_requests()
 
-    from stylize.checkpoint import newest_checkpoint
-    from stylize.device import memory_errors
-    from stylize.training import train as run
-    from stylize.world import launch
+    from stylize.engines.device import memory_errors
+    from stylize.training.checkpoint import newest_checkpoint
+    from stylize.training.devices import launch
+    from stylize.training.loop import train as run
 
     with launch(device, devices, nodes) as world:
         set_threads(threads)
@@ -276,7 +276,7 @@ def distill(
     quiet: Quiet = False,
 ) -> None:
     """Distil a light perceptual network from VGG19, for training your own models: stylize train --light."""
-    from stylize.output_file import check_target
+    from stylize.files.atomic import check_target
 
     require_torch("distilling")
     _check_rates({"--rate": rate})
@@ -285,8 +285,8 @@ def distill(
         raise OutputError(f"cannot write {shown(output)}: a network is a .safetensors file", hint=hint)
     check_target(output, overwrite=overwrite)
 
-    from stylize.device import memory_errors, pick_device
-    from stylize.distillation import distil
+    from stylize.engines.device import memory_errors, pick_device
+    from stylize.training.distillation import distil
 
     set_threads(threads)
     terminal = Terminal(quiet)

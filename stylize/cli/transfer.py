@@ -47,12 +47,12 @@ from stylize.cli.arguments import (
     parse_style_scale,
 )
 from stylize.cli.process import show
+from stylize.cli.terminal import Terminal
 from stylize.errors import InputError, OutputError, StylizeError, UsageError, disk_is_full, shown
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
-from stylize.terminal import Terminal
 
 if TYPE_CHECKING:
-    from stylize.transfer import Stylizer
+    from stylize.painting.stylizer import Stylizer
 
 T = TypeVar("T")
 
@@ -93,13 +93,13 @@ def transfer(
     """Stylise photos: stylize transfer photo.jpg --style mine.png"""
     from dataclasses import replace
 
-    from stylize.encoding import write_image
-    from stylize.formats import SUFFIXES, format_of, output_name, suffix_of, written_format
-    from stylize.images import read_photo
-    from stylize.output_file import check_target, make_folder, refuse_same_file
-    from stylize.painting import Look, check_depth, read_layers
-    from stylize.style_arguments import parse_style, title_of
-    from stylize.treatment import Treatment
+    from stylize.batch.treatment import Treatment
+    from stylize.files.atomic import check_target, make_folder, refuse_same_file
+    from stylize.images.formats import SUFFIXES, format_of, output_name, suffix_of, written_format
+    from stylize.images.reading import read_photo
+    from stylize.images.writing import write_image
+    from stylize.painting.look import Look, check_depth, read_layers
+    from stylize.styles.arguments import parse_style, title_of
 
     terminal = Terminal(quiet, verbose, json)
     look = Look(strength, preserve_color, parse_style_scale(style_scale), mask, invert_mask, feather)

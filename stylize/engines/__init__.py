@@ -1,0 +1,1 @@
+"""What runs the networks: ONNX Runtime on processors, torch on everything else."""

@@ -1,0 +1,1 @@
+"""Files that appear complete or not at all; tensors on disk; what the package carries."""

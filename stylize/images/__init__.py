@@ -1,0 +1,1 @@
+"""Pixels in and out: formats, metadata, colour profiles, 16 bits."""

@@ -1,0 +1,201 @@
+"""Painting: a photo, in the styles and the way that the options ask for -> pixels.
+
+``Stylizer.transfer`` paints one photo in one style. Here is what people ask for on top of it; ``stylize transfer``,
+``batch`` and ``preview`` all go through ``paint``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stylize.errors import InputError, UsageError, shown
+from stylize.extras import require_torch
+from stylize.images.reading import Picture, Pixels, fill_transparent
+from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions, check_strength
+from stylize.painting.masks import base_name, composite, feathered, read_mask
+from stylize.painting.stroke_scale import LEAST, MOST, at_stroke_scale, auto_scale, frozen_passes
+from stylize.styles.arguments import StyleArgument, by_mask, read_style
+
+if TYPE_CHECKING:
+    from stylize.painting.stylizer import Stylizer
+    from stylize.styles.style_code import StyleCode
+
+Layers = Mapping[str | None, "StyleCode"]  # mask -> the style painted there; None: everywhere
+Transfer = Callable[[Pixels], Pixels]  # a picture -> the same, painted
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a photo is painted, whatever the styles.
+
+    Attributes:
+        strength: 0 (the photo itself) to 1 (the full style).
+        preserve_color: keep the photo's colours.
+        style_scale: width of the strokes, 0.25 to 4; None: chosen by the photo's size, see
+        ``stylize.painting.stroke_scale``. mask: where to paint: a picture, a folder of them, or ``alpha``; see
+        ``stylize.painting.masks``. invert_mask: paint where the mask is black instead. feather: pixels over which the
+        edges of all masks rise.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+
+    strength: float = 1.0
+    preserve_color: bool = False
+    style_scale: float | None = 1.0
+    mask: str | None = None
+    invert_mask: bool = False
+    feather: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+        if self.style_scale is not None and not LEAST <= self.style_scale <= MOST:
+            raise UsageError(
+                f"--style-scale {self.style_scale:g} is not between {LEAST:g} and {MOST:g}",
+                hint=f"{LEAST:g} to {MOST:g}, or auto",
+            )
+        if not 0 <= self.feather <= 10_000:
+            raise UsageError(f"--feather {self.feather:g} is not between 0 and 10000 pixels", hint="as in --feather 20")
+        if self.invert_mask and self.mask is None:
+            raise UsageError("--invert-mask needs a --mask", hint="--mask FILE")
+
+    def scale_for(self, photo: Pixels) -> float:
+        """The width of the strokes on a photo."""
+        return auto_scale(photo) if self.style_scale is None else self.style_scale
+
+    def transfer(self, stylizer: Stylizer, style: StyleCode, tile: int | None) -> Transfer:
+        """What paints a photo in a style by itself."""
+        return partial(
+            stylizer.transfer, style=style, strength=self.strength, preserve_color=self.preserve_color, tile=tile
+        )
+
+    def options(self) -> list[str]:
+        """The words of a command line that ask for this look; files by their base names."""
+        words = []
+        if self.strength != 1:
+            words += ["--strength", f"{self.strength!r}"]
+        if self.preserve_color:
+            words.append("--preserve-color")
+        if self.style_scale != 1:
+            words += ["--style-scale", "auto" if self.style_scale is None else f"{self.style_scale!r}"]
+        if self.mask is not None:
+            words += ["--mask", base_name(self.mask)]
+        if self.invert_mask:
+            words.append("--invert-mask")
+        if self.feather:
+            words += ["--feather", f"{self.feather!r}"]
+        return words
+
+
+def read_layers(
+    stylizer: Stylizer,
+    arguments: Sequence[StyleArgument],
+    title: str,
+    *,
+    options: ImageOptions,
+    on_warning: Callable[[str], None],
+) -> Layers:
+    """The styles that the arguments ask for, one for each mask. Raises as ``read_style``."""
+    return {
+        mask: read_style(stylizer, group, title, options=options, on_warning=on_warning)
+        for mask, group in by_mask(arguments).items()
+    }
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What the frames of a sequence have in common.
+
+    Attributes:
+        scale: width of the strokes.
+        passes: by mask, what paints a frame: several transfers one after the other where ``at_stroke_scale`` takes
+            several.
+    """
+
+    scale: float
+    passes: Mapping[str | None, Sequence[Transfer]]
+
+    def transfer(self, source: str | None) -> Transfer:
+        """The transfer of one frame: the first call makes the first pass."""
+        passes = iter(self.passes[source])
+        return lambda pixels: next(passes)(pixels)
+
+
+def freeze(
+    stylizer: Stylizer, samples: Sequence[Picture], layers: Layers, look: Look, *, tile: int | None = None
+) -> Frozen:
+    """Decide once, for all frames of a scene, what would change from photo to photo; see ``Stylizer.freeze``.
+
+    Args:
+        samples: some of the frames.
+    """
+    frames = [fill_transparent(sample.pixels, sample.alpha) for sample in samples]
+    scale = look.scale_for(frames[0])
+    passes = {}
+    for source, style in layers.items():
+        freeze = partial(
+            stylizer.freeze, style=style, strength=look.strength, preserve_color=look.preserve_color, tile=tile
+        )
+        passes[source] = frozen_passes(frames, scale, freeze)
+    return Frozen(scale, passes)
+
+
+def check_depth(photo: Pixels, look: Look, name: str) -> None:
+    """Refuse a photo of 16 bits, (H, W, 3) uint16, where torch, which paints them, is not installed.
+
+    Raises:
+        InputError: with the name of the photo.
+    """
+    if photo.dtype == np.uint16 and look.strength > 0:  # at 0 nothing is painted
+        what = f"painting the 16 bits a channel of {shown(name)}"
+        require_torch(what, instead="--bit-depth 8", error=InputError)
+
+
+def paint(
+    stylizer: Stylizer,
+    picture: Picture,
+    layers: Layers,
+    look: Look,
+    *,
+    photo: str,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    tile: int | None = None,
+    frozen: Frozen | None = None,
+    mask: Pixels | None = None,
+) -> Pixels:
+    """The painted photo, (H, W, 3) of the photo's type.
+
+    The style without a mask is painted first, those with one over it in their order; ``look.mask`` bounds them all.
+
+    Args:
+        photo: the path of the photo, to find its mask in a folder.
+        frozen: of the sequence that it is a frame of, see ``freeze``.
+        mask: what ``look.mask`` names, (H, W) uint8, where it was read already.
+
+    Raises:
+        InputError: a mask cannot be used.
+        RefusedError, DeviceError: as ``Stylizer.transfer``.
+    """
+
+    def mask_of(source: str) -> Pixels:
+        return read_mask(source, picture, photo, max_pixels=max_pixels)
+
+    masks = {source: feathered(mask_of(source), look.feather) for source in layers if source is not None}
+    bound = mask if mask is not None or look.mask is None else mask_of(look.mask)
+    if bound is not None:
+        bound = feathered(255 - bound if look.invert_mask else bound, look.feather)
+    scale = frozen.scale if frozen else look.scale_for(picture.pixels)
+    visible = fill_transparent(picture.pixels, picture.alpha)  # what lies under transparency must not bleed out
+    output = picture.pixels
+    if look.strength == 0:
+        return output
+    for source, style in layers.items():
+        transfer = frozen.transfer(source) if frozen else look.transfer(stylizer, style, tile)
+        painted = at_stroke_scale(visible, scale, transfer)
+        output = painted if source is None else composite(output, painted, masks[source])
+    return output if bound is None else composite(picture.pixels, output, bound)

@@ -1,0 +1,119 @@
+"""Stroke scale: how wide the strokes are, against those that the generator paints by itself.
+
+*Coarser*, by a factor s > 1, goes from coarse to fine: a copy of the photo reduced by s is painted, enlarged, and given
+back the photo's finer detail; this is painted again at full size with the same style. Of the second picture only what
+is finer than the first is kept, so that the whole looks like the reduced copy and is still crisp at 100 %:
+
+    coarse = G(↓ photo)        fine = G(↑ coarse + photo − ↑↓ photo)        result = ↑ coarse + fine − ↑↓ fine
+
+(↓ reduces and ↑ enlarges by s; x − ↑↓ x is a level of a Laplacian pyramid, Burt & Adelson 1983.) *Finer*, s < 1, paints
+an enlarged copy and reduces the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image
+
+from stylize.errors import UsageError
+from stylize.images.reading import Pixels
+
+LEAST, MOST = 0.25, 4.0
+AUTO_PIXELS = 1_000_000  # a larger photo gets, with the automatic scale, the look of its copy of so many pixels
+MOST_PIXELS = 1_000_000_000  # of an enlarged copy
+_ROWS = 256  # computed at a time: no copy of a whole picture in wider numbers
+
+
+def auto_scale(photo: Pixels) -> float:
+    """The scale at which a photo, as a whole, looks like its 1-megapixel copy; 1 for smaller ones."""
+    return float(min(max((photo.shape[0] * photo.shape[1] / AUTO_PIXELS) ** 0.5, 1.0), MOST))
+
+
+def at_stroke_scale(photo: Pixels, scale: float, paint: Callable[[Pixels], Pixels]) -> Pixels:
+    """Paint a photo with strokes ``scale`` times as wide.
+
+    Args:
+        photo: (H, W, 3) uint8 or uint16.
+        scale: 0.25 to 4.
+        paint: picture in, painted picture of the same size out.
+
+    Raises:
+        UsageError: the enlarged copy would be too large.
+    """
+    if scale == 1:
+        return paint(photo)
+    height, width = photo.shape[:2]
+    size = (max(round(width / scale), 1), max(round(height / scale), 1))
+    if size[0] * size[1] > MOST_PIXELS:
+        raise UsageError(
+            f"--style-scale {scale:g} would enlarge the photo to {size[0]}x{size[1]} pixels", hint="take a larger scale"
+        )
+    if scale < 1:
+        return _resized(paint(_resized(photo, size)), (width, height))
+    coarse = _resized(paint(_resized(photo, size)), (width, height))
+    fine = paint(_with_detail(coarse, photo, size))
+    return _with_detail(coarse, fine, size)
+
+
+def frozen_passes(
+    samples: Sequence[Pixels], scale: float, freeze: Callable[[list[Pixels]], Callable[[Pixels], Pixels]]
+) -> list[Callable[[Pixels], Pixels]]:
+    """What ``at_stroke_scale`` calls as ``paint``, call after call, frozen for the frames of a scene.
+
+    Args:
+        samples: some of the frames.
+        freeze: from what a pass is given of all samples to what paints that pass.
+    """
+    passes: list[Callable[[Pixels], Pixels]] = []
+
+    def given(sample: Pixels) -> Pixels:
+        """What the first pass that is not frozen yet is to paint of a sample."""
+        made = iter(passes)
+
+        def paint(pixels: Pixels) -> Pixels:
+            for painted in made:
+                return painted(pixels)
+            raise _NotFrozenError(pixels)
+
+        try:
+            at_stroke_scale(sample, scale, paint)
+        except _NotFrozenError as reached:
+            return reached.pixels
+        raise AssertionError("every pass is frozen")
+
+    for _ in range(2 if scale > 1 else 1):
+        passes.append(freeze([given(sample) for sample in samples]))
+    return passes
+
+
+class _NotFrozenError(Exception):
+    """The next pass is not frozen yet; this is what it would paint."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        super().__init__()
+        self.pixels = pixels
+
+
+def _with_detail(coarse: Pixels, fine: Pixels, size: tuple[int, int]) -> Pixels:
+    """``coarse``, plus what ``fine`` has that a copy of it of that size (width, height) has not."""
+    smooth = _resized(_resized(fine, size), (fine.shape[1], fine.shape[0]))
+    output = np.empty_like(fine)
+    for top in range(0, len(fine), _ROWS):
+        rows = slice(top, top + _ROWS)
+        output[rows] = np.clip(coarse[rows].astype(np.int32) + fine[rows] - smooth[rows], 0, np.iinfo(fine.dtype).max)
+    return output
+
+
+def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    smaller = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
+    method = Image.Resampling.LANCZOS if smaller else Image.Resampling.BICUBIC
+    gap = 3.0 if smaller else None
+    if pixels.dtype == np.uint8:
+        return np.asarray(Image.fromarray(pixels).resize(size, method, reducing_gap=gap))
+    output = np.empty((size[1], size[0], 3), pixels.dtype)
+    for channel in range(3):  # Pillow has no 16-bit colour, but floats
+        plane = Image.fromarray(pixels[..., channel].astype(np.float32)).resize(size, method, reducing_gap=gap)
+        output[..., channel] = np.clip(np.rint(np.asarray(plane)), 0, np.iinfo(pixels.dtype).max)
+    return output

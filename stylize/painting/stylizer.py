@@ -1,0 +1,491 @@
+"""Transfer: one photo and one style code -> the stylised picture.
+
+    photo ─► proxy ─► statistics ─┐
+    code  ────────────────────────┴─► folded generator ─► tile by tile ─► picture
+
+The statistics of AdaIN come from a *proxy* of the photo: the whole of it when it is small, else a fixed grid of
+windows. They do not depend on how the picture is cut afterwards, and the folded generator is local, so tiles with a
+margin give the pixels of the whole. (Its ancestor: Chen et al., "Towards Ultra-Resolution Neural Style Transfer via
+Thumbnail Instance Normalization", AAAI 2022.) How it is cut: ``stylize.painting.tiles``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import numpy as np
+from PIL import Image
+
+from stylize.engines.device import free_memory, has_bf16_instructions, may_have_gpu, require_torch_for
+from stylize.engines.protocol import Engine, Painter
+from stylize.errors import DeviceError, InputError, RefusedError, UsageError, one_line, shown
+from stylize.extras import install, require_torch, torch_is_installed
+from stylize.files.packaged import MODEL_VARIABLE, default_model
+from stylize.images.colour_profile import to_8_bit
+from stylize.images.palette import LUMINANCE, Floats, colour_map, palette_among, palette_of
+from stylize.images.reading import Pixels
+from stylize.networks.plan import BORDER, Margins
+from stylize.options import check_strength
+from stylize.painting.tiles import (
+    LEAST_TILE,
+    is_own_proxy,
+    paint_tiles,
+    planned_tile,
+    proxy,
+    to_cells,
+    to_pixels,
+    window_at,
+)
+from stylize.styles.members import Member, examine
+from stylize.styles.mixing import mean
+from stylize.styles.refinement import fits, scaled
+from stylize.styles.style_code import StyleCode, make_thumbnail
+
+if TYPE_CHECKING:
+    from stylize.engines.torch import TorchEngine
+
+T = TypeVar("T")
+
+LARGE_PHOTO = 20_000_000  # pixels: from here on torch's bf16 gains more than torch takes to start
+TORCH_BYTES = 4 << 30  # of memory, below which torch is not worth a try
+STRIP = 64  # rows of a picture that are worked on at a time where no network is involved
+STYLE_SHORT_SIDE = (256, 512)  # pixels: style pictures are brought between these
+STYLE_LONG_SIDE = 1536
+EVENNESS = 0.6  # of --strength: the power of it by which the pixels are mixed; equal steps then look about equal
+
+ENGINES = ("auto", "torch", "onnx")
+UNUSED_GPU = f"this machine seems to have a GPU, which only torch uses: {install('torch')}, or --device cpu"
+
+
+class Stylizer:
+    """Encodes styles and stylises photos with one model.
+
+    Args:
+        model: a model file; by default that of ``STYLIZE_MODEL``, else the packaged one.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        engine: ``torch``, ``onnx``, or ``auto``: ONNX Runtime on processors, where it starts at once, but torch, if it
+            is installed, on GPUs, for models of unusual sizes, and for large photos where the processor has bf16.
+        threads: of the processor; by default all.
+        on_warning: told when the work goes on in another way than was asked for, such as when memory runs out.
+
+    Raises:
+        InputError, RefusedError: the model is missing or no model.
+        DeviceError: the device is missing, or needs torch, which is not installed.
+        UsageError: there is no such device or engine, the engine cannot do it, or what can do it is not installed.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        *,
+        engine: str = "auto",
+        threads: int | None = None,
+        on_warning: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        if engine not in ENGINES:
+            raise UsageError(f"--engine {engine}: no such engine", hint=", ".join(ENGINES))
+        self.path = Path(model) if model is not None else default_model()
+        if model is None and os.environ.get(MODEL_VARIABLE) and not os.path.lexists(self.path):
+            raise InputError(f"cannot read {shown(self.path)}: no such file", hint=f"{MODEL_VARIABLE} names it")
+        self.device, self.threads, self.on_warning, self._asked = device, threads, on_warning, engine
+        self.tile_limit = sys.maxsize  # pixels, once memory has run out
+        self.engine = self._open(engine)
+        # Which engine paints a photo depends on its size and depth, not on the photos before it.
+        self.for_large: Engine | None = self.engine
+        self._torch: TorchEngine | None = None
+        if engine == "auto" and self.engine.name == "onnx" and has_bf16_instructions() and torch_is_installed():
+            self.for_large = None  # to be opened when one comes
+
+    def _open(self, engine: str) -> Engine:
+        if engine != "torch":
+            opened = self._open_onnx(engine)
+            if opened is not None:
+                return opened
+        require_torch("--engine torch")
+        try:
+            from stylize.engines.torch import TorchEngine
+        except (ImportError, OSError) as error:  # a torch that is broken, or not for this machine
+            raise DeviceError(f"cannot load torch: {one_line(error)}", hint="stylize doctor tells more") from error
+        return TorchEngine(self.path, self.device, self.threads)
+
+    def _open_onnx(self, engine: str) -> Engine | None:
+        """The ONNX engine, or None where ``auto`` is to take torch."""
+        wanted = engine == "onnx"
+        if self.device not in ("auto", "cpu"):
+            if wanted:
+                raise UsageError(f"--engine onnx does not run on {self.device}", hint="--device cpu")
+            require_torch_for(self.device)
+            return None
+        if self.device == "auto" and not wanted and may_have_gpu():
+            if torch_is_installed():
+                return None
+            self.on_warning(UNUSED_GPU)
+        try:
+            from stylize.engines.onnx import OnnxEngine, UnfitModelError
+        except (ImportError, OSError) as error:  # one that is broken, or not for this machine
+            if wanted:
+                raise UsageError(f"--engine onnx: {error}", hint="pip install onnxruntime") from error
+            if not torch_is_installed():
+                raise DeviceError(
+                    f"cannot load onnxruntime: {one_line(error)}", hint="stylize doctor tells more"
+                ) from error
+            return None
+        try:
+            return OnnxEngine(self.path, self.threads)
+        except UnfitModelError as error:
+            if wanted:
+                raise UsageError(
+                    f"--engine onnx runs models of the default sizes only: {shown(self.path)}", hint="--engine torch"
+                ) from error
+            require_torch(f"{shown(self.path)}, a model of other sizes than the default ones,")
+            return None
+
+    def encode_style(
+        self,
+        pictures: Sequence[Pixels],
+        title: str = "style",
+        *,
+        report: Callable[[Sequence[Member]], None] = lambda members: None,
+    ) -> StyleCode:
+        """Learn a style from pictures: the mean of their codes, near-duplicates together counted as one.
+
+        The order of the pictures does not matter. Each is looked at as a whole: the mean over crops, at one or several
+        scales, was measured to give no closer pictures.
+
+        Args:
+            pictures: (H, W, 3) uint8 each.
+            report: called with what is to be said of each picture, in their order.
+        """
+        if not pictures:
+            raise UsageError("a style needs at least one picture")
+        pictures = [to_8_bit(picture) for picture in pictures]
+        # Sums of floats depend on their order: a fixed one makes equal sets give equal bytes.
+        keys = [(p.shape, hashlib.sha256(p.tobytes()).digest()) for p in pictures]
+        order = sorted(range(len(pictures)), key=lambda index: keys[index])
+        ordered = [pictures[index] for index in order]
+        working = [at_working_size(picture) for picture in ordered]
+        codes, known = zip(*self._or_on_processor(lambda: [self.engine.encode(p) for p in working]), strict=True)
+        members = examine(ordered, np.stack(known))
+        places = {index: place for place, index in enumerate(order)}
+        report(
+            [
+                replace(member, twin=None if member.twin is None else order[member.twin])
+                for member in (members[places[index]] for index in range(len(pictures)))
+            ]
+        )
+        shares = np.array([member.weight for member in members])
+        shares /= shares.sum()
+        return StyleCode(
+            code=mean(codes, shares),
+            palette=mean([palette_of(picture) for picture in working], shares),
+            model_hash=self.engine.hash,
+            title=title,
+            images=len(pictures),
+            thumbnail=make_thumbnail(ordered),
+        )
+
+    def transfer(
+        self,
+        photo: Pixels,
+        style: StyleCode,
+        *,
+        strength: float = 1.0,
+        preserve_color: bool = False,
+        tile: int | None = None,
+    ) -> Pixels:
+        """Stylise a photo of any size.
+
+        Args:
+            photo: (H, W, 3) uint8 or uint16, sRGB. Photos of 16 bits are computed in single precision.
+            style: a code of this model.
+            strength: 0 (the photo itself) to 1 (the full style); between them, between the photo's own code and the
+                style's.
+            preserve_color: keep the photo's colours: it is painted in its own palette (the colour statistics are
+                matched first), and of that only the lightness is taken.
+            tile: side of the tiles in pixels, rounded up to a multiple of 16; by default as large as memory and speed
+                allow. The result does not depend on it. Photos of up to two megapixels are done whole.
+
+        Returns:
+            (H, W, 3) of the photo's type.
+
+        Raises:
+            RefusedError: the code belongs to another model.
+            UsageError: strength or tile is out of range.
+            InputError: a photo of 16 bits needs torch, which is not installed.
+            DeviceError: out of memory.
+        """
+        _check(strength, tile)
+        self.check(style)
+        if strength == 0:
+            return photo.copy()
+        with _explained(photo):
+            output = self._paint(photo, style, strength, preserve_color, tile)
+        return _finished(photo, output, strength, preserve_color)
+
+    def prepare(self, style: StyleCode, strength: float = 1.0) -> None:
+        """Do what depends on the style only, so that the first photo need not wait for it."""
+        if strength == 1:  # else its code depends on the photo
+            self.engine.prepare(style.code, style.refinement)
+
+    def freeze(
+        self,
+        samples: Sequence[Pixels],
+        style: StyleCode,
+        *,
+        strength: float = 1.0,
+        preserve_color: bool = False,
+        tile: int | None = None,
+    ) -> Callable[[Pixels], Pixels]:
+        """A transfer for the frames of one scene: what a photo's own statistics decide is decided once for all.
+
+        Frame by frame, a cloud that comes into the picture changes the colours of everything else. Frozen, a pixel
+        depends on what is around it only: what does not move does not flicker.
+
+        Args:
+            samples: some of the frames, (H, W, 3) each, of one type; the statistics are those of all of them together.
+            style, strength, preserve_color, tile: as for ``transfer``.
+
+        Returns:
+            what paints a frame.
+
+        Raises:
+            as ``transfer``; what is returned, too.
+        """
+        if not samples:
+            raise UsageError("a sequence needs at least one frame")
+        _check(strength, tile)
+        self.check(style)
+        dtype = samples[0].dtype
+        if any(sample.dtype != dtype for sample in samples):
+            raise _mixed_depths()
+        if strength == 0:
+            return np.copy
+
+        def measured() -> tuple[Engine, Painter]:
+            adapted = self._adapted(samples, style, strength, preserve_color)
+            engine = self._engine_for(samples[0])
+            return engine, self._measured(engine, samples, adapted)[1]
+
+        with _explained(samples[0]):
+            engine, paint = self._or_on_processor(measured)
+
+        def transfer(frame: Pixels) -> Pixels:
+            if frame.dtype != dtype:
+                raise _mixed_depths()
+            with _explained(frame):
+                output = self._in_tiles(engine, paint, frame, tile)
+            return _finished(frame, output, strength, preserve_color)
+
+        return transfer
+
+    def check(self, style: StyleCode, name: str | None = None) -> None:
+        """Refuse a code that another model made: its numbers mean nothing here.
+
+        Args:
+            name: what to call it, such as its path; by default its title.
+        """
+        what = f"style {name or shown(style.title)}"
+        if style.model_hash != self.engine.hash:
+            raise RefusedError(
+                f"{what} was made for model {style.model_hash[:8]}, this is {self.engine.hash[:8]}",
+                hint="encode it again, or name its model by --model",
+            )
+        if style.code.shape != (self.engine.sizes.code,):
+            raise RefusedError(
+                f"{what} has {style.code.size} numbers, its model takes {self.engine.sizes.code}",
+                hint="encode it again",
+            )
+        if not fits(style.refinement, self.engine.sizes):
+            raise RefusedError(f"{what} refines layers that its model does not have", hint="encode it again")
+
+    def _encode(self, pixels: Pixels) -> tuple[Floats, Floats]:
+        """The code and the palette of one picture: (H, W, 3) uint8 -> (Z,) and (9,)"""
+        picture = at_working_size(pixels)
+        return self.engine.encode(picture)[0], palette_of(picture)
+
+    def _paint(
+        self, photo: Pixels, style: StyleCode, strength: float, preserve_color: bool, tile: int | None
+    ) -> Pixels:
+        """The generator over the whole photo."""
+
+        def work() -> Pixels:
+            adapted = self._adapted([photo], style, strength, preserve_color)
+            return self._paint_with(self._engine_for(photo), photo, adapted, tile)
+
+        return self._or_on_processor(work)
+
+    def _or_on_processor(self, work: Callable[[], T]) -> T:
+        """What is done by the engines of this object; by others on the processor if a GPU has too little memory."""
+        try:
+            return work()
+        except MemoryError:
+            on_gpu = [e for e in (self.engine, self.for_large, self._torch) if e is not None and not e.on_cpu]
+            if not on_gpu:
+                raise
+        self.on_warning(f"out of memory on {on_gpu[0]}: goes on with the processor")
+        self.device, self.tile_limit = "cpu", sys.maxsize
+        self.engine = self.for_large = self._open(self._asked)
+        self._torch = None
+        return work()
+
+    def _adapted(self, photos: Sequence[Pixels], style: StyleCode, strength: float, preserve_color: bool) -> StyleCode:
+        """The style as photos are to be painted in, between their own and the one wanted."""
+        if strength < 1:
+            shares = np.full(len(photos), 1 / len(photos))
+            codes, palettes = zip(*map(self._encode, photos), strict=True)
+            own_code, own_palette = mean(codes, shares), mean(palettes, shares)
+            style = replace(
+                style,
+                code=own_code + np.float32(strength) * (style.code - own_code),
+                palette=palette_among([own_palette, style.palette], [1 - strength, strength]),
+                refinement=scaled(style.refinement, strength),
+            )
+        if preserve_color:
+            # With the photo's own palette its tones stay, too: lightness alone would take the style's darkness.
+            own = [palette_of(at_working_size(photo)) for photo in photos]
+            style = replace(style, palette=mean(own, np.full(len(own), 1 / len(own))))
+        return style
+
+    def torch_engine(self) -> TorchEngine:
+        """The engine that takes 16-bit pixels and has gradients; opened when first asked for."""
+        if self._torch is None:
+            self._torch = cast("TorchEngine", self.engine if self.engine.name == "torch" else self._open("torch"))
+        return self._torch
+
+    def _engine_for(self, photo: Pixels) -> Engine:
+        if photo.dtype == np.uint16:
+            require_torch("painting 16 bits a channel", error=InputError)
+            if self._asked == "onnx" and self._torch is None:
+                self.on_warning("16-bit pixels are painted by torch")
+            return self.torch_engine()
+        if photo.shape[0] * photo.shape[1] < LARGE_PHOTO:
+            return self.engine
+        if self.for_large is None:
+            self.for_large = self._open_for_large()
+        return self.for_large
+
+    def _open_for_large(self) -> Engine:
+        """torch, unless there is too little memory for it, or it cannot be loaded."""
+        memory = free_memory()
+        if memory is not None and memory <= TORCH_BYTES:
+            return self.engine
+        try:
+            return self.torch_engine()
+        except DeviceError as error:
+            self.on_warning(f"{error.message}: goes on without it")
+            return self.engine
+
+    def _paint_with(self, engine: Engine, photo: Pixels, style: StyleCode, tile: int | None) -> Pixels:
+        painted, paint = self._measured(engine, [photo], style)
+        height, width = photo.shape[:2]
+        if is_own_proxy(height, width):
+            return np.ascontiguousarray(to_pixels(painted)[0, :height, :width])
+        del painted
+        return self._in_tiles(engine, paint, photo, tile)
+
+    def _measured(self, engine: Engine, photos: Sequence[Pixels], style: StyleCode) -> tuple[Pixels, Painter]:
+        """The proxies, painted, in cells, and what paints the rest with their statistics."""
+        around = Margins(BORDER, BORDER, BORDER, BORDER)
+        windows, origins = [], []
+        for photo in photos:
+            corners, shape = proxy(*photo.shape[:2], whole=len(photos) == 1)
+            windows += [window_at(photo, *corner, *shape, around) for corner in corners]
+            origins += [(top - BORDER, left - BORDER) for top, left in corners]
+        stack = np.stack(windows)
+        colours = colour_map(palette_of(stack[:, BORDER:-BORDER, BORDER:-BORDER]), style.palette)
+        return engine.measure(style.code, style.refinement, style.palette, colours, to_cells(stack), origins)
+
+    def _in_tiles(self, engine: Engine, paint: Painter, photo: Pixels, tile: int | None) -> Pixels:
+        """Paint tile by tile, in smaller ones when memory runs out."""
+        while True:
+            side = min(tile or planned_tile(engine), self.tile_limit)
+            try:
+                return paint_tiles(paint, photo, side)
+            except MemoryError:
+                if side <= LEAST_TILE:
+                    raise
+            self.tile_limit = max(side // 2, LEAST_TILE)
+            self.on_warning(f"out of memory: goes on with tiles of {self.tile_limit} pixels")
+
+
+def _check(strength: float, tile: int | None) -> None:
+    check_strength(strength)
+    if tile is not None and tile < 1:
+        raise UsageError(f"--tile {tile} is not a number of pixels", hint="a number from 1 on")
+
+
+def _mixed_depths() -> InputError:
+    return InputError("the frames of a sequence have different bit depths", hint="--bit-depth 8")
+
+
+@contextmanager
+def _explained(photo: Pixels) -> Iterator[None]:
+    """Say of a photo that could not be painted what the user can do."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise RefusedError("the style makes the network's output infinite", hint="encode the style again") from error
+    except MemoryError as error:
+        size = f"{photo.shape[1]}x{photo.shape[0]}"
+        raise DeviceError(
+            f"out of memory while stylising {size} pixels", hint="a smaller copy of the photo needs less"
+        ) from error
+
+
+def _finished(photo: Pixels, output: Pixels, strength: float, preserve_color: bool) -> Pixels:
+    """What is done pixel by pixel once the network has painted; in place."""
+    if strength < 1:
+        # Even with its own code the generator does not return the photo exactly. So the pixels are mixed as well,
+        # all the way: the picture then moves away from the photo with every step, without a jump or a kink.
+        _in_strips(lambda a, b: _mix(a, b, strength**EVENNESS), photo, output)
+    if preserve_color:
+        _in_strips(keep_color, photo, output)
+    return output
+
+
+def keep_color(photo: Pixels, stylised: Pixels) -> Pixels:
+    """The stylised picture's luminance with the photo's chrominance (Gatys et al., arXiv 1606.05897, sec. 3.2).
+
+    In YCbCr another luminance adds the same to red, green and blue. Both (H, W, 3) of one type.
+    """
+    lighter = (stylised.astype(np.float32) - photo) @ np.array(LUMINANCE, np.float32)  # (H, W)
+    return np.clip(np.rint(photo + lighter[..., None]), 0, np.iinfo(photo.dtype).max).astype(photo.dtype)
+
+
+def _in_strips(work: Callable[[Pixels, Pixels], Pixels], photo: Pixels, output: Pixels) -> None:
+    """Replace ``output`` by ``work(photo, output)``, some rows at a time: a large photo is never held as floats."""
+    for top in range(0, len(photo), STRIP):
+        rows = slice(top, top + STRIP)
+        output[rows] = work(np.ascontiguousarray(photo[rows]), output[rows])
+
+
+def at_working_size(pixels: Pixels) -> Pixels:
+    """A picture at the size at which styles are learnt: strokes come out as wide as in its 512-pixel version.
+
+    Of a very long one, the middle.
+    """
+    pixels = to_8_bit(pixels)
+    height, width = pixels.shape[:2]
+    least, most = STYLE_SHORT_SIDE
+    short = min(height, width)
+    scale = min(max(short, least), most) / short
+    reach = int(STYLE_LONG_SIDE / scale)
+    top, left = (max(side - reach, 0) // 2 for side in (height, width))
+    pixels = pixels[top : top + reach, left : left + reach]
+    height, width = pixels.shape[:2]
+    size = tuple(min(max(round(side * scale), 1), STYLE_LONG_SIDE) for side in (width, height))
+    if size == (width, height):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+
+
+def _mix(photo: Pixels, stylised: Pixels, amount: float) -> Pixels:
+    return np.rint(photo + amount * (stylised.astype(np.float32) - photo)).astype(photo.dtype)

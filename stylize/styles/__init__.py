@@ -1,0 +1,1 @@
+"""Personal styles: their codes and files, what ``--style`` names, mixtures, the library."""

@@ -1,0 +1,1 @@
+"""How the networks are trained, refined, distilled and measured. Everything here needs torch."""

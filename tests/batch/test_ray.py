@@ -1,0 +1,131 @@
+"""Batch on Ray: the pictures of the local engine, whatever dies on the way. Skipped where Ray is not installed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from stylize.batch.ray import Settings, _places, run_jobs
+from stylize.errors import UsageError
+from stylize.files.packaged import packaged_path
+
+STYLIZE = (sys.executable, "-m", "stylize")
+COMMON = ("--style", str(packaged_path("styles") / "swirls.safetensors"), "--device", "cpu")
+
+
+def node(cores: float, gpus: float = 0) -> dict[str, dict[str, float]]:
+    return {"Resources": {"CPU": cores, "GPU": gpus, "memory": 1e9}}
+
+
+def test_how_many_actors() -> None:
+    """Actors do not span nodes; GPUs are used where they may be."""
+    settings = Settings()
+    assert _places([node(32), node(5), node(1)], settings) == (18, {"num_cpus": 2})
+    assert _places([node(32)], Settings(threads=8)) == (4, {"num_cpus": 8})
+    assert _places([node(1), node(1)], settings) == (2, {"num_cpus": 1})
+    assert _places([node(0)], settings)[0] == 0
+    assert _places([node(64, 4), node(16)], settings) == (4, {"num_cpus": 8, "num_gpus": 1})
+    assert _places([node(8, 4)], settings) == (4, {"num_cpus": 2, "num_gpus": 1})
+    assert _places([node(8, 4)], Settings(device="cpu")) == (4, {"num_cpus": 2})
+
+
+def test_without_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match="not installed") as caught:
+        run_jobs([], {}, Settings(), tmp_path)
+    assert caught.value.hint == 'pip install ".[ray]"'
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two nodes of one core each, on this machine."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes.add_node(num_cpus=1)
+    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+    yield
+    nodes.shutdown()
+
+
+def actors() -> list[int]:
+    """The processes of actors that this process, or one that it started, has on this machine."""
+    parents, found = {}, []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if (entry / "cmdline").read_bytes().startswith(b"ray::Worker"):
+                    found.append(int(entry.name))
+            except OSError:  # it has ended
+                continue
+
+    def is_ours(process: int) -> bool:
+        return process == os.getpid() or (process in parents and is_ours(parents[process]))
+
+    return [process for process in found if is_ours(process)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+def test_an_actor_dies_and_nothing_is_lost(cluster: None, tmp_path: Path) -> None:
+    (tmp_path / "in/sub").mkdir(parents=True)
+    for number in range(60):
+        Image.new("RGB", (45, 30), (number, 0, 99)).save(tmp_path / f"in/sub/{number:03}.png")
+    (tmp_path / "in/bad.png").write_text("no picture")
+    ray = [*STYLIZE, "batch", "in", *COMMON, "--output", "out", "--on", "ray"]
+    with subprocess.Popen(ray, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(10):
+            process.stdout.readline()  # it is at work
+        killed = actors()[0]
+        os.kill(killed, signal.SIGKILL)
+        stdout, stderr = process.communicate(timeout=500)
+    assert process.returncode == 1, stderr
+    assert "died" in stderr
+    assert "error: cannot read in/bad.png: not an image" in stderr
+    assert "done: 60 ok, 1 failed" in stderr
+    assert stdout.count("\n") == 50
+
+    # the same bytes, and the local engine knows what was done
+    local = [*STYLIZE, "batch", "in", *COMMON, "--output", "out", "--exclude", "bad.png"]
+    again = subprocess.run(local, cwd=tmp_path, capture_output=True, text=True)
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "60 done before" in again.stderr
+    local[local.index("out")] = "local"
+    subprocess.run([*local, "--quiet", "--include", "*5.png"], cwd=tmp_path, stdout=subprocess.DEVNULL, check=True)
+    painted = sorted((tmp_path / "local/sub").iterdir())
+    assert len(painted) == 6
+    for path in painted:
+        assert path.read_bytes() == (tmp_path / "out/sub" / path.name).read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+def test_a_stop_is_tidy(cluster: None, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(150):
+        Image.new("RGB", (45, 30), (number % 256, number // 256, 99)).save(tmp_path / f"in/{number:03}.png")
+    command = [*STYLIZE, "batch", "in", *COMMON, "--output", "out", "--on", "ray"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 130, stderr
+    written = [path for path in (tmp_path / "out").iterdir() if path.suffix == ".png"]
+    assert 0 < len(written) < 150
+    assert len(written) == stdout.count("\n") + 1
+    assert " left, " in stderr
+    deadline = time.monotonic() + 60
+    while actors() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert actors() == []
