@@ -63,7 +63,7 @@ def transfer(
 
     style_code.save(tmp_path / "style.safetensors")
     command = typer.main.get_command(cli.make_app())
-    monkeypatch.setattr(cli, "app", command)  # built once, not for every file
+    monkeypatch.setattr(cli, "make_app", lambda names=(): command)  # built once, not for every file
     monkeypatch.setattr(Stylizer, "transfer", small)
     monkeypatch.setattr("stylize.cli.transfer.open_stylizer", lambda *arguments: stylizer)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # crash logs
