@@ -87,7 +87,7 @@ class StyleCode:
             "stylize.kind": "style-code",
             "stylize.version": __version__,
             "stylize.model_sha256": self.model_hash,
-            "stylize.images.reading": str(self.images),
+            "stylize.images": str(self.images),
         }
         if epoch := os.environ.get("SOURCE_DATE_EPOCH", "").strip():
             try:
@@ -137,7 +137,7 @@ class StyleCode:
         model_hash = metadata.get("stylize.model_sha256", "")
         if len(model_hash) != 64 or not set(model_hash) <= set("0123456789abcdef"):
             raise tensor_file.malformed(f"{what} does not say which model it belongs to")
-        images = metadata.get("stylize.images.reading", "")
+        images = metadata.get("stylize.images", "")
         return StyleCode(
             code=tensors["code"],
             palette=tensors["palette"],
