@@ -34,7 +34,6 @@ from PIL import Image
 from stylize.batch.inputs import find_photos
 from stylize.batch.manifest import Manifest
 from stylize.batch.run import MOST_WORKERS, plan_batch, run_jobs
-from stylize.engines.device import has_bf16_instructions
 from stylize.engines.protocol import Painter
 from stylize.images.palette import colour_map, palette_of
 from stylize.images.reading import Picture, Pixels, read_image
@@ -43,6 +42,7 @@ from stylize.networks.plan import BORDER, Margins, layers_of
 from stylize.options import ImageOptions, ModelSizes
 from stylize.painting.stylizer import Stylizer
 from stylize.painting.tiles import paint_tiles, proxy, to_cells, window_at
+from stylize.processor import has_bf16_instructions
 from stylize.styles.style_code import StyleCode
 
 SIZES = {"512x512": (512, 512), "1024x768": (768, 1024), "1024x1024": (1024, 1024), "2048x2048": (2048, 2048)}

@@ -27,9 +27,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from stylize.batch.inputs import RECORDS
 from stylize.errors import OutputError, reason, shown
 from stylize.files.atomic import make_folder, write_atomically
+from stylize.images.folders import RECORDS
 from stylize.images.formats import sniff_format
 
 LOCK_PATIENCE = 2.0  # seconds; another shard looks at the lock for a moment only

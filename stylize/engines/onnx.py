@@ -17,7 +17,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: what it says of 
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 
-from stylize.engines.device import free_memory, keep_freed_memory, memory_errors, usable_cores
+from stylize.engines.device import free_memory, keep_freed_memory, memory_errors
 from stylize.errors import RefusedError
 from stylize.files.model_file import read_model
 from stylize.files.packaged import packaged_path
@@ -26,6 +26,7 @@ from stylize.images.palette import FINISH_FLOOR, Floats, colour_map, palette_of_
 from stylize.images.reading import Pixels
 from stylize.networks.plan import CUTS, Layer, Margins, Position, cuts_of, layers_of
 from stylize.options import ModelSizes
+from stylize.processor import usable_cores
 from stylize.styles.style_code import Refinement
 
 onnxruntime.disable_telemetry_events()  # older builds for Windows know this only

@@ -17,9 +17,9 @@ from stylize.errors import InputError, UsageError, shown
 from stylize.extras import require_torch
 from stylize.images.reading import Picture, Pixels, fill_transparent
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions, check_strength
-from stylize.painting.masks import base_name, composite, feathered, read_mask
+from stylize.painting.masks import composite, feathered, read_mask
 from stylize.painting.stroke_scale import LEAST, MOST, at_stroke_scale, auto_scale, frozen_passes
-from stylize.styles.arguments import StyleArgument, by_mask, read_style
+from stylize.styles.arguments import StyleArgument, base_name, by_mask, read_style
 
 if TYPE_CHECKING:
     from stylize.painting.stylizer import Stylizer
@@ -37,9 +37,10 @@ class Look:
         strength: 0 (the photo itself) to 1 (the full style).
         preserve_color: keep the photo's colours.
         style_scale: width of the strokes, 0.25 to 4; None: chosen by the photo's size, see
-        ``stylize.painting.stroke_scale``. mask: where to paint: a picture, a folder of them, or ``alpha``; see
-        ``stylize.painting.masks``. invert_mask: paint where the mask is black instead. feather: pixels over which the
-        edges of all masks rise.
+            ``stylize.painting.stroke_scale``.
+        mask: where to paint: a picture, a folder of them, or ``alpha``; see ``stylize.painting.masks``.
+        invert_mask: paint where the mask is black instead.
+        feather: pixels over which the edges of all masks rise.
 
     Raises:
         UsageError: a value is out of its range.

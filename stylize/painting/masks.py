@@ -17,8 +17,8 @@ from stylize.errors import InputError, reason, shown
 from stylize.images.colour_profile import to_8_bit
 from stylize.images.formats import READABLE_SUFFIXES
 from stylize.images.reading import Picture, Pixels, read_image
+from stylize.styles.arguments import ALPHA
 
-ALPHA = "alpha"  # says that the photo's own alpha is the mask
 SAME_SHAPE = 0.02  # relative difference of the aspect ratios up to which a mask is resized to its photo
 _ROWS = 256  # composed at a time: no copy of a whole picture in wider numbers
 
@@ -71,12 +71,6 @@ def _masks_in(folder: Path, changed: int) -> dict[str, list[Path]]:
         if path.suffix.lower() in READABLE_SUFFIXES and path.is_file():
             found.setdefault(path.stem, []).append(path)
     return found
-
-
-def base_name(source: str) -> str:
-    """What a mask is called in the folder where it lies: what names it there, and nothing else."""
-    name = os.path.basename(os.path.normpath(source))
-    return f"./{name}" if name == ALPHA != source else name
 
 
 def feathered(mask: Pixels, radius: float) -> Pixels:

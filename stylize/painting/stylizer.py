@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import numpy as np
 from PIL import Image
 
-from stylize.engines.device import free_memory, has_bf16_instructions, may_have_gpu, require_torch_for
+from stylize.engines.device import free_memory, may_have_gpu, require_torch_for
 from stylize.engines.protocol import Engine, Painter
 from stylize.errors import DeviceError, InputError, RefusedError, UsageError, one_line, shown
 from stylize.extras import install, require_torch, torch_is_installed
@@ -31,7 +31,7 @@ from stylize.files.packaged import MODEL_VARIABLE, default_model
 from stylize.images.colour_profile import to_8_bit
 from stylize.images.palette import LUMINANCE, Floats, colour_map, palette_among, palette_of
 from stylize.images.reading import Pixels
-from stylize.networks.plan import BORDER, Margins
+from stylize.networks.plan import BORDER, Margins, refinement_fits
 from stylize.options import check_strength
 from stylize.painting.tiles import (
     LEAST_TILE,
@@ -43,9 +43,10 @@ from stylize.painting.tiles import (
     to_pixels,
     window_at,
 )
+from stylize.processor import has_bf16_instructions
 from stylize.styles.members import Member, examine
 from stylize.styles.mixing import mean
-from stylize.styles.refinement import fits, scaled
+from stylize.styles.refinement import scaled
 from stylize.styles.style_code import StyleCode, make_thumbnail
 
 if TYPE_CHECKING:
@@ -303,7 +304,7 @@ class Stylizer:
                 f"{what} has {style.code.size} numbers, its model takes {self.engine.sizes.code}",
                 hint="encode it again",
             )
-        if not fits(style.refinement, self.engine.sizes):
+        if not refinement_fits(style.refinement, self.engine.sizes):
             raise RefusedError(f"{what} refines layers that its model does not have", hint="encode it again")
 
     def _encode(self, pixels: Pixels) -> tuple[Floats, Floats]:
