@@ -18,7 +18,7 @@ from stylize.extras import require_torch
 from stylize.images.reading import Picture, Pixels, fill_transparent
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions, check_strength
 from stylize.painting.masks import composite, feathered, read_mask
-from stylize.painting.stroke_scale import LEAST, MOST, at_stroke_scale, auto_scale, frozen_passes
+from stylize.painting.stroke_scale import LEAST, MOST, Transfer, at_stroke_scale, auto_scale, frozen_passes
 from stylize.styles.arguments import StyleArgument, base_name, by_mask, read_style
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from stylize.styles.style_code import StyleCode
 
 Layers = Mapping[str | None, "StyleCode"]  # mask -> the style painted there; None: everywhere
-Transfer = Callable[[Pixels], Pixels]  # a picture -> the same, painted
 
 
 @dataclass(frozen=True)
@@ -114,17 +113,11 @@ class Frozen:
 
     Attributes:
         scale: width of the strokes.
-        passes: by mask, what paints a frame: several transfers one after the other where ``at_stroke_scale`` takes
-            several.
+        passes: by mask, what paints a frame: ``paint`` and ``again`` of ``at_stroke_scale``.
     """
 
     scale: float
-    passes: Mapping[str | None, Sequence[Transfer]]
-
-    def transfer(self, source: str | None) -> Transfer:
-        """The transfer of one frame: the first call makes the first pass."""
-        passes = iter(self.passes[source])
-        return lambda pixels: next(passes)(pixels)
+    passes: Mapping[str | None, tuple[Transfer, Transfer | None]]
 
 
 def freeze(
@@ -196,7 +189,7 @@ def paint(
     if look.strength == 0:
         return output
     for source, style in layers.items():
-        transfer = frozen.transfer(source) if frozen else look.transfer(stylizer, style, tile)
-        painted = at_stroke_scale(visible, scale, transfer)
+        passes = frozen.passes[source] if frozen else (look.transfer(stylizer, style, tile), None)
+        painted = at_stroke_scale(visible, scale, *passes)
         output = painted if source is None else composite(output, painted, masks[source])
     return output if bound is None else composite(picture.pixels, output, bound)
