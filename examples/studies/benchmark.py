@@ -35,7 +35,7 @@ from stylize.batch.inputs import find_photos
 from stylize.batch.manifest import Manifest
 from stylize.batch.run import MOST_WORKERS, plan_batch, run_jobs
 from stylize.engines.protocol import Painter
-from stylize.images.palette import colour_map, palette_of
+from stylize.images.palette import palette_map, palette_of_pixels
 from stylize.images.reading import Picture, Pixels, read_image
 from stylize.images.writing import encode_image, write_image
 from stylize.networks.plan import BORDER, Margins, layers_of
@@ -185,7 +185,7 @@ def _measured(
     corners, shape = proxy(*photo.shape[:2])
     around = Margins(BORDER, BORDER, BORDER, BORDER)
     windows = np.stack([window_at(photo, *corner, *shape, around) for corner in corners])
-    colours = colour_map(palette_of(windows[:, BORDER:-BORDER, BORDER:-BORDER]), style.palette)
+    colours = palette_map(palette_of_pixels(windows[:, BORDER:-BORDER, BORDER:-BORDER]), style.palette)
     origins = [(top - BORDER, left - BORDER) for top, left in corners]
 
     def measure() -> Painter:

@@ -55,9 +55,9 @@ class Found:
 
 
 def find_photos(
-    arguments: Sequence[str | Path],
+    arguments: Sequence[str | os.PathLike[str]],
     *,
-    output: Path | None = None,
+    output: str | os.PathLike[str] | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     stdin: BinaryIO | None = None,
@@ -80,6 +80,7 @@ def find_photos(
     """
     found = Found()
     seen: set[tuple[str, PurePath]] = set()
+    output = None if output is None else Path(output)
     root = None if output is None else os.path.realpath(output)
     for path, place, listed in _named(arguments, stdin):
         trouble = _trouble_with(path)
@@ -117,9 +118,11 @@ def _trouble_with(path: Path) -> str:
     return ""
 
 
-def _named(arguments: Sequence[str | Path], stdin: BinaryIO | None) -> Iterator[tuple[Path, PurePath, bool]]:
+def _named(
+    arguments: Sequence[str | os.PathLike[str]], stdin: BinaryIO | None
+) -> Iterator[tuple[Path, PurePath, bool]]:
     """(path, its place below the output folder, whether a list named it)"""
-    for argument in map(str, arguments):
+    for argument in (os.fspath(argument) for argument in arguments):
         if argument == "-" and stdin is not None:
             listed = _paths(stdin, "<stdin>")
         elif argument.startswith("@") and not os.path.lexists(argument):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -156,7 +157,7 @@ def paint(
     layers: Layers,
     look: Look,
     *,
-    photo: str,
+    photo: str | os.PathLike[str] = "",
     max_pixels: int = DEFAULT_MAX_PIXELS,
     tile: int | None = None,
     frozen: Frozen | None = None,
@@ -167,7 +168,7 @@ def paint(
     The style without a mask is painted first, those with one over it in their order; ``look.mask`` bounds them all.
 
     Args:
-        photo: the path of the photo, to find its mask in a folder.
+        photo: its path, to find its mask in a folder.
         frozen: of the sequence that it is a frame of, see ``freeze``.
         mask: what ``look.mask`` names, (H, W) uint8, where it was read already.
 
