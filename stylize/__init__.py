@@ -7,6 +7,9 @@
     photo = read_image("photo.jpg")
     write_image("painted.jpg", stylizer.transfer(photo.pixels, style), like=photo)
 
+Also: ``mix`` styles, ``refine`` one (which needs torch), keep them by ``StyleCode.save``, and ``paint`` a photo with a
+``Look``: a strength, wider strokes, only where a mask, read by ``read_mask``, is white.
+
 Nothing heavy is imported until a name is used.
 """
 
@@ -16,18 +19,38 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["StyleCode", "Stylizer", "__version__", "read_image", "write_image"]
+__all__ = [
+    "Look",
+    "StyleCode",
+    "Stylizer",
+    "__version__",
+    "mix",
+    "paint",
+    "read_image",
+    "read_mask",
+    "refine",
+    "write_image",
+]
 
 if TYPE_CHECKING:
     from stylize.images.reading import read_image
     from stylize.images.writing import write_image
+    from stylize.painting.look import Look, paint
+    from stylize.painting.masks import read_mask
     from stylize.painting.stylizer import Stylizer
+    from stylize.styles.mixing import mix
     from stylize.styles.style_code import StyleCode
+    from stylize.training.refine import refine
 
 _MODULES = {
+    "Look": "painting.look",
     "StyleCode": "styles.style_code",
     "Stylizer": "painting.stylizer",
+    "mix": "styles.mixing",
+    "paint": "painting.look",
     "read_image": "images.reading",
+    "read_mask": "painting.masks",
+    "refine": "training.refine",
     "write_image": "images.writing",
 }
 

@@ -34,15 +34,15 @@ from PIL import Image
 from stylize.batch.inputs import find_photos
 from stylize.batch.manifest import Manifest
 from stylize.batch.run import MOST_WORKERS, plan_batch, run_jobs
-from stylize.engines.device import has_bf16_instructions
 from stylize.engines.protocol import Painter
-from stylize.images.palette import colour_map, palette_of
+from stylize.images.palette import palette_map, palette_of_pixels
 from stylize.images.reading import Picture, Pixels, read_image
 from stylize.images.writing import encode_image, write_image
 from stylize.networks.plan import BORDER, Margins, layers_of
 from stylize.options import ImageOptions, ModelSizes
 from stylize.painting.stylizer import Stylizer
 from stylize.painting.tiles import paint_tiles, proxy, to_cells, window_at
+from stylize.processor import has_bf16_instructions
 from stylize.styles.style_code import StyleCode
 
 SIZES = {"512x512": (512, 512), "1024x768": (768, 1024), "1024x1024": (1024, 1024), "2048x2048": (2048, 2048)}
@@ -185,7 +185,7 @@ def _measured(
     corners, shape = proxy(*photo.shape[:2])
     around = Margins(BORDER, BORDER, BORDER, BORDER)
     windows = np.stack([window_at(photo, *corner, *shape, around) for corner in corners])
-    colours = colour_map(palette_of(windows[:, BORDER:-BORDER, BORDER:-BORDER]), style.palette)
+    colours = palette_map(palette_of_pixels(windows[:, BORDER:-BORDER, BORDER:-BORDER]), style.palette)
     origins = [(top - BORDER, left - BORDER) for top, left in corners]
 
     def measure() -> Painter:

@@ -15,10 +15,9 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from stylize.errors import InputError, near_name, reason, shown
-from stylize.images.formats import READABLE_SUFFIXES, TWO_BYTE_MAGIC, formats_of, is_heic, sniff_format
+from stylize.images.folders import files_below, format_of_file, is_junk
+from stylize.images.formats import TWO_BYTE_MAGIC, formats_of, is_heic
 
-JUNK = {"desktop.ini", "thumbs.db"}
-RECORDS = ".stylize"  # folder in an output folder where a batch keeps its records; never searched
 MAX_LIST_BYTES = 1 << 30
 
 
@@ -56,9 +55,9 @@ class Found:
 
 
 def find_photos(
-    arguments: Sequence[str | Path],
+    arguments: Sequence[str | os.PathLike[str]],
     *,
-    output: Path | None = None,
+    output: str | os.PathLike[str] | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     stdin: BinaryIO | None = None,
@@ -81,6 +80,7 @@ def find_photos(
     """
     found = Found()
     seen: set[tuple[str, PurePath]] = set()
+    output = None if output is None else Path(output)
     root = None if output is None else os.path.realpath(output)
     for path, place, listed in _named(arguments, stdin):
         trouble = _trouble_with(path)
@@ -93,9 +93,9 @@ def find_photos(
         if listed and root is not None and _lies_in(path, root):
             found.junk += not folder
             continue
-        for photo in _walk(path, output, found.failures) if folder else [path]:
-            format = _format_of(photo)
-            if folder and (format is None or _is_junk(photo)):
+        for photo in files_below(path, output, found.failures) if folder else [path]:
+            format = format_of_file(photo)
+            if folder and (format is None or is_junk(photo)):
                 found.junk += 1
                 continue
             relative = place / photo.relative_to(path) if folder else place
@@ -118,9 +118,11 @@ def _trouble_with(path: Path) -> str:
     return ""
 
 
-def _named(arguments: Sequence[str | Path], stdin: BinaryIO | None) -> Iterator[tuple[Path, PurePath, bool]]:
+def _named(
+    arguments: Sequence[str | os.PathLike[str]], stdin: BinaryIO | None
+) -> Iterator[tuple[Path, PurePath, bool]]:
     """(path, its place below the output folder, whether a list named it)"""
-    for argument in map(str, arguments):
+    for argument in (os.fspath(argument) for argument in arguments):
         if argument == "-" and stdin is not None:
             listed = _paths(stdin, "<stdin>")
         elif argument.startswith("@") and not os.path.lexists(argument):
@@ -156,36 +158,9 @@ def _paths(stream: BinaryIO, name: str) -> list[Path]:
     return [Path(os.fsdecode(name)) for name in names if name]
 
 
-def _walk(folder: Path, output: Path | None, failures: list[tuple[Path, str]]) -> Iterator[Path]:
-    """Files below a folder in a stable order; not those in output folders, of whatever batch, nor behind links."""
-    try:
-        with os.scandir(folder) as scan:
-            entries = sorted(scan, key=lambda entry: entry.name)
-    except OSError as error:
-        failures.append((folder, f"cannot read the folder {shown(folder)}: {reason(error)}"))
-        return
-    for entry in entries:
-        path = folder / entry.name
-        if not os.path.isdir(path):  # entry.is_dir() fails on links that may not be followed
-            yield path
-        elif entry.is_symlink() or entry.name == RECORDS or os.path.isdir(path / RECORDS) or is_same(path, output):
-            continue
-        else:
-            yield from _walk(path, output, failures)
-
-
-def is_same(path: Path, other: Path | None) -> bool:
-    """Whether an existing folder is the other one, by whatever name."""
-    return other is not None and os.path.exists(other) and os.path.samefile(path, other)
-
-
 def _lies_in(path: Path, root: str) -> bool:
     real = os.path.realpath(path)
     return real == root or real.startswith(os.path.join(root, ""))
-
-
-def _is_junk(path: Path) -> bool:
-    return path.name.startswith(".") or path.name.lower() in JUNK
 
 
 def _fits(relative: PurePath, include: Sequence[str], exclude: Sequence[str]) -> bool:
@@ -199,15 +174,3 @@ def _fits(relative: PurePath, include: Sequence[str], exclude: Sequence[str]) ->
         return fnmatchcase(path, pattern) or fnmatchcase("/" + path, pattern)  # */raw/* is also raw/ at the top
 
     return (not include or any(map(matches, include))) and not any(map(matches, exclude))
-
-
-def _format_of(path: Path) -> str | None:
-    """What a file is by content; what it claims to be by name, if the content tells nothing; None for other files.
-
-    A damaged ``photo.jpg`` thus fails by name instead of being passed over.
-    """
-    try:
-        found = sniff_format(path)
-    except (OSError, ValueError):  # ValueError: a zero byte in the name
-        found = None
-    return found or READABLE_SUFFIXES.get(path.suffix.lower())

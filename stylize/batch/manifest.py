@@ -27,9 +27,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from stylize.batch.inputs import RECORDS
 from stylize.errors import OutputError, reason, shown
 from stylize.files.atomic import make_folder, write_atomically
+from stylize.images.folders import RECORDS
 from stylize.images.formats import sniff_format
 
 LOCK_PATIENCE = 2.0  # seconds; another shard looks at the lock for a moment only
@@ -95,7 +95,7 @@ _KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (i
 _TYPES = {field.name: _KINDS[str(field.type)] for field in fields(Entry)}
 
 
-def look_at(photo: Path) -> Seen | None:
+def look_at(photo: str | os.PathLike[str]) -> Seen | None:
     """Size, time and, of images, hash of a photo; None if it cannot be read.
 
     To be called before the photo is read: what changes it later changes its time, too.
@@ -109,8 +109,9 @@ def look_at(photo: Path) -> Seen | None:
         return None
 
 
-def hash_file(path: Path) -> str:
+def hash_file(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a regular file; anything else might never end. Raises OSError."""
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path))
     digest = hashlib.sha256()
@@ -131,13 +132,13 @@ class Known:
         damaged: how many lines were not understood.
     """
 
-    def __init__(self, output: Path, label: str = "*") -> None:
-        self.folder = output
+    def __init__(self, output: str | os.PathLike[str], label: str = "*") -> None:
+        self.folder = Path(output)
         self.damaged = 0
         self._made: dict[str, list[Entry]] = {}  # output -> what was written there, the newest last
         self._failed: dict[str, Entry] = {}
         self._owned: dict[str, list[str]] = {}  # input -> its outputs
-        for path in sorted((output / RECORDS).glob(f"manifest{label}.jsonl")):
+        for path in sorted((self.folder / RECORDS).glob(f"manifest{label}.jsonl")):
             with suppress(FileNotFoundError):
                 self._read(path)
         for entries in self._made.values():
@@ -214,8 +215,8 @@ class Manifest:
         OutputError: the folder cannot be made or written to.
     """
 
-    def __init__(self, output: Path, label: str = "") -> None:
-        self.path = output / RECORDS / f"manifest{label}.jsonl"
+    def __init__(self, output: str | os.PathLike[str], label: str = "") -> None:
+        self.path = Path(output) / RECORDS / f"manifest{label}.jsonl"
         make_folder(self.path.parent)
         self._mutex = threading.Lock()
         with _append_errors(self.path):
@@ -254,7 +255,7 @@ def label_of(shard: tuple[int, int] | None) -> str:
 
 @contextmanager
 def locked(
-    output: Path, label: str = "", *, on_warning: Callable[[str], None] = lambda message: None
+    output: str | os.PathLike[str], label: str = "", *, on_warning: Callable[[str], None] = lambda message: None
 ) -> Iterator[None]:
     """Keep other batches away from an output folder; only shards of one division may work side by side.
 
@@ -263,7 +264,7 @@ def locked(
     """
     from filelock import FileLock, Timeout
 
-    folder = output / RECORDS
+    folder = Path(output) / RECORDS
     make_folder(folder)
     own = folder / f"lock{label}"
     division = label.rpartition("-")[2]
@@ -301,9 +302,9 @@ def locked(
         yield
 
 
-def write_failures(output: Path, label: str, failures: Iterable[tuple[Path, str]]) -> Path | None:
+def write_failures(output: str | os.PathLike[str], label: str, failures: Iterable[tuple[Path, str]]) -> Path | None:
     """Write the list of what failed, or remove an old one. Returns its path, or None if nothing failed."""
-    path = output / RECORDS / f"failures{label}.txt"
+    path = Path(output) / RECORDS / f"failures{label}.txt"
     lines = [f"{shown(photo)}\t{shown(reason)}\n" for photo, reason in failures]
     if not lines:
         path.unlink(missing_ok=True)

@@ -97,7 +97,7 @@ class Outcome(NamedTuple):
 
 def plan_batch(
     found: Found,
-    output: Path,
+    output: str | os.PathLike[str],
     *,
     styles: Sequence[str] = ("",),
     known: Known | None = None,
@@ -120,7 +120,7 @@ def plan_batch(
     for style in styles:
         for photo, name in zip(photos, _names(photos, style, known), strict=True):
             if shard is None or shard_of(photo.relative, shard[1]) == shard[0]:
-                plan.jobs.append(Job(photo.path, output / name, name, style))
+                plan.jobs.append(Job(photo.path, Path(output) / name, name, style))
     if shard is not None and shard[0] != 1:
         plan.failures, plan.junk, plan.excluded = [], 0, 0  # told by the first one
     return plan

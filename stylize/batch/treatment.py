@@ -22,9 +22,9 @@ from stylize.images.formats import format_of, suffix_of, written_format
 from stylize.images.reading import Picture, read_photo
 from stylize.options import ImageOptions
 from stylize.painting.look import Frozen, Layers, Look, check_depth, freeze, paint
-from stylize.painting.masks import ALPHA, mask_of_photo
+from stylize.painting.masks import mask_of_photo
 from stylize.painting.recipe import Recipe, command_line, recipe_of, with_recipe, without_recipe
-from stylize.styles.arguments import StyleArgument
+from stylize.styles.arguments import ALPHA, StyleArgument
 
 if TYPE_CHECKING:
     from stylize.batch.run import Job

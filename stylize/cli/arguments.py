@@ -150,7 +150,7 @@ def parse_style_scale(text: str) -> float | None:
 
 def masks_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
     """The mask files and folders that were named."""
-    from stylize.painting.masks import ALPHA
+    from stylize.styles.arguments import ALPHA
 
     return [Path(mask) for mask in (look.mask, *(style.mask for style in styles)) if mask not in (None, ALPHA)]
 
@@ -173,7 +173,7 @@ def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
 
 def refuse_input_folder(folders: Iterable[str | Path], output: Path) -> None:
     """Raises OutputError if the output is one of the folders, by whatever name; it may lie below one."""
-    from stylize.batch.inputs import is_same
+    from stylize.images.folders import is_same
 
     for folder in filter(os.path.isdir, folders):
         if is_same(Path(folder), output):

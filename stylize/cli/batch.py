@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -127,21 +127,13 @@ def batch(
     from stylize.batch.run import plan_batch, run_jobs, sort_out
     from stylize.batch.treatment import Treatment, by_job
     from stylize.files.atomic import refuse_same_file
-    from stylize.images.reading import STDERR
     from stylize.painting.look import Look, read_layers
     from stylize.styles.arguments import parse_style, title_of
 
     started = time.monotonic()
     terminal = Terminal(quiet, verbose, json)
 
-    def aloud(speak: Callable[..., None]) -> Callable[..., None]:
-        def locked_out(*words: object) -> None:
-            with STDERR:
-                speak(*words)
-
-        return locked_out
-
-    warn = aloud(terminal.warn)
+    warn = terminal.warn
     if os.path.exists(output) and not os.path.isdir(output):
         raise OutputError(f"cannot write into {shown(output)}: not a folder", hint="--output FOLDER")
     wanted = parse_format(format)
@@ -239,16 +231,15 @@ def batch(
                         )  # fmt: skip
                     stops = stop_gently("finishing what is in hand")  # after Ray has set its own handlers
                     for count, outcome in enumerate(outcomes, 1):
-                        with STDERR:
-                            advance(count, shown(outcome.job.photo.name))
-                            for note in outcome.notes:
-                                terminal.warn(note)
-                            if outcome.entry.status == "failed":
-                                failures.append((outcome.job.photo, outcome.entry.reason))
-                                say(f"error: {outcome.entry.reason}")
-                                if outcome.hint not in hints:
-                                    say(f"hint: {outcome.hint}")
-                                    hints.add(outcome.hint)
+                        advance(count, shown(outcome.job.photo.name))
+                        for note in outcome.notes:
+                            terminal.warn(note)
+                        if outcome.entry.status == "failed":
+                            failures.append((outcome.job.photo, outcome.entry.reason))
+                            say(f"error: {outcome.entry.reason}")
+                            if outcome.hint not in hints:
+                                say(f"hint: {outcome.hint}")
+                                hints.add(outcome.hint)
                         ok += outcome.entry.status == "ok"
                         tell(outcome.job, outcome.entry.status, outcome.entry.reason)
                 except OutputError as error:  # such as a full disk; what is done is done

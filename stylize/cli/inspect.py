@@ -25,7 +25,7 @@ def inspect(
 ) -> None:
     """Say what a file is: a style code, a model, or a stylised picture and the command that made it."""
     from stylize.files.packaged import default_model
-    from stylize.painting.inspection import inspect_file
+    from stylize.inspection import inspect_file
     from stylize.painting.recipe import to_copy
     from stylize.styles import library
     from stylize.styles.arguments import parse_style

@@ -8,12 +8,12 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from stylize.errors import DeviceError, UsageError
 from stylize.extras import require_torch, torch_is_installed
+from stylize.processor import has_bf16_instructions
 
 if TYPE_CHECKING:
     import torch
@@ -28,34 +28,6 @@ _GPU_TRACES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", r"C:\Windows\System32\n
 def may_have_gpu() -> bool:
     """Whether torch might find a GPU. It takes torch seconds to say, so only traces of a driver are looked for."""
     return any(os.path.exists(path) for path in _GPU_TRACES)
-
-
-@cache
-def has_bf16_instructions(cpuinfo: str = "/proc/cpuinfo") -> bool:
-    """Whether this processor computes convolutions in bf16 about twice as fast as in fp32; known on Linux only.
-
-    Other processors can compute in bf16, too, but gain nothing. oneDNN emulates it where there is AVX-512, and refuses
-    it elsewhere; torch's own convolutions work everywhere, and are slow. So bf16 is chosen, and oneDNN asked for it by
-    name, only where this is true.
-    """
-    with suppress(OSError):
-        return b"avx512_bf16" in Path(cpuinfo).read_bytes().split()
-    return False
-
-
-def usable_cores() -> int | None:
-    """The cores that this process may use, threads of one core counted once; None where that is not known.
-
-    Containers and schedulers allow fewer than the machine has, and a library that does not ask starts threads, and
-    pins them, where they may not run.
-    """
-    if not hasattr(os, "sched_getaffinity"):
-        return None
-    allowed = os.sched_getaffinity(0)
-    with suppress(OSError):
-        folder = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
-        return len({Path(folder.format(number)).read_text() for number in allowed})
-    return len(allowed)
 
 
 def free_memory() -> int | None:
@@ -171,7 +143,8 @@ def channels_last(module: ModuleT) -> ModuleT:
     """Lay out a network's kernels so that convolutions need not reorder them. In place, and returned."""
     import torch
 
-    return module.to(memory_format=torch.channels_last)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore] # torch 2.13's stubs
+    return module
 
 
 def keep_freed_memory() -> None:

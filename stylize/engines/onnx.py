@@ -17,15 +17,16 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: what it says of 
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 
-from stylize.engines.device import free_memory, keep_freed_memory, memory_errors, usable_cores
+from stylize.engines.device import free_memory, keep_freed_memory, memory_errors
 from stylize.errors import RefusedError
 from stylize.files.model_file import read_model
 from stylize.files.packaged import packaged_path
 from stylize.files.tensors import malformed
-from stylize.images.palette import FINISH_FLOOR, Floats, colour_map, palette_of_cells
+from stylize.images.palette import FINISH_FLOOR, Floats, palette_map, palette_of_cells
 from stylize.images.reading import Pixels
 from stylize.networks.plan import CUTS, Layer, Margins, Position, cuts_of, layers_of
 from stylize.options import ModelSizes
+from stylize.processor import usable_cores
 from stylize.styles.style_code import Refinement
 
 onnxruntime.disable_telemetry_events()  # older builds for Windows know this only
@@ -95,7 +96,7 @@ class OnnxEngine:
         found = palette_of_cells(painted)
         if not np.isfinite(found).all():
             raise FloatingPointError
-        finish = Finish(finish_graph, *colour_map(found, palette, FINISH_FLOOR))
+        finish = Finish(finish_graph, *palette_map(found, palette, FINISH_FLOOR))
         return finish(painted), OnnxPainter(self._mixed | outputs, finish, self._grain, colours, self.threads)
 
     def prepare(self, code: Floats, refinement: Refinement) -> None:

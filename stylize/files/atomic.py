@@ -22,13 +22,14 @@ except ImportError:  # Windows
 TEMPORARY = re.compile(r"\.stylize-[0-9a-f]{16}\.tmp")
 
 
-def check_target(target: Path, *, overwrite: bool) -> None:
+def check_target(target: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Refuse early, before the work, what :func:`write_atomically` would refuse after it.
 
     Raises:
         OutputError: the target exists and may not be replaced, is no regular file, or its folder is missing.
     """
-    if os.path.exists(target) and not os.path.isfile(target):  # replacing /dev/null by a picture would be a feat
+    target = Path(target)
+    if os.path.exists(target) and not os.path.isfile(target):  # a device such as /dev/null, too
         if os.path.isdir(target):
             raise OutputError(f"cannot write {shown(target)}: a folder", hint="name a file in it")
         raise OutputError(f"cannot write {shown(target)}: not a regular file", hint="name another file")
@@ -46,20 +47,21 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         )
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: str | os.PathLike[str]) -> None:
     """Make a folder and those above it, unless it is there. Raises OutputError."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {shown(folder)}: {reason(error)}") from error
 
 
-def refuse_same_file(source: Path, target: Path) -> None:
+def refuse_same_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
     """A source is never written to, by whatever name: links, hard links, other case.
 
     Raises:
         OutputError: ``target`` is the file ``source``, or one in the folder ``source``.
     """
+    source, target = Path(source), Path(target)
     with suppress(OSError):  # either is missing: not the same
         inside = source.is_dir() and target.exists() and target.resolve().is_relative_to(source.resolve())
         if inside or os.path.samefile(source, target):
@@ -67,12 +69,13 @@ def refuse_same_file(source: Path, target: Path) -> None:
             raise OutputError(f"output is the input {shown(source)}", hint=f"{hint}give another name by --output")
 
 
-def write_atomically(target: Path, data: bytes, *, overwrite: bool) -> None:
+def write_atomically(target: str | os.PathLike[str], data: bytes, *, overwrite: bool) -> None:
     """Write a file so that its name shows either all of it or what was there before, even after a crash.
 
     Raises:
         OutputError: as :func:`check_target`, and for a lack of permission or space. Nothing is left behind.
     """
+    target = Path(target)
     check_target(target, overwrite=overwrite)
     remove_stale(target.parent)
     temporary = target.with_name(f".stylize-{secrets.token_hex(8)}.tmp")

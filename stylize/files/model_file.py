@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +28,14 @@ class ModelFile:
     hash: str
 
 
-def read_model(path: Path) -> ModelFile:
+def read_model(path: str | os.PathLike[str]) -> ModelFile:
     """Read a model file.
 
     Raises:
         InputError: the file is missing.
         RefusedError: it is not a stylize model, or is damaged.
     """
+    path = Path(path)
     what = f"model {shown(path.name)}"
     tensors, metadata = tensor_file.read(path, "model", max_bytes=MAX_MODEL_BYTES)
     tensor_file.check_kind(metadata, "model", FORMAT, what)

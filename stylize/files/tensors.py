@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,7 +56,7 @@ def malformed(message: str) -> RefusedError:
     return RefusedError(message, hint="copy the file again, or make it anew")
 
 
-def read(path: Path, what: str, *, max_bytes: int) -> tuple[Tensors, dict[str, str]]:
+def read(path: str | os.PathLike[str], what: str, *, max_bytes: int) -> tuple[Tensors, dict[str, str]]:
     """Read a tensor file.
 
     Args:
@@ -69,6 +70,7 @@ def read(path: Path, what: str, *, max_bytes: int) -> tuple[Tensors, dict[str, s
         InputError: the file is missing or cannot be read.
         RefusedError: it is not a well-formed safetensors file, is over a limit, or holds a value that is not finite.
     """
+    path = Path(path)
     name = shown(path)
     if path.suffix.lower() in {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin"}:
         raise RefusedError(

@@ -50,7 +50,7 @@ HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b
 TWO_BYTE_MAGIC = frozenset({"BMP", "PPM"})  # text can begin with "BM" or "P1", see _can_be_text
 
 
-def sniff_format(path: Path) -> str | None:
+def sniff_format(path: str | os.PathLike[str]) -> str | None:
     """What a file is by its first 16 bytes: one of :data:`FORMATS`, "HEIF", or None if it is no image.
 
     Raises:
@@ -58,7 +58,7 @@ def sniff_format(path: Path) -> str | None:
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         return None
-    with path.open("rb") as stream:
+    with open(path, "rb") as stream:
         head = stream.read(16)
     format = next(iter(formats_of(head)), "HEIF" if is_heic(head) else None)
     return None if format in TWO_BYTE_MAGIC and _can_be_text(head) else format
@@ -94,12 +94,13 @@ def is_heic(head: bytes) -> bool:
     return head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS
 
 
-def format_of(path: Path) -> str:
+def format_of(path: str | os.PathLike[str]) -> str:
     """The format that an output path asks for by its suffix.
 
     Raises:
         OutputError: the suffix is missing or not one of :data:`SUFFIXES`.
     """
+    path = Path(path)
     format = SUFFIXES.get(path.suffix.lower())
     if format is None:
         trouble = f'unknown suffix "{shown(path.suffix)}"' if path.suffix else "it has no suffix"

@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 ORDER = [[0, 1, 2], [1, 3, 4], [2, 4, 5]]  # of a covariance's entries in a palette
 
 
-def palette_of(pixels: NDArray[np.uint8 | np.uint16]) -> Floats:
+def palette_of_pixels(pixels: NDArray[np.uint8 | np.uint16]) -> Floats:
     """The palette of pixels (…, 3): their mean colour and the six entries of their covariance, (9,)."""
     colours = pixels.reshape(-1, 3)
     return _palette(
@@ -58,7 +58,7 @@ def _palette(chunks: Iterable[NDArray[Any]], scale: float = 1) -> Floats:
     return np.concatenate([mean, covariance[np.triu_indices(3)]]).astype(np.float32)
 
 
-def colour_map(content: Floats, style: Floats, floor: float = REGULARISATION) -> tuple[Floats, Floats]:
+def palette_map(content: Floats, style: Floats, floor: float = REGULARISATION) -> tuple[Floats, Floats]:
     """M (3, 3) and t (3,) of the map ``x -> M x + t`` from one palette (9,) to another; see the module in torch."""
     c, s = (covariance_of(palette) + floor * np.eye(3) for palette in (content, style))
     root, inverse = _power(c, 0.5), _power(c, -0.5)

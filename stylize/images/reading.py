@@ -8,15 +8,16 @@ whatever is wrong with a file becomes an :class:`InputError`.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import io
 import os
 import stat
-import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
@@ -35,8 +36,6 @@ from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
 
 MOST_FRAMES = 99
 SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
-# Held while file descriptor 2 leads nowhere, see _silent_libtiff; who speaks while threads read pictures takes it, too.
-STDERR = threading.Lock()
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -121,7 +120,7 @@ def read_image(
     return to_16_bit(picture) if bit_depth == "16" else picture
 
 
-def read_photo(source: Path | bytes, options: ImageOptions) -> Picture:
+def read_photo(source: str | os.PathLike[str] | bytes, options: ImageOptions) -> Picture:
     """``read_image`` as the options of a command ask for."""
     return read_image(
         source,
@@ -157,35 +156,36 @@ def _load(image: ImageFile.ImageFile, allow_truncated: bool) -> list[str]:
     Pillow's own switch for truncated files is global and stays as it is: here its decoder gives up as always, and what
     it has decoded by then is used.
     """
-    libtiff = any(tile[0] == "libtiff" for tile in getattr(image, "tile", ()))
+    if any(tile[0] == "libtiff" for tile in getattr(image, "tile", ())):
+        _silence_libtiff()
     try:
-        with _silent_libtiff() if libtiff else nullcontext():
-            image.load()
+        image.load()
     except OSError as error:
-        if not (allow_truncated and _is_truncation(error)) or getattr(image, "_im", None) is None:
+        if not (allow_truncated and _is_truncation(error)):
             raise
         image.tile = []  # nothing more to decode
-        image.load()
+        try:
+            image.load()
+        except DECODE_ERRORS:  # nor was anything decoded
+            raise error from None
         return ["is truncated: what is missing is black"]
     return []
 
 
-@contextmanager
-def _silent_libtiff() -> Iterator[None]:
-    """libtiff writes what it thinks of a file to file descriptor 2; nobody asked."""
-    with STDERR:  # threads would restore each other's redirections
-        try:
-            stderr = os.dup(2)
-        except OSError:  # closed: it can say what it likes
-            yield
-            return
-        try:
-            with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), 2)
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+@cache
+def _silence_libtiff() -> None:
+    """Have Pillow's libtiff say nothing, for the whole process: it would write what it thinks of a file to stderr.
+
+    Its handlers can be set where it is a shared library, as on Linux. Elsewhere it goes on speaking, to no harm.
+    """
+    with suppress(AttributeError, OSError):
+        # Names are also looked for in the libraries that this one loads.
+        libtiff = ctypes.CDLL(Image.core.__file__)  # type: ignore[attr-defined] # exported, but not by its stubs
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            set_handler = getattr(libtiff, name)
+            set_handler.argtypes = [ctypes.c_void_p]
+            set_handler.restype = ctypes.c_void_p
+            set_handler(None)
 
 
 def _open_regular(path: Path, name: str) -> BinaryIO:

@@ -32,11 +32,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stylize.engines.device import has_bf16_instructions
 from stylize.images.palette import FINISH_FLOOR
 from stylize.networks.colour_transfer import apply_colour_map, colour_map, palette_of
 from stylize.networks.moments import mean_and_variance
 from stylize.networks.plan import BORDER, GRAIN_BLUR, GRAIN_PERIOD, PLAN, Cut, Layer, Position, cuts_of, layers_of
+from stylize.processor import has_bf16_instructions
 
 ROUNDING = 1e-4  # relative; smaller deviations of a single-precision convolution mean nothing
 CANVAS_EPSILON = 0.02  # the canvas is kept so far from black and white, where paint would not show

@@ -7,6 +7,7 @@ style codes carry it, and a code is refused by any other model.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class Model(nn.Module):
         self.hash = ""
 
 
-def save_model(model: Model, path: Path, metadata: Mapping[str, str] | None = None) -> str:
+def save_model(model: Model, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> str:
     """Write a model in half precision; returns its hash."""
     tensors = _to_half(model.state_dict())
     digest = tensor_file.content_hash(tensors)
@@ -56,7 +57,7 @@ def save_model(model: Model, path: Path, metadata: Mapping[str, str] | None = No
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": "stylize-v1",
         "modelspec.implementation": "stylize",
-        "modelspec.title": (metadata or {}).get("modelspec.title", path.stem),
+        "modelspec.title": (metadata or {}).get("modelspec.title", Path(path).stem),
         "sizes.code": str(sizes.code),
         "sizes.widths": _numbers(sizes.widths),
         "sizes.bank": str(sizes.bank),
@@ -67,7 +68,7 @@ def save_model(model: Model, path: Path, metadata: Mapping[str, str] | None = No
     return digest
 
 
-def load_model(path: Path, device: torch.device | None = None) -> Model:
+def load_model(path: str | os.PathLike[str], device: torch.device | None = None) -> Model:
     """Read a model, in fp32, ready for inference.
 
     Raises:
@@ -77,12 +78,12 @@ def load_model(path: Path, device: torch.device | None = None) -> Model:
     file = read_model(path)
     with torch.device("meta"):  # no memory, no initialisation: the file's tensors take their place
         model = Model(file.sizes)
-    load_tensors(model, file.tensors, f"model {shown(path.name)}")
+    load_tensors(model, file.tensors, f"model {shown(Path(path).name)}")
     model.hash = file.hash
     return model.to(device or "cpu").eval().requires_grad_(False)
 
 
-def save_perceptual(network: PerceptualNetwork, path: Path) -> None:
+def save_perceptual(network: PerceptualNetwork, path: str | os.PathLike[str]) -> None:
     """Write φ in half precision."""
     metadata = {
         "stylize.format": str(PERCEPTUAL_FORMAT),
@@ -92,9 +93,9 @@ def save_perceptual(network: PerceptualNetwork, path: Path) -> None:
     write_atomically(path, tensor_file.to_bytes(_to_half(network.state_dict()), metadata), overwrite=True)
 
 
-def load_perceptual(path: Path) -> PerceptualNetwork:
+def load_perceptual(path: str | os.PathLike[str]) -> PerceptualNetwork:
     """Read φ, in fp32. Raises as ``load_model``."""
-    what = f"perceptual network {shown(path.name)}"
+    what = f"perceptual network {shown(Path(path).name)}"
     tensors, metadata = tensor_file.read(path, "perceptual network", max_bytes=MAX_MODEL_BYTES)
     tensor_file.check_kind(metadata, "perceptual", PERCEPTUAL_FORMAT, what)
     try:

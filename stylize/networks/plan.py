@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+import numpy as np
+
+from stylize.options import ModelSizes
 
 MARGIN = 112  # pixels that a tile needs around it: the receptive field's radius, rounded up to the stride
 BORDER = 32  # pixels of its mirror image that a picture gets around it; what lies further out hardly matters
 STRIDE = 16  # pixels per position of the coarsest layer: heights and widths must be multiples of it
 GRAIN_PERIOD = 512  # pixels after which the grain repeats
 GRAIN_BLUR = (0.0, 1.0, 2.5, 6.0)  # deviation of the Gaussian that smooths each of its patterns, in steps of 2 pixels
+RANK = 4  # r of what ``stylize.training.refine`` learns: 48,000 numbers, 190 KB
 
 Position = tuple[int, int]  # row and column of a pixel, for placing pictures on the grain
 
@@ -77,6 +82,40 @@ def layers_of(widths: tuple[int, ...]) -> dict[str, Layer]:
 
 
 PLAN = layers_of((1, 1, 1, 1))  # for whoever needs no widths
+
+
+def refinement_shapes(sizes: ModelSizes, rank: int = RANK) -> dict[str, tuple[int, ...]]:
+    """The names of everything that a refinement for a model can add, and their shapes."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, layer in layers_of(sizes.widths).items():
+        shapes[f"{name}.mix"] = (sizes.bank,)
+        if layer.adain:
+            shapes[f"{name}.scale"] = (layer.channels_out,)
+        shapes[f"{name}.shift"] = (layer.channels_out,)
+        shapes[f"{name}.left"] = (layer.channels_out, rank)
+        shapes[f"{name}.right"] = (rank, 9 * layer.channels_in)
+    return shapes
+
+
+def refinement_fits(refinement: Mapping[str, np.ndarray], sizes: ModelSizes) -> bool:
+    """Whether a refinement (``stylize.styles.refinement``) names layers of such a model only, with arrays of their
+    shapes; any rank is right."""
+    shapes = refinement_shapes(sizes, rank=0)
+    for name, values in refinement.items():
+        layer, _, part = name.rpartition(".")
+        wanted = shapes.get(name)
+        if part in ("left", "right"):
+            other = refinement.get(f"{layer}.{'right' if part == 'left' else 'left'}")
+            if wanted is None or other is None or values.ndim != 2 or other.ndim != 2:
+                return False
+            axis = 1 if part == "left" else 0
+            wanted = tuple(values.shape[k] if k == axis else wanted[k] for k in (0, 1))
+            if values.shape[axis] != other.shape[1 - axis]:
+                return False
+        if values.shape != wanted:
+            return False
+    return True
+
 
 WHOLE = 2**63 - 1  # as the end of a slice: nothing is cut
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,16 +18,15 @@ from stylize.errors import InputError, UsageError, shown
 from stylize.extras import require_torch
 from stylize.images.reading import Picture, Pixels, fill_transparent
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions, check_strength
-from stylize.painting.masks import base_name, composite, feathered, read_mask
-from stylize.painting.stroke_scale import LEAST, MOST, at_stroke_scale, auto_scale, frozen_passes
-from stylize.styles.arguments import StyleArgument, by_mask, read_style
+from stylize.painting.masks import composite, feathered, read_mask
+from stylize.painting.stroke_scale import LEAST, MOST, Transfer, at_stroke_scale, auto_scale, frozen_passes
+from stylize.styles.arguments import StyleArgument, base_name, by_mask, read_style
 
 if TYPE_CHECKING:
     from stylize.painting.stylizer import Stylizer
     from stylize.styles.style_code import StyleCode
 
 Layers = Mapping[str | None, "StyleCode"]  # mask -> the style painted there; None: everywhere
-Transfer = Callable[[Pixels], Pixels]  # a picture -> the same, painted
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,10 @@ class Look:
         strength: 0 (the photo itself) to 1 (the full style).
         preserve_color: keep the photo's colours.
         style_scale: width of the strokes, 0.25 to 4; None: chosen by the photo's size, see
-        ``stylize.painting.stroke_scale``. mask: where to paint: a picture, a folder of them, or ``alpha``; see
-        ``stylize.painting.masks``. invert_mask: paint where the mask is black instead. feather: pixels over which the
-        edges of all masks rise.
+            ``stylize.painting.stroke_scale``.
+        mask: where to paint: a picture, a folder of them, or ``alpha``; see ``stylize.painting.masks``.
+        invert_mask: paint where the mask is black instead.
+        feather: pixels over which the edges of all masks rise.
 
     Raises:
         UsageError: a value is out of its range.
@@ -113,17 +114,11 @@ class Frozen:
 
     Attributes:
         scale: width of the strokes.
-        passes: by mask, what paints a frame: several transfers one after the other where ``at_stroke_scale`` takes
-            several.
+        passes: by mask, what paints a frame: ``paint`` and ``again`` of ``at_stroke_scale``.
     """
 
     scale: float
-    passes: Mapping[str | None, Sequence[Transfer]]
-
-    def transfer(self, source: str | None) -> Transfer:
-        """The transfer of one frame: the first call makes the first pass."""
-        passes = iter(self.passes[source])
-        return lambda pixels: next(passes)(pixels)
+    passes: Mapping[str | None, tuple[Transfer, Transfer | None]]
 
 
 def freeze(
@@ -162,7 +157,7 @@ def paint(
     layers: Layers,
     look: Look,
     *,
-    photo: str,
+    photo: str | os.PathLike[str] = "",
     max_pixels: int = DEFAULT_MAX_PIXELS,
     tile: int | None = None,
     frozen: Frozen | None = None,
@@ -173,7 +168,7 @@ def paint(
     The style without a mask is painted first, those with one over it in their order; ``look.mask`` bounds them all.
 
     Args:
-        photo: the path of the photo, to find its mask in a folder.
+        photo: its path, to find its mask in a folder.
         frozen: of the sequence that it is a frame of, see ``freeze``.
         mask: what ``look.mask`` names, (H, W) uint8, where it was read already.
 
@@ -195,7 +190,7 @@ def paint(
     if look.strength == 0:
         return output
     for source, style in layers.items():
-        transfer = frozen.transfer(source) if frozen else look.transfer(stylizer, style, tile)
-        painted = at_stroke_scale(visible, scale, transfer)
+        passes = frozen.passes[source] if frozen else (look.transfer(stylizer, style, tile), None)
+        painted = at_stroke_scale(visible, scale, *passes)
         output = painted if source is None else composite(output, painted, masks[source])
     return output if bound is None else composite(picture.pixels, output, bound)

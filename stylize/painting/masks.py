@@ -17,18 +17,25 @@ from stylize.errors import InputError, reason, shown
 from stylize.images.colour_profile import to_8_bit
 from stylize.images.formats import READABLE_SUFFIXES
 from stylize.images.reading import Picture, Pixels, read_image
+from stylize.options import DEFAULT_MAX_PIXELS
+from stylize.styles.arguments import ALPHA
 
-ALPHA = "alpha"  # says that the photo's own alpha is the mask
 SAME_SHAPE = 0.02  # relative difference of the aspect ratios up to which a mask is resized to its photo
 _ROWS = 256  # composed at a time: no copy of a whole picture in wider numbers
 
 
-def read_mask(source: str, picture: Picture, photo: str, *, max_pixels: int) -> Pixels:
+def read_mask(
+    source: str | os.PathLike[str],
+    picture: Picture,
+    photo: str | os.PathLike[str] = "",
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> Pixels:
     """The mask for a photo, (H, W) uint8.
 
     Args:
         source: ``alpha``, the path of a picture, or of a folder that holds one with the name of the photo.
-        photo: the path of the photo.
+        photo: the path of the photo, by whose name its mask is found in a folder.
 
     Raises:
         InputError: it is missing, unreadable, or of another shape than the photo.
@@ -37,7 +44,7 @@ def read_mask(source: str, picture: Picture, photo: str, *, max_pixels: int) -> 
     if source == ALPHA:
         return np.full((height, width), 255, np.uint8) if picture.alpha is None else to_8_bit(picture.alpha)
     path = Path(source)
-    mask = read_image(mask_of_photo(path, photo) if os.path.isdir(path) else path, max_pixels=max_pixels)
+    mask = read_image(mask_of_photo(path, os.fspath(photo)) if os.path.isdir(path) else path, max_pixels=max_pixels)
     image = Image.fromarray(mask.pixels).convert("L") if mask.alpha is None else Image.fromarray(mask.alpha)
     if image.size == (width, height):
         return np.asarray(image)
@@ -71,12 +78,6 @@ def _masks_in(folder: Path, changed: int) -> dict[str, list[Path]]:
         if path.suffix.lower() in READABLE_SUFFIXES and path.is_file():
             found.setdefault(path.stem, []).append(path)
     return found
-
-
-def base_name(source: str) -> str:
-    """What a mask is called in the folder where it lies: what names it there, and nothing else."""
-    name = os.path.basename(os.path.normpath(source))
-    return f"./{name}" if name == ALPHA != source else name
 
 
 def feathered(mask: Pixels, radius: float) -> Pixels:

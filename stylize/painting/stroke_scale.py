@@ -25,75 +25,70 @@ AUTO_PIXELS = 1_000_000  # a larger photo gets, with the automatic scale, the lo
 MOST_PIXELS = 1_000_000_000  # of an enlarged copy
 _ROWS = 256  # computed at a time: no copy of a whole picture in wider numbers
 
+Transfer = Callable[[Pixels], Pixels]  # a picture -> the same, painted
+
 
 def auto_scale(photo: Pixels) -> float:
     """The scale at which a photo, as a whole, looks like its 1-megapixel copy; 1 for smaller ones."""
     return float(min(max((photo.shape[0] * photo.shape[1] / AUTO_PIXELS) ** 0.5, 1.0), MOST))
 
 
-def at_stroke_scale(photo: Pixels, scale: float, paint: Callable[[Pixels], Pixels]) -> Pixels:
+def at_stroke_scale(photo: Pixels, scale: float, paint: Transfer, again: Transfer | None = None) -> Pixels:
     """Paint a photo with strokes ``scale`` times as wide.
 
     Args:
         photo: (H, W, 3) uint8 or uint16.
         scale: 0.25 to 4.
         paint: picture in, painted picture of the same size out.
+        again: paints the second pass, which a scale above 1 has; by default ``paint`` does.
 
     Raises:
         UsageError: the enlarged copy would be too large.
     """
-    if scale == 1:
-        return paint(photo)
-    height, width = photo.shape[:2]
-    size = (max(round(width / scale), 1), max(round(height / scale), 1))
-    if size[0] * size[1] > MOST_PIXELS:
-        raise UsageError(
-            f"--style-scale {scale:g} would enlarge the photo to {size[0]}x{size[1]} pixels", hint="take a larger scale"
-        )
-    if scale < 1:
-        return _resized(paint(_resized(photo, size)), (width, height))
-    coarse = _resized(paint(_resized(photo, size)), (width, height))
-    fine = paint(_with_detail(coarse, photo, size))
-    return _with_detail(coarse, fine, size)
+    painted = _resized(paint(_first_pass(photo, scale)), (photo.shape[1], photo.shape[0]))
+    if scale <= 1:
+        return painted
+    fine = (again or paint)(_second_pass(photo, scale, painted))
+    return _with_detail(painted, fine, _size(photo, scale))
 
 
 def frozen_passes(
-    samples: Sequence[Pixels], scale: float, freeze: Callable[[list[Pixels]], Callable[[Pixels], Pixels]]
-) -> list[Callable[[Pixels], Pixels]]:
-    """What ``at_stroke_scale`` calls as ``paint``, call after call, frozen for the frames of a scene.
+    samples: Sequence[Pixels], scale: float, freeze: Callable[[list[Pixels]], Transfer]
+) -> tuple[Transfer, Transfer | None]:
+    """What ``at_stroke_scale`` takes as ``paint`` and ``again``, frozen for the frames of a scene.
 
     Args:
         samples: some of the frames.
         freeze: from what a pass is given of all samples to what paints that pass.
     """
-    passes: list[Callable[[Pixels], Pixels]] = []
-
-    def given(sample: Pixels) -> Pixels:
-        """What the first pass that is not frozen yet is to paint of a sample."""
-        made = iter(passes)
-
-        def paint(pixels: Pixels) -> Pixels:
-            for painted in made:
-                return painted(pixels)
-            raise _NotFrozenError(pixels)
-
-        try:
-            at_stroke_scale(sample, scale, paint)
-        except _NotFrozenError as reached:
-            return reached.pixels
-        raise AssertionError("every pass is frozen")
-
-    for _ in range(2 if scale > 1 else 1):
-        passes.append(freeze([given(sample) for sample in samples]))
-    return passes
+    copies = [_first_pass(sample, scale) for sample in samples]
+    paint = freeze(copies)
+    if scale <= 1:
+        return paint, None
+    sizes = [(sample.shape[1], sample.shape[0]) for sample in samples]
+    coarse = [_resized(paint(copy), size) for copy, size in zip(copies, sizes, strict=True)]
+    return paint, freeze([_second_pass(sample, scale, c) for sample, c in zip(samples, coarse, strict=True)])
 
 
-class _NotFrozenError(Exception):
-    """The next pass is not frozen yet; this is what it would paint."""
+def _first_pass(photo: Pixels, scale: float) -> Pixels:
+    """What the first pass paints: the photo, its reduced or its enlarged copy. Raises UsageError."""
+    size = _size(photo, scale)
+    if size[0] * size[1] > MOST_PIXELS and scale < 1:
+        raise UsageError(
+            f"--style-scale {scale:g} would enlarge the photo to {size[0]}x{size[1]} pixels", hint="take a larger scale"
+        )
+    return _resized(photo, size)
 
-    def __init__(self, pixels: Pixels) -> None:
-        super().__init__()
-        self.pixels = pixels
+
+def _second_pass(photo: Pixels, scale: float, coarse: Pixels) -> Pixels:
+    """What the second pass paints: the first one's result, enlarged to the photo's size, with the photo's detail."""
+    return _with_detail(coarse, photo, _size(photo, scale))
+
+
+def _size(photo: Pixels, scale: float) -> tuple[int, int]:
+    """Width and height of the copy."""
+    height, width = photo.shape[:2]
+    return max(round(width / scale), 1), max(round(height / scale), 1)
 
 
 def _with_detail(coarse: Pixels, fine: Pixels, size: tuple[int, int]) -> Pixels:
@@ -107,6 +102,9 @@ def _with_detail(coarse: Pixels, fine: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """The picture at that width and height; itself if it has them."""
+    if size == (pixels.shape[1], pixels.shape[0]):
+        return pixels
     smaller = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
     method = Image.Resampling.LANCZOS if smaller else Image.Resampling.BICUBIC
     gap = 3.0 if smaller else None

@@ -23,15 +23,15 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import numpy as np
 from PIL import Image
 
-from stylize.engines.device import free_memory, has_bf16_instructions, may_have_gpu, require_torch_for
+from stylize.engines.device import free_memory, may_have_gpu, require_torch_for
 from stylize.engines.protocol import Engine, Painter
 from stylize.errors import DeviceError, InputError, RefusedError, UsageError, one_line, shown
 from stylize.extras import install, require_torch, torch_is_installed
 from stylize.files.packaged import MODEL_VARIABLE, default_model
 from stylize.images.colour_profile import to_8_bit
-from stylize.images.palette import LUMINANCE, Floats, colour_map, palette_among, palette_of
+from stylize.images.palette import LUMINANCE, Floats, palette_among, palette_map, palette_of_pixels
 from stylize.images.reading import Pixels
-from stylize.networks.plan import BORDER, Margins
+from stylize.networks.plan import BORDER, Margins, refinement_fits
 from stylize.options import check_strength
 from stylize.painting.tiles import (
     LEAST_TILE,
@@ -43,9 +43,10 @@ from stylize.painting.tiles import (
     to_pixels,
     window_at,
 )
+from stylize.processor import has_bf16_instructions
 from stylize.styles.members import Member, examine
 from stylize.styles.mixing import mean
-from stylize.styles.refinement import fits, scaled
+from stylize.styles.refinement import scaled
 from stylize.styles.style_code import StyleCode, make_thumbnail
 
 if TYPE_CHECKING:
@@ -172,8 +173,8 @@ class Stylizer:
         order = sorted(range(len(pictures)), key=lambda index: keys[index])
         ordered = [pictures[index] for index in order]
         working = [at_working_size(picture) for picture in ordered]
-        codes, known = zip(*self._or_on_processor(lambda: [self.engine.encode(p) for p in working]), strict=True)
-        members = examine(ordered, np.stack(known))
+        codes, statistics = zip(*self._or_on_processor(lambda: [self.engine.encode(p) for p in working]), strict=True)
+        members = examine(ordered, np.stack(statistics))
         places = {index: place for place, index in enumerate(order)}
         report(
             [
@@ -185,7 +186,7 @@ class Stylizer:
         shares /= shares.sum()
         return StyleCode(
             code=mean(codes, shares),
-            palette=mean([palette_of(picture) for picture in working], shares),
+            palette=mean([palette_of_pixels(picture) for picture in working], shares),
             model_hash=self.engine.hash,
             title=title,
             images=len(pictures),
@@ -303,13 +304,13 @@ class Stylizer:
                 f"{what} has {style.code.size} numbers, its model takes {self.engine.sizes.code}",
                 hint="encode it again",
             )
-        if not fits(style.refinement, self.engine.sizes):
+        if not refinement_fits(style.refinement, self.engine.sizes):
             raise RefusedError(f"{what} refines layers that its model does not have", hint="encode it again")
 
     def _encode(self, pixels: Pixels) -> tuple[Floats, Floats]:
         """The code and the palette of one picture: (H, W, 3) uint8 -> (Z,) and (9,)"""
         picture = at_working_size(pixels)
-        return self.engine.encode(picture)[0], palette_of(picture)
+        return self.engine.encode(picture)[0], palette_of_pixels(picture)
 
     def _paint(
         self, photo: Pixels, style: StyleCode, strength: float, preserve_color: bool, tile: int | None
@@ -350,7 +351,7 @@ class Stylizer:
             )
         if preserve_color:
             # With the photo's own palette its tones stay, too: lightness alone would take the style's darkness.
-            own = [palette_of(at_working_size(photo)) for photo in photos]
+            own = [palette_of_pixels(at_working_size(photo)) for photo in photos]
             style = replace(style, palette=mean(own, np.full(len(own), 1 / len(own))))
         return style
 
@@ -400,7 +401,7 @@ class Stylizer:
             windows += [window_at(photo, *corner, *shape, around) for corner in corners]
             origins += [(top - BORDER, left - BORDER) for top, left in corners]
         stack = np.stack(windows)
-        colours = colour_map(palette_of(stack[:, BORDER:-BORDER, BORDER:-BORDER]), style.palette)
+        colours = palette_map(palette_of_pixels(stack[:, BORDER:-BORDER, BORDER:-BORDER]), style.palette)
         return engine.measure(style.code, style.refinement, style.palette, colours, to_cells(stack), origins)
 
     def _in_tiles(self, engine: Engine, paint: Painter, photo: Pixels, tile: int | None) -> Pixels:

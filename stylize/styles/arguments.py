@@ -13,21 +13,21 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from stylize.errors import InputError, UsageError, shown
+from stylize.images.folders import pictures_below
 from stylize.images.formats import READABLE_FILES, READABLE_SUFFIXES
 from stylize.images.reading import fill_transparent, read_image
 from stylize.options import ImageOptions
-from stylize.painting.masks import base_name
 from stylize.styles import library
 
 if TYPE_CHECKING:
     from stylize.images.reading import Pixels
-    from stylize.painting.stylizer import Stylizer
     from stylize.styles.members import Member
     from stylize.styles.style_code import StyleCode
 
+ALPHA = "alpha"  # as a mask: the photo's own alpha
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _CODE_SUFFIXES = {".safetensors", ".pt", ".pth", ".ckpt", ".bin"}  # all but the first are refused when read
 
@@ -100,6 +100,12 @@ def _cut(text: str, sign: str) -> tuple[str, str]:
     return (head, tail) if head and tail else (text, "")
 
 
+def base_name(source: str) -> str:
+    """What a mask is called in the folder where it lies, without the folder."""
+    name = os.path.basename(os.path.normpath(source))
+    return f"./{name}" if name == ALPHA != source else name
+
+
 def title_of(arguments: Sequence[StyleArgument]) -> str:
     """A name for the styles together, fit for a file name: that of the only one, else ``styles``."""
     stem = "styles"
@@ -117,8 +123,20 @@ def by_mask(arguments: Sequence[StyleArgument]) -> dict[str | None, list[StyleAr
     return groups
 
 
+class StyleEncoder(Protocol):
+    """What makes style codes of pictures, and knows which codes its model can read; a ``Stylizer`` is one."""
+
+    def encode_style(
+        self, pictures: Sequence[Pixels], title: str = ..., *, report: Callable[[Sequence[Member]], None] = ...
+    ) -> StyleCode:
+        """The code of some pictures; ``report`` is told of each."""
+
+    def check(self, style: StyleCode, name: str | None = ...) -> None:
+        """Raises RefusedError for the code of another model."""
+
+
 def read_style(
-    stylizer: Stylizer,
+    encoder: StyleEncoder,
     arguments: Sequence[StyleArgument],
     title: str,
     *,
@@ -132,7 +150,7 @@ def read_style(
     Args:
         on_warning: called with what people should know of a picture.
         on_picture: called with the name of every picture that is encoded, and what is to be said of it.
-        encode: in place of ``stylizer.encode_style``.
+        encode: in place of ``encoder.encode_style``.
 
     Raises:
         InputError: a picture cannot be read.
@@ -150,16 +168,16 @@ def read_style(
                     on_warning(f"{name}: {remark}")
                 on_picture(name, member)
 
-        return (encode or stylizer.encode_style)(pictures, title=title, report=report)
+        return (encode or encoder.encode_style)(pictures, title=title, report=report)
     parts = []
     for argument in arguments:
         if argument.is_code:
             code = StyleCode.load(argument.source)
-            stylizer.check(code, shown(argument.source))
+            encoder.check(code, shown(argument.source))
         else:
             alone = replace(argument, weight=None)
             code = read_style(
-                stylizer,
+                encoder,
                 [alone],
                 title_of([alone]),
                 options=options,
@@ -180,7 +198,6 @@ def read_pictures(
 
     A bad file that was named ends it; in a folder it is left out.
     """
-    from stylize.batch.inputs import find_photos
 
     def read(path: Path) -> Pixels:
         picture = read_image(path, max_pixels=options.max_pixels, allow_truncated=options.allow_truncated)
@@ -194,12 +211,11 @@ def read_pictures(
             pictures.append(read(path))
             names.append(shown(path))
             continue
-        found = find_photos([path]).photos
         before = len(pictures)
-        for photo in found:
+        for picture in pictures_below(path):
             try:
-                pictures.append(read(photo.path))
-                names.append(shown(photo.path))
+                pictures.append(read(picture))
+                names.append(shown(picture))
             except InputError as error:
                 on_warning(f"{error.message}; left out")
         if len(pictures) == before:

@@ -33,7 +33,7 @@ def folders() -> list[Path]:
         return listed
     try:
         home = platformdirs.user_data_path("stylize", appauthor=False)
-    except (OSError, RuntimeError, KeyError):  # nobody's home
+    except (OSError, RuntimeError, KeyError):  # the user has no home folder
         return []
     return [home / "styles"] if home.is_absolute() else []
 

@@ -41,15 +41,15 @@ class Member:
     small: tuple[int, int] | None = None
 
 
-def examine(pictures: Sequence[Pixels], known: NDArray[np.float32]) -> list[Member]:
+def examine(pictures: Sequence[Pixels], statistics: NDArray[np.float32]) -> list[Member]:
     """What is to be said of each picture.
 
     Args:
         pictures: N of (H, W, 3) uint8.
-        known: E's standardised statistics of them, (N, D).
+        statistics: E's standardised statistics of them, (N, D).
     """
-    distances = _distances_to_the_rest(known)
-    firsts = _first_twins(pictures, known)
+    distances = _distances_to_the_rest(statistics)
+    firsts = _first_twins(pictures, statistics)
     members = []
     for index, picture in enumerate(pictures):
         height, width = picture.shape[:2]
@@ -69,21 +69,21 @@ def examine(pictures: Sequence[Pixels], known: NDArray[np.float32]) -> list[Memb
     return members
 
 
-def _distances_to_the_rest(known: NDArray[np.float32]) -> NDArray[np.float64]:
+def _distances_to_the_rest(statistics: NDArray[np.float32]) -> NDArray[np.float64]:
     """(N, D) -> (N,): root mean square difference of each to the mean of the others."""
-    count = max(len(known) - 1, 1)
-    rest = (known.sum(0, dtype=np.float64) - known) / count
-    distances: NDArray[np.float64] = np.sqrt(np.square(known - rest).mean(1))
+    count = max(len(statistics) - 1, 1)
+    rest = (statistics.sum(0, dtype=np.float64) - statistics) / count
+    distances: NDArray[np.float64] = np.sqrt(np.square(statistics - rest).mean(1))
     return distances
 
 
-def _first_twins(pictures: Sequence[Pixels], known: NDArray[np.float32]) -> list[int]:
+def _first_twins(pictures: Sequence[Pixels], statistics: NDArray[np.float32]) -> list[int]:
     """For each picture the first one that it is a near-duplicate of, in however many steps; itself if there is none."""
     miniatures = [_miniature(picture) for picture in pictures]
     firsts = list(range(len(pictures)))
     for i in range(len(pictures)):
         for k in range(i):
-            if firsts[i] != firsts[k] and _are_twins(known[i] - known[k], miniatures[i], miniatures[k]):
+            if firsts[i] != firsts[k] and _are_twins(statistics[i] - statistics[k], miniatures[i], miniatures[k]):
                 old, new = max(firsts[i], firsts[k]), min(firsts[i], firsts[k])
                 firsts = [new if first == old else first for first in firsts]
     return firsts

@@ -20,7 +20,7 @@ from stylize.styles.refinement import weighted_sum
 from stylize.styles.style_code import StyleCode
 
 
-def mix(parts: Sequence[tuple[StyleCode, float]], title: str) -> StyleCode:
+def mix(parts: Sequence[tuple[StyleCode, float]], title: str = "mixture") -> StyleCode:
     """The mixture of some styles of one model.
 
     Args:

@@ -20,43 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stylize.networks.plan import layers_of
-from stylize.options import ModelSizes
 from stylize.styles.style_code import FACTORS, Refinement
-
-RANK = 4  # r of what ``stylize.training.refine`` learns: 48,000 numbers, 190 KB
-
-
-def refinement_shapes(sizes: ModelSizes, rank: int = RANK) -> dict[str, tuple[int, ...]]:
-    """The names of everything that a refinement for a model can add, and their shapes."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, layer in layers_of(sizes.widths).items():
-        shapes[f"{name}.mix"] = (sizes.bank,)
-        if layer.adain:
-            shapes[f"{name}.scale"] = (layer.channels_out,)
-        shapes[f"{name}.shift"] = (layer.channels_out,)
-        shapes[f"{name}.left"] = (layer.channels_out, rank)
-        shapes[f"{name}.right"] = (rank, 9 * layer.channels_in)
-    return shapes
-
-
-def fits(refinement: Refinement, sizes: ModelSizes) -> bool:
-    """Whether a refinement names layers of such a model only, with arrays of their shapes; any rank is right."""
-    shapes = refinement_shapes(sizes, rank=0)
-    for name, values in refinement.items():
-        layer, _, part = name.rpartition(".")
-        wanted = shapes.get(name)
-        if part in ("left", "right"):
-            other = refinement.get(f"{layer}.{'right' if part == 'left' else 'left'}")
-            if wanted is None or other is None or values.ndim != 2 or other.ndim != 2:
-                return False
-            axis = 1 if part == "left" else 0
-            wanted = tuple(values.shape[k] if k == axis else wanted[k] for k in (0, 1))
-            if values.shape[axis] != other.shape[1 - axis]:
-                return False
-        if values.shape != wanted:
-            return False
-    return True
 
 
 def scaled(refinement: Refinement, factor: float) -> Refinement:

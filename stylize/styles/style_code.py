@@ -103,7 +103,7 @@ class StyleCode:
             metadata["modelspec.thumbnail"] = "data:image/jpeg;base64," + base64.b64encode(self.thumbnail).decode()
         return tensor_file.to_bytes(tensors, metadata)
 
-    def save(self, path: Path, *, overwrite: bool = False) -> None:
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the file, atomically. Raises OutputError, also for more than ``load`` takes."""
         data = self.to_bytes()
         if len(data) > MAX_CODE_BYTES:
@@ -112,13 +112,14 @@ class StyleCode:
         write_atomically(path, data, overwrite=overwrite)
 
     @staticmethod
-    def load(path: Path) -> StyleCode:
+    def load(path: str | os.PathLike[str]) -> StyleCode:
         """Read and check a file.
 
         Raises:
             InputError: it is missing or unreadable.
             RefusedError: it is not a well-formed style code.
         """
+        path = Path(path)
         what = f"style {shown(path)}"
         tensors, metadata = tensor_file.read(path, "style", max_bytes=MAX_CODE_BYTES)
         tensor_file.check_kind(metadata, "style-code", FORMAT, what)

@@ -11,6 +11,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from stylize.engines.device import autocast, channels_last, training_precision
 from stylize.errors import RefusedError, UsageError, shown
@@ -120,7 +121,8 @@ class TrainingState:
     def update_average(self, decay: float) -> None:
         """Moving average of the weights of E and G; early on it follows faster."""
         decay = min(decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        follow = get_ema_multi_avg_fn(decay)
+        follow(list(self.average.parameters()), list(self.model.parameters()), self.step)
 
 
 def parameters_of(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:

@@ -40,10 +40,10 @@ from stylize.networks.perceptual import (
     style_statistics,
     with_deviations,
 )
+from stylize.networks.plan import refinement_shapes
 from stylize.networks.random_filters import RandomNetwork, octaves_within
 from stylize.options import PERCEPTUAL_NETWORKS, REFINE_STEPS, ModelSizes, check_perceptual
 from stylize.painting.stylizer import Stylizer, at_working_size
-from stylize.styles.refinement import refinement_shapes
 from stylize.styles.style_code import FACTORS, StyleCode
 from stylize.training import losses
 from stylize.training.data import to_tensor

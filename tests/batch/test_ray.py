@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
@@ -42,6 +43,13 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not installed") as caught:
         run_jobs([], {}, Settings(), tmp_path)
     assert caught.value.hint == 'pip install ".[ray]"'
+
+
+def test_ray_still_has_the_private_switch_for_the_lines_about_dead_actors() -> None:
+    """There is no public one; ``run_jobs`` turns it off. Asked of the source, since a value can be set to any name."""
+    ray = pytest.importorskip("ray")
+    source = inspect.getsource(ray._private.worker)
+    assert "if not _worker_logs_enabled:" in source, f"not in Ray {ray.__version__}: see stylize/batch/ray.py"
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stylize.engines.device import has_bf16_instructions, pick_precision, training_precision
+from stylize.engines.device import pick_precision, training_precision
+from stylize.processor import has_bf16_instructions
 
 CPU = torch.device("cpu")
 

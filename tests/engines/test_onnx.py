@@ -14,17 +14,16 @@ import pytest
 import torch
 
 from stylize.engines import onnx as onnx_engine
-from stylize.engines.device import usable_cores
 from stylize.engines.onnx import OnnxEngine
 from stylize.errors import RefusedError, UsageError
 from stylize.files import tensors as tensor_file
 from stylize.files.packaged import packaged
 from stylize.networks.model import load_model, save_model
-from stylize.networks.plan import Margins
+from stylize.networks.plan import Margins, refinement_shapes
 from stylize.painting import stylizer as transfer
 from stylize.painting import tiles
 from stylize.painting.stylizer import Stylizer
-from stylize.styles.refinement import refinement_shapes
+from stylize.processor import usable_cores
 from stylize.styles.style_code import StyleCode
 
 MakePicture = Callable[..., np.ndarray]
@@ -207,7 +206,7 @@ def test_a_model_with_other_tensors_than_it_says_is_refused(
 def test_threads_are_for_the_cores_that_this_process_may_use() -> None:
     script = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-        "from stylize.engines.device import usable_cores; print(usable_cores())"
+        "from stylize.processor import usable_cores; print(usable_cores())"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout == "1\n"

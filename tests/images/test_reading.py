@@ -898,3 +898,12 @@ def test_strange_names_work(tmp_path: Path) -> None:
             assert name == "\udcff.png"
         else:
             assert np.array_equal(read_image(tmp_path / name).pixels, NOISE)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere Pillow's libtiff cannot be told to be silent")
+def test_what_libtiff_thinks_of_a_file_is_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
+    data = encoded(noise, "TIFF", compression="tiff_lzw")
+    with pytest.raises(InputError, match="damaged"):
+        read_image(data[:5000] + b"\xff" * 2000 + data[7000:])
+    assert capfd.readouterr() == ("", "")

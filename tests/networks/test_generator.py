@@ -398,8 +398,8 @@ def test_equal_palettes_leave_a_picture_alone(windows: Tensor) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
 def test_colours_move_evenly(make_picture: Callable[..., np.ndarray], share: float) -> None:
     pixels = make_picture(48, 64, seed=3)
-    own, other = in_numpy.palette_of(pixels), in_numpy.palette_of(make_picture(48, 64, seed=8) // 3)
-    matrix, offset = in_numpy.colour_map(own, other)
+    own, other = in_numpy.palette_of_pixels(pixels), in_numpy.palette_of_pixels(make_picture(48, 64, seed=8) // 3)
+    matrix, offset = in_numpy.palette_map(own, other)
     there = pixels @ matrix.T + 255 * offset
     between = pixels + share * (there - pixels)
     expected = np.concatenate([between.mean((0, 1)) / 255, np.cov(between.reshape(-1, 3).T / 255)[np.triu_indices(3)]])
@@ -408,14 +408,14 @@ def test_colours_move_evenly(make_picture: Callable[..., np.ndarray], share: flo
 
 def test_a_palette_among_three_has_the_least_total_distance_to_them(make_picture: Callable[..., np.ndarray]) -> None:
     palettes = [
-        in_numpy.palette_of(make_picture(48, 64, seed=seed) // divisor) for seed, divisor in enumerate((1, 2, 4))
+        in_numpy.palette_of_pixels(make_picture(48, 64, seed=seed) // divisor) for seed, divisor in enumerate((1, 2, 4))
     ]
     shares = [0.2, 0.5, 0.3]
 
     def total(candidate: np.ndarray) -> float:
         distances = []
         for palette in palettes:
-            moved = in_numpy.colour_map(candidate, palette)[0] - np.eye(3)
+            moved = in_numpy.palette_map(candidate, palette)[0] - np.eye(3)
             covariance = candidate[3:][in_numpy.ORDER] + in_numpy.REGULARISATION * np.eye(3)
             distances.append(np.trace(moved @ covariance @ moved.T) + np.square(palette[:3] - candidate[:3]).sum())
         return float(np.dot(shares, distances))
@@ -429,9 +429,9 @@ def test_a_palette_among_three_has_the_least_total_distance_to_them(make_picture
 def test_numpy_and_torch_make_the_same_colour_map(make_picture: Callable[..., np.ndarray], palette: Tensor) -> None:
     for picture in (make_picture(seed=1), np.full((4, 4, 3), 7, np.uint8)):
         images = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
-        found, expected = in_numpy.palette_of(picture), palette_of(images)
+        found, expected = in_numpy.palette_of_pixels(picture), palette_of(images)
         np.testing.assert_allclose(found, expected[0], atol=1e-6)
-        maps = in_numpy.colour_map(found, palette[0].numpy()), colour_map(expected, palette)
+        maps = in_numpy.palette_map(found, palette[0].numpy()), colour_map(expected, palette)
         for ours, theirs in zip(*maps, strict=True):
             np.testing.assert_allclose(ours, theirs[0], atol=1e-4)
 

@@ -117,7 +117,7 @@ def test_whole_and_in_tiles_a_photo_is_the_same(
     border = transfer.BORDER
     windows = tiles.window_at(photo, 0, 0, 96, 128, Margins(border, border, border, border))[None]
     inner = windows[:, border:-border, border:-border]
-    colours = transfer.colour_map(transfer.palette_of(inner), style_code.palette)
+    colours = transfer.palette_map(transfer.palette_of_pixels(inner), style_code.palette)
     origins = [(-border, -border)]
     painted, paint = stylizer.engine.measure(
         style_code.code, {}, style_code.palette, colours, tiles.to_cells(windows), origins

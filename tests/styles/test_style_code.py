@@ -398,3 +398,11 @@ def test_a_thumbnail_of_four_shows_all_four(path: Path) -> None:
     with Image.open(path) as image:
         found = [image.getpixel(place) for place in ((32, 32), (96, 32), (32, 96), (96, 96))]
     assert np.abs(np.array(found) - np.array(colours)).max() < 12
+
+
+def test_the_names_in_a_file_stay() -> None:
+    """They outlive versions: a renamed one is lost from every style that people keep."""
+    _, metadata = tensor_file.parse(GOOD, "style")
+    ours = {name: metadata[name] for name in metadata if name.startswith("stylize.")}
+    assert set(ours) == {f"stylize.{name}" for name in ("format", "kind", "version", "model_sha256", "images")}
+    assert (ours["stylize.images"], ours["stylize.kind"]) == ("3", "style-code")

@@ -14,9 +14,9 @@ from stylize.errors import RefusedError, UsageError
 from stylize.files.packaged import packaged
 from stylize.networks.generator import extend
 from stylize.networks.perceptual import PerceptualNetwork
+from stylize.networks.plan import RANK, refinement_shapes
 from stylize.painting.stylizer import Stylizer
 from stylize.styles.mixing import mix
-from stylize.styles.refinement import RANK, refinement_shapes
 from stylize.styles.style_code import StyleCode
 from stylize.training import refine as module
 from stylize.training.data import to_tensor

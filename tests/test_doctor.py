@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from stylize import __version__
+from stylize import __version__, doctor
 from stylize.images.formats import FORMATS
-from stylize.painting import doctor
 from stylize.painting.stylizer import Stylizer
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import time
 import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from stylize import __version__
@@ -35,7 +35,7 @@ SIDE = 64  # pixels of the picture that is stylised for a test
 Report = dict[str, Any]
 
 
-def examine(model: Path | None = None, device: str = "auto") -> Report:
+def examine(model: str | os.PathLike[str] | None = None, device: str = "auto") -> Report:
     """Look at everything, then stylise a small picture.
 
     Args:
@@ -131,7 +131,7 @@ def _library() -> dict[str, Any]:
     return {"folder": shown(next(iter(library.folders()), "no folder")), "styles": own}
 
 
-def _smoke(report: Report, model: Path | None, device: str, engine: str) -> None:
+def _smoke(report: Report, model: str | os.PathLike[str] | None, device: str, engine: str) -> None:
     """Load the model, learn a style from one generated picture and stylise another."""
     import numpy as np
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from stylize.painting.recipe import recipe_of
 from stylize.styles.style_code import StyleCode
 
 
-def inspect_file(path: Path, *, max_pixels: int, model: Path) -> dict[str, Any]:
+def inspect_file(path: str | os.PathLike[str], *, max_pixels: int, model: str | os.PathLike[str]) -> dict[str, Any]:
     """Facts by name, ready for JSON.
 
     Args:
@@ -24,6 +25,7 @@ def inspect_file(path: Path, *, max_pixels: int, model: Path) -> dict[str, Any]:
         InputError: missing or unreadable.
         RefusedError: a tensor file that is damaged.
     """
+    path, model = Path(path), Path(model)
     try:
         is_picture = path.suffix.lower() != ".safetensors" and path.is_file() and sniff_format(path) is not None
     except OSError as error:
