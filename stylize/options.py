@@ -6,6 +6,7 @@ Free of heavy imports, so that ``stylize train --help`` is quick.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from stylize.errors import UsageError
 
@@ -40,6 +41,16 @@ class ImageOptions:
     quality: int = 95  # 1..100
     metadata: str = "keep"  # keep, no-gps, strip
     background: str | None = None  # under transparent pixels, where the format cannot hold them
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Which networks are run, and by what, see ``stylize.painting.stylizer.Stylizer``."""
+
+    model: Path | None = None  # None: that of STYLIZE_MODEL, else the packaged one
+    device: str = "auto"
+    engine: str = "auto"
+    threads: int | None = None  # None: all cores
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def batch(
         warn("no photos found")
 
     stylizer = stylizer or open_stylizer(model, device, engine, threads, terminal)
-    stylizer.on_warning = warn
+    stylizer.engines.on_warning = warn
     treatments = {
         name: Treatment(
             styles=tuple(group),

@@ -280,7 +280,7 @@ def test_lack_of_memory_is_no_bug(
 def test_a_bug_is_one_line_and_a_log(
     run: Run, tmp_path: Path, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stylize.painting.stylizer.Stylizer.transfer", broken)
+    monkeypatch.setattr("stylize.painting.stylizer.Stylizer.paint", broken)
     result = run("transfer", photo, "-s", style)
     assert_refused(result, 70, "a bug in stylize: ZeroDivisionError: a number by nothing", "please report it")
     assert "Traceback" not in result.stderr
@@ -301,7 +301,7 @@ def test_a_broken_package_is_no_bug(run: Run, photo: Path, style: Path, monkeypa
 def test_debugging_shows_tracebacks(
     run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    monkeypatch.setattr("stylize.painting.stylizer.Stylizer.transfer", broken)
+    monkeypatch.setattr("stylize.painting.stylizer.Stylizer.paint", broken)
     if way == "variable":
         monkeypatch.setenv(process.DEBUG_VARIABLE, "1")
     result = run(*(["--debug"] if way == "option" else []), "transfer", photo, "-s", style)
