@@ -72,7 +72,7 @@ def test_torch_cannot_be_imported(light: Light) -> None:
     result = light(program="import torch")
     assert result.code == 1
     assert "ModuleNotFoundError" in result.stderr
-    modules = ("batch.run", "painting.stylizer", "painting.preview", "painting.inspection")
+    modules = ("batch.running", "painting.stylizer", "painting.preview", "painting.inspection")
     assert light(program="; ".join(f"import stylize.{module}" for module in modules)).code == 0
 
 

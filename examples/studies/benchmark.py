@@ -33,7 +33,8 @@ from PIL import Image
 
 from stylize.batch.inputs import find_photos
 from stylize.batch.manifest import Manifest
-from stylize.batch.run import MOST_WORKERS, plan_batch, run_jobs
+from stylize.batch.pipeline import MOST_WORKERS, run_jobs
+from stylize.batch.planning import plan_batch
 from stylize.engines.device import has_bf16_instructions
 from stylize.engines.protocol import Painter
 from stylize.images.palette import colour_map, palette_of

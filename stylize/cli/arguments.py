@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from stylize.cli.terminal import Terminal
-from stylize.errors import DeviceError, InputError, OutputError, UsageError, near_name, one_line, shown
+from stylize.errors import DeviceError, OutputError, UsageError, one_line, shown
 from stylize.extras import require_torch, torch_is_installed
 from stylize.options import ImageOptions
 
 if TYPE_CHECKING:
-    from stylize.painting.look import Look
     from stylize.painting.stylizer import Stylizer
-    from stylize.styles.arguments import StyleArgument
 
 Style = Annotated[
     list[str],
@@ -146,29 +144,6 @@ def parse_style_scale(text: str) -> float | None:
         return float(text)
     except ValueError as error:
         raise UsageError(f"--style-scale {text}: not a number", hint="0.25 to 4, or auto") from error
-
-
-def masks_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
-    """The mask files and folders that were named."""
-    from stylize.painting.masks import ALPHA
-
-    return [Path(mask) for mask in (look.mask, *(style.mask for style in styles)) if mask not in (None, ALPHA)]
-
-
-def inputs_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
-    """Styles and masks, files and folders: what no output may take the place of."""
-    return [*(style.source for style in styles), *masks_of(styles, look)]
-
-
-def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
-    """Refuse before the work what no photo could be painted with."""
-    if look.feather and look.mask is None and all(style.mask is None for style in styles):
-        raise UsageError("--feather needs a mask", hint="--mask FILE")
-    for path in masks_of(styles, look):
-        if not os.path.exists(path):  # unlike its namesake in pathlib, says no where one may not look
-            swapped = str(path) != look.mask and re.fullmatch(r"(.+):([0-9.]+)", str(path))  # STYLE@MASK:WEIGHT
-            hint = "the weight comes first: STYLE:WEIGHT@MASK" if swapped else near_name(path)
-            raise InputError(f"cannot read the mask {shown(path)}: no such file", hint=hint)
 
 
 def refuse_input_folder(folders: Iterable[str | Path], output: Path) -> None:
