@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from stylize.errors import InputError, near_name, reason, shown
+from stylize.errors import InputError, OutputError, near_name, reason, shown
 from stylize.images.formats import READABLE_SUFFIXES, TWO_BYTE_MAGIC, formats_of, is_heic, sniff_format
 
 JUNK = {"desktop.ini", "thumbs.db"}
@@ -177,6 +177,13 @@ def _walk(folder: Path, output: Path | None, failures: list[tuple[Path, str]]) -
 def is_same(path: Path, other: Path | None) -> bool:
     """Whether an existing folder is the other one, by whatever name."""
     return other is not None and os.path.exists(other) and os.path.samefile(path, other)
+
+
+def refuse_input_folder(folders: Iterable[str | Path], output: Path) -> None:
+    """Raises OutputError if the output is one of the folders, by whatever name; it may lie below one."""
+    for folder in filter(os.path.isdir, folders):
+        if is_same(Path(folder), output):
+            raise OutputError(f"output is the input {shown(folder)}", hint="give another folder by --output")
 
 
 def _lies_in(path: Path, root: str) -> bool:

@@ -20,15 +20,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from stylize.batch.fingerprint import Fingerprints
-from stylize.batch.inputs import Found, Photo, find_photos, is_same
+from stylize.batch.inputs import Found, Photo, find_photos, refuse_input_folder
 from stylize.batch.manifest import Known, Manifest, label_of, locked, write_failures
 from stylize.batch.pipeline import Outcome, by_job, run_jobs
 from stylize.batch.planning import Job, Plan, Sorted, plan_batch, sort_out
 from stylize.errors import OutputError, UsageError, shown
 from stylize.files.atomic import refuse_same_file
+from stylize.images.formats import format_named
 from stylize.options import BatchOptions, ImageOptions
 from stylize.painting.look import Look
-from stylize.painting.transfer import StrPath, open_early, open_now
+from stylize.painting.places import StrPath
+from stylize.painting.transfer import open_early, open_now
 from stylize.painting.treatment import Treatment, inputs_of, parse_styles, read_treatment
 from stylize.styles.arguments import StyleArgument, title_of
 
@@ -144,8 +146,8 @@ def run(
         on_note: told where the work is done.
 
     Returns:
-        the events, as they happen: ``Planned`` after what is known to fail, ``Finished`` at last. Nothing is done
-        before the first is asked for; what goes wrong with one photo is an event.
+        the events, as they happen: ``Planned`` first, ``Finished`` last. Nothing is written before the first is asked
+        for, and what goes wrong with one photo is an event, too.
 
     Raises:
         UsageError, InputError: the options contradict each other, or name what is missing.
@@ -155,6 +157,7 @@ def run(
     started, output = time.monotonic(), Path(output)
     if os.path.exists(output) and not os.path.isdir(output):
         raise OutputError(f"cannot write into {shown(output)}: not a folder", hint="--output FOLDER")
+    format = None if format is None else format_named(format)
     parsed = parse_styles(styles, look)
     groups = one_folder_each(parsed) if how.each_style else {"": parsed}
     paths = [os.fspath(path) for path in inputs]
@@ -272,6 +275,7 @@ class _Batch:
 
 def _before(plan: Plan, jobs: Sorted, *, dry_run: bool) -> Iterator[Event]:
     """What is known before anything is done."""
+    yield Planned(jobs)
     for photo, reason in plan.failures:
         yield Failed(photo, reason)
     for job, reason in jobs.failed:
@@ -280,7 +284,6 @@ def _before(plan: Plan, jobs: Sorted, *, dry_run: bool) -> Iterator[Event]:
         yield Skipped(job, "done")
     for job in jobs.foreign:
         yield Skipped(job, "exists")
-    yield Planned(jobs)
     if dry_run:
         for job in jobs.todo:
             yield Skipped(job, "to do")
@@ -289,13 +292,6 @@ def _before(plan: Plan, jobs: Sorted, *, dry_run: bool) -> Iterator[Event]:
 def _counts(plan: Plan, jobs: Sorted, ok: int, failed: int) -> Counts:
     left = len(jobs.todo) - ok - (failed - len(plan.failures) - len(jobs.failed))
     return Counts(ok, failed, len(jobs.done), len(jobs.foreign), plan.junk, plan.excluded, left)
-
-
-def refuse_input_folder(folders: Sequence[str], output: Path) -> None:
-    """Raises OutputError if the output is one of the folders, by whatever name; it may lie below one."""
-    for folder in filter(os.path.isdir, folders):
-        if is_same(Path(folder), output):
-            raise OutputError(f"output is the input {shown(folder)}", hint="give another folder by --output")
 
 
 def sample_frames(photos: Sequence[Photo]) -> tuple[Path, ...]:

@@ -38,7 +38,6 @@ from stylize.cli.arguments import (
     Verbose,
     image_options,
     open_stylizer,
-    parse_format,
     parse_style_scale,
 )
 from stylize.cli.process import Stopped, stop_gently
@@ -133,7 +132,7 @@ def batch(
     options = image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
     events = run(
         inputs, style, output, look, options, how,
-        format=parse_format(format), tile=tile, recipe=not no_recipe, overwrite=overwrite,
+        format=format, tile=tile, recipe=not no_recipe, overwrite=overwrite,
         stylizer=lambda: open_stylizer(model, device, engine, threads, terminal),
         stdin=sys.stdin.buffer, stopping=lambda: bool(stops), on_warning=warn, on_note=terminal.note,
     )  # fmt: skip

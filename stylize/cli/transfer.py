@@ -35,7 +35,6 @@ from stylize.cli.arguments import (
     Verbose,
     image_options,
     open_stylizer,
-    parse_format,
     parse_style_scale,
 )
 from stylize.cli.process import show
@@ -87,7 +86,7 @@ def transfer(
     options = image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
     outcomes = core.transfer(
         photos, style, look, options,
-        output=stdout_or(output, photos), format=parse_format(format), tile=tile, recipe=not no_recipe,
+        output=stdout_or(output, photos), format=format, tile=tile, recipe=not no_recipe,
         overwrite=overwrite, stylizer=lambda: open_stylizer(model, device, engine, threads, terminal),
         stdin=sys.stdin.buffer, on_warning=terminal.warn,
     )  # fmt: skip

@@ -22,7 +22,8 @@ from stylize.images.sheet import labelled_sheet
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
 from stylize.painting.look import Look, paint
 from stylize.painting.masks import read_mask
-from stylize.painting.transfer import StrPath, open_early, open_now
+from stylize.painting.places import StrPath
+from stylize.painting.transfer import open_early, open_now
 from stylize.styles import library
 from stylize.styles.arguments import StyleArgument, read_style, title_of
 from stylize.styles.style_code import StyleCode

@@ -14,19 +14,17 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
-from stylize.errors import InputError, OutputError, StylizeError, UsageError, shown
+from stylize.errors import InputError, StylizeError, shown
 from stylize.extras import torch_is_installed
-from stylize.files.atomic import check_target, make_folder, refuse_same_file
-from stylize.images.formats import SUFFIXES, format_of, output_name, suffix_of, written_format
-from stylize.images.reading import Picture
+from stylize.images.formats import format_named
 from stylize.options import ImageOptions
 from stylize.painting.look import Look
 from stylize.painting.photo import OnePhoto
+from stylize.painting.places import Places, StrPath
 from stylize.painting.treatment import Treatment, inputs_of, parse_styles, read_treatment
 from stylize.styles.arguments import StyleArgument, title_of
 
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from stylize.painting.stylizer import Stylizer
 
 T = TypeVar("T")
-StrPath = str | os.PathLike[str]
 
 MAX_STDIN_BYTES = 1 << 30
 
@@ -85,7 +82,7 @@ def transfer(
         styles: as ``--style`` takes them, such as ``woodcut``, ``mine.png`` or ``ink:0.7@sky.png``.
         output: a file, a folder (that exists, or ends with ``/``), or a stream; by default a file beside each photo,
             named after photo and style.
-        format: such as ``PNG``, if it is not each photo's own, or that of the suffix of ``output``.
+        format: such as ``png``, if it is not each photo's own, or that of the suffix of ``output``.
         tile: side of the tiles in pixels; the result does not depend on it.
         recipe: store in the pictures how they were made.
         stylizer: the networks, or what opens them; they are opened while the first photo is read.
@@ -100,12 +97,12 @@ def transfer(
         OutputError: the place cannot be written to; the disk is full.
     """
     paths = [os.fspath(photo) for photo in photos]
-    places = Places.named(output, photos=len(paths), format=format, overwrite=overwrite)
+    format = None if format is None else format_named(format)
     parsed = parse_styles(styles, look)
-    places.label = title_of(parsed)
+    inputs = [*inputs_of(parsed, look), *(Path(path) for path in paths if path != "-" or stdin is None)]
+    places = Places.named(output, format=format, overwrite=overwrite, label=title_of(parsed), inputs=inputs)
     opened = open_early(stylizer)
-    places.inputs = [*inputs_of(parsed, look), *(Path(path) for path in paths if path != "-" or stdin is None)]
-    places.prepare()
+    places.prepare(len(paths))
 
     def open_networks() -> tuple[Stylizer, Treatment]:
         networks = opened or open_now(stylizer)
@@ -153,90 +150,6 @@ def _one(
         places.written.add(target)
     height, width = photo.picture.pixels.shape[:2]
     return outcome._replace(output=target, notes=photo.notes, size=(width, height), seconds=time.monotonic() - started)
-
-
-@dataclass
-class Places:
-    """Where pictures go: into a file, a folder, a stream, or beside their photos.
-
-    Attributes:
-        label: what the styles are called.
-        inputs: files and folders whose place no picture may take.
-        written: what was written already.
-    """
-
-    file: Path | None = None
-    folder: Path | None = None
-    stream: BinaryIO | None = None
-    format: str | None = None
-    overwrite: bool = False
-    label: str = ""
-    inputs: list[Path] = field(default_factory=list)
-    written: set[Path] = field(default_factory=set)
-
-    @classmethod
-    def named(cls, output: StrPath | BinaryIO | None, *, photos: int, format: str | None, overwrite: bool) -> Places:
-        """The places that ``output`` names. Raises UsageError for several photos without a folder to go to."""
-        places = cls(format=format, overwrite=overwrite)
-        if isinstance(output, str | os.PathLike):
-            text = os.fspath(output)
-            if text.endswith(("/", os.sep)) or os.path.isdir(text):
-                places.folder = Path(text)
-            else:
-                places.file = Path(text)
-        else:
-            places.stream = output
-        if photos > 1 and (places.file or places.stream):
-            raise UsageError(f"{photos} photos need a folder to go to", hint="--output FOLDER/")
-        return places
-
-    def prepare(self) -> None:
-        """Refuse before the work what could not be written after it. Raises UsageError, OutputError."""
-        if self.folder is not None:
-            make_folder(self.folder)
-        if self.file is None:
-            return
-        if self.format is None:
-            format_of(self.file)  # an unknown suffix is refused before the work
-        elif SUFFIXES.get(self.file.suffix.lower(), self.format) != self.format:
-            suffix = suffix_of(self.format)
-            raise UsageError(
-                f"--format {suffix.removeprefix('.')}: {shown(self.file)} has the suffix of another format",
-                hint=f"leave out --format, or --output {shown(self.file.with_suffix(suffix))}",
-            )
-        check_target(self.file, overwrite=self.overwrite)
-        self._refuse_inputs(self.file)
-
-    def of(self, photo: str, picture: Picture) -> Path | None:
-        """Where the picture of a photo goes; None for a stream.
-
-        Raises:
-            OutputError: it cannot be written there, or was just written from another photo.
-        """
-        if self.stream is not None:
-            return None
-        target = self._of(Path(photo), written_format(picture.format))
-        if target in self.written:
-            raise OutputError(
-                f"{shown(target)} was just written from another photo", hint="stylize batch keeps such names apart"
-            )
-        check_target(target, overwrite=self.overwrite)
-        if os.path.exists(target):
-            self._refuse_inputs(target)
-        return target
-
-    def _of(self, photo: Path, content: str) -> Path:
-        """``content`` is the format in which the photo's picture is written by itself."""
-        if self.file is not None:
-            return self.file
-        plain = output_name(photo, content) if self.format is None else photo.stem + suffix_of(self.format)
-        if self.folder is not None:
-            return self.folder / plain
-        return photo.with_name(f"{Path(plain).stem}_{self.label}{Path(plain).suffix}")
-
-    def _refuse_inputs(self, target: Path) -> None:
-        for source in self.inputs:
-            refuse_same_file(source, target)
 
 
 def open_early(stylizer: Stylizer | Callable[[], Stylizer] | None) -> Stylizer | None:
