@@ -167,7 +167,6 @@ def run(
     if not found.photos:
         on_warning("no photos found")
     networks = networks or open_now(stylizer)
-    networks.engines.on_warning = on_warning
     frames = sample_frames(found.photos) if how.sequence else ()
     treatments = {
         name: read_treatment(
@@ -214,11 +213,17 @@ class _Batch:
                         yield event
                 except OutputError as error:  # such as a full disk; what is done is done
                     trouble = error
-            listed = None
-            if working:
-                with suppress(OutputError):
-                    listed = write_failures(output, label, failures)
+                except GeneratorExit:  # whoever reads the events has enough
+                    self._list(failures)
+                    raise
+            listed = self._list(failures) if working else None
             yield Finished(_counts(plan, jobs, ok, len(failures)), listed, trouble, time.monotonic() - started)
+
+    def _list(self, failures: Sequence[tuple[Path, str]]) -> Path | None:
+        """The file of what failed, if anything did, and if it can be written."""
+        with suppress(OutputError):
+            return write_failures(self.output, label_of(self.how.shard), failures)
+        return None
 
     def _plan(self, found: Found) -> tuple[Plan, Sorted]:
         known = Known(self.output)

@@ -48,6 +48,7 @@ from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
 if TYPE_CHECKING:
     from stylize.batch.planning import Job
     from stylize.batch.running import Event, Finished
+    from stylize.painting.stylizer import Stylizer
 
 
 def batch(
@@ -124,6 +125,11 @@ def batch(
         with STDERR:
             terminal.warn(message)
 
+    def open_networks() -> Stylizer:
+        stylizer = open_stylizer(model, device, engine, threads, terminal)
+        stylizer.engines.on_warning = warn
+        return stylizer
+
     how = BatchOptions(
         tuple(include or ()), tuple(exclude or ()), each_style, sequence, workers, parse_shard(shard), on,
         redo, retry_failed, 1 if fail_fast else max_failures, dry_run,
@@ -132,8 +138,7 @@ def batch(
     options = image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
     events = run(
         inputs, style, output, look, options, how,
-        format=format, tile=tile, recipe=not no_recipe, overwrite=overwrite,
-        stylizer=lambda: open_stylizer(model, device, engine, threads, terminal),
+        format=format, tile=tile, recipe=not no_recipe, overwrite=overwrite, stylizer=open_networks,
         stdin=sys.stdin.buffer, stopping=lambda: bool(stops), on_warning=warn, on_note=terminal.note,
     )  # fmt: skip
     with closing(events):

@@ -90,9 +90,13 @@ def transfer(
         overwrite=overwrite, stylizer=lambda: open_stylizer(model, device, engine, threads, terminal),
         stdin=sys.stdin.buffer, on_warning=terminal.warn,
     )  # fmt: skip
-    failures = [outcome.failure for outcome in outcomes if not told(outcome, terminal, alone=len(photos) == 1)]
-    if failures:
-        raise typer.Exit(max(failure.exit_code for failure in failures if failure))
+    code = 0
+    for outcome in outcomes:
+        if outcome.failure is not None:
+            code = max(code, outcome.failure.exit_code)
+        tell(outcome, terminal, alone=len(photos) == 1)
+    if code:
+        raise typer.Exit(code)
 
 
 def stdout_or(output: str | None, photos: Sequence[str]) -> str | BinaryIO | None:
@@ -106,15 +110,15 @@ def stdout_or(output: str | None, photos: Sequence[str]) -> str | BinaryIO | Non
     return sys.stdout.buffer
 
 
-def told(outcome: Transferred, terminal: Terminal, *, alone: bool) -> bool:
-    """Say what became of a photo; whether it was done. Raises what went wrong with it, if it is the only one."""
+def tell(outcome: Transferred, terminal: Terminal, *, alone: bool) -> None:
+    """Say what became of a photo. Raises what went wrong with it, if it is the only one."""
     if outcome.failure is not None:
         if terminal.json and not outcome.streamed:
             terminal.result("", photo=outcome.photo, status="failed", reason=outcome.failure.message)
         if alone:
             raise outcome.failure
         show(outcome.failure)
-        return False
+        return
     for note in outcome.notes:
         terminal.warn(f"{shown(outcome.photo)}: {note}")
     width, height = outcome.size
@@ -124,4 +128,3 @@ def told(outcome: Transferred, terminal: Terminal, *, alone: bool) -> bool:
             str(outcome.output), photo=outcome.photo, output=str(outcome.output), status="ok", width=width,
             height=height, style=outcome.style, seconds=round(outcome.seconds, 3),
         )  # fmt: skip
-    return True

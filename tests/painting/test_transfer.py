@@ -84,7 +84,7 @@ def test_the_networks_are_opened_by_the_first_photo_and_once(
         ({"look": Look(mask="gone.png")}, InputError),
         ({"styles": ["nobody"]}, StylizeError),
     ],
-    ids=str,
+    ids=["one file", "one stream", "format", "feather", "mask", "style"],
 )
 def test_what_is_wrong_for_all_is_told_before_the_work(
     stylizer: Stylizer, code_file: Path, photos: list[Path], options: dict[str, object], error: type[Exception]
