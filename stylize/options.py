@@ -6,6 +6,7 @@ Free of heavy imports, so that ``stylize train --help`` is quick.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from stylize.errors import UsageError
 
@@ -40,6 +41,33 @@ class ImageOptions:
     quality: int = 95  # 1..100
     metadata: str = "keep"  # keep, no-gps, strip
     background: str | None = None  # under transparent pixels, where the format cannot hold them
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a batch is done, see ``stylize.batch.running``."""
+
+    include: tuple[str, ...] = ()  # only photos whose name or path is like one of these
+    exclude: tuple[str, ...] = ()  # none that is like one of these
+    each_style: bool = False  # a picture in each style, in a folder of its name
+    sequence: bool = False  # the photos are frames of one scene
+    workers: int | None = None  # threads that decode and encode; None: all cores, up to 8
+    shard: tuple[int, int] | None = None  # the I-th of N parts, from 1
+    on: str = "local"  # or ray
+    redo: bool = False  # do again what is done
+    retry_failed: bool = True  # try again what failed before
+    max_failures: int | None = None  # stop after so many
+    dry_run: bool = False  # only tell what would be done
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Which networks are run, and by what, see ``stylize.painting.stylizer.Stylizer``."""
+
+    model: Path | None = None  # None: that of STYLIZE_MODEL, else the packaged one
+    device: str = "auto"
+    engine: str = "auto"
+    threads: int | None = None  # None: all cores
 
 
 @dataclass(frozen=True)

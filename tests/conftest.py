@@ -19,13 +19,12 @@ from torch import nn
 
 from stylize import cli
 from stylize.cli import process
-from stylize.engines import device
+from stylize.engines import choice, device
 from stylize.files.packaged import packaged
 from stylize.networks import generator
 from stylize.networks.model import Model, load_model, save_model
 from stylize.networks.perceptual import style_statistics
 from stylize.options import ModelSizes
-from stylize.painting import stylizer as transfer
 from stylize.painting.stylizer import Stylizer
 from stylize.styles import library
 from stylize.styles.style_code import StyleCode
@@ -52,7 +51,7 @@ def set_bf16(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """``set_bf16(True)``: from here on the processor has, or has not, bf16 instructions, whatever it is."""
 
     def set_bf16(there: bool) -> None:
-        for module in (device, generator, transfer):
+        for module in (choice, device, generator):
             monkeypatch.setattr(module, "has_bf16_instructions", lambda: there)
 
     return set_bf16

@@ -12,7 +12,7 @@ import pytest
 import stylize
 from stylize.batch.inputs import find_photos
 from stylize.batch.manifest import Known, Manifest, hash_file, locked, look_at
-from stylize.batch.run import plan_batch
+from stylize.batch.planning import plan_batch
 from stylize.errors import InputError, OutputError
 from stylize.files.atomic import write_atomically
 from stylize.files.model_file import read_model

@@ -72,7 +72,7 @@ def test_torch_cannot_be_imported(light: Light) -> None:
     result = light(program="import torch")
     assert result.code == 1
     assert "ModuleNotFoundError" in result.stderr
-    modules = ("batch.run", "painting.stylizer", "painting.preview", "inspection")
+    modules = ("batch.running", "painting.stylizer", "painting.preview", "inspection")
     assert light(program="; ".join(f"import stylize.{module}" for module in modules)).code == 0
 
 
@@ -125,7 +125,7 @@ def test_the_doctor_tells_what_torch_would_add_and_finds_no_fault(light: Light) 
 
 
 def test_large_photos_are_painted_and_nothing_is_said(light: Light, photo: Path) -> None:
-    large = "import stylize.painting.stylizer as t; t.LARGE_PHOTO, t.has_bf16_instructions = 1, lambda: True"
+    large = "import stylize.engines.choice as t; t.LARGE_PHOTO, t.has_bf16_instructions = 1, lambda: True"
     result = light("transfer", photo, "--style", "ink", "--device", "cpu", before=large)
     assert (result.code, result.stderr) == (0, "")
 

@@ -33,7 +33,8 @@ from PIL import Image
 
 from stylize.batch.inputs import find_photos
 from stylize.batch.manifest import Manifest
-from stylize.batch.run import MOST_WORKERS, plan_batch, run_jobs
+from stylize.batch.pipeline import MOST_WORKERS, run_jobs
+from stylize.batch.planning import plan_batch
 from stylize.engines.protocol import Painter
 from stylize.images.palette import palette_map, palette_of_pixels
 from stylize.images.reading import Picture, Pixels, read_image

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from stylize.errors import InputError, near_name, reason, shown
-from stylize.images.folders import files_below, format_of_file, is_junk
+from stylize.errors import InputError, OutputError, near_name, reason, shown
+from stylize.images.folders import files_below, format_of_file, is_junk, is_same
 from stylize.images.formats import TWO_BYTE_MAGIC, formats_of, is_heic
 
 MAX_LIST_BYTES = 1 << 30
@@ -156,6 +156,13 @@ def _paths(stream: BinaryIO, name: str) -> list[Path]:
     data = data.removeprefix(codecs.BOM_UTF8)
     names = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     return [Path(os.fsdecode(name)) for name in names if name]
+
+
+def refuse_input_folder(folders: Iterable[str | Path], output: Path) -> None:
+    """Raises OutputError if the output is one of the folders, by whatever name; it may lie below one."""
+    for folder in filter(os.path.isdir, folders):
+        if is_same(Path(folder), output):
+            raise OutputError(f"output is the input {shown(folder)}", hint="give another folder by --output")
 
 
 def _lies_in(path: Path, root: str) -> bool:

@@ -12,8 +12,6 @@ a file that somebody else put there, by its hash; and a line that was cut short 
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
 import os
 import socket
@@ -29,11 +27,11 @@ from typing import Any, NamedTuple
 
 from stylize.errors import OutputError, reason, shown
 from stylize.files.atomic import make_folder, write_atomically
+from stylize.files.hashing import hash_file
 from stylize.images.folders import RECORDS
 from stylize.images.formats import sniff_format
 
 LOCK_PATIENCE = 2.0  # seconds; another shard looks at the lock for a moment only
-_CHUNK = 1 << 20
 
 
 class Seen(NamedTuple):
@@ -52,7 +50,7 @@ class Entry:
         input: the photo's absolute path.
         output: the picture's path below the output folder, with ``/``.
         status: ``writing``, ``ok`` or ``failed``.
-        fingerprint: of all that decides how the picture looks, save the photo; see ``stylize.batch.treatment``.
+        fingerprint: of all that decides how the picture looks, save the photo; see ``stylize.batch.fingerprint``.
         sha256, size, mtime_ns: of the photo, as it was before it was read.
         output_sha256, output_size: of the picture.
         reason: why it failed.
@@ -107,18 +105,6 @@ def look_at(photo: str | os.PathLike[str]) -> Seen | None:
         return Seen(status.st_size, status.st_mtime_ns, hash_file(photo) if sniff_format(photo) else "")
     except (OSError, ValueError):
         return None
-
-
-def hash_file(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a regular file; anything else might never end. Raises OSError."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path))
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 class Known:

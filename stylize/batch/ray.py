@@ -1,4 +1,4 @@
-"""Batch on a Ray cluster: the same pipeline as ``stylize.batch.run``, in one actor for each GPU or each few cores.
+"""Batch on a Ray cluster: the same pipeline as ``stylize.batch.pipeline``, in one actor for each GPU or each few cores.
 
 Photos, styles' pictures and the output folder lie on a file system that all nodes share, under the same paths, and
 stylize is installed on all nodes. Each actor appends to a manifest of its own, so whatever dies, what is done is known;
@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from stylize import __version__
-from stylize.batch import run as batch
+from stylize.batch import pipeline
 from stylize.batch.manifest import Entry, Known, Manifest
-from stylize.batch.run import Job, Outcome
-from stylize.batch.treatment import Treatment, by_job
+from stylize.batch.pipeline import Outcome, by_job
+from stylize.batch.planning import Job
 from stylize.errors import DeviceError, RefusedError, StylizeError, UsageError, one_line, shown
 from stylize.extras import install, torch_is_installed
 from stylize.painting.stylizer import Stylizer
+from stylize.painting.treatment import Treatment
 
 PHOTOS_AT_ONCE = 32  # given to an actor; the last of them leave its pipeline empty
 CORES = 2  # of an actor without a GPU: more photos side by side are faster than more cores for one photo
@@ -88,7 +89,7 @@ class Worker:
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """Do jobs; outcomes come one by one."""
         options = next(iter(self.treatments.values())).options
-        outcomes = batch.run_jobs(
+        outcomes = pipeline.run_jobs(
             jobs, self.stylise, self.manifest, options=options, workers=self.workers, stopping=lambda: self.stopped
         )
         for outcome in outcomes:
@@ -264,7 +265,7 @@ def _places(nodes: Sequence[Mapping[str, Any]], settings: Settings) -> tuple[int
     room = [{name: int(node["Resources"].get(name, 0)) for name in ("CPU", "GPU")} for node in nodes]
     with_gpu = [node for node in room if node["GPU"] and node["CPU"]]
     if with_gpu and settings.device in ("auto", "cuda") and settings.engine != "onnx":
-        cores = max(1, min(batch.MOST_WORKERS, *(node["CPU"] // node["GPU"] for node in with_gpu)))
+        cores = max(1, min(pipeline.MOST_WORKERS, *(node["CPU"] // node["GPU"] for node in with_gpu)))
         return sum(min(node["GPU"], node["CPU"] // cores) for node in with_gpu), {"num_cpus": cores, "num_gpus": 1}
     cores = max(1, min(settings.threads or CORES, max((node["CPU"] for node in room), default=0)))
     return sum(node["CPU"] // cores for node in room), {"num_cpus": cores}

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from stylize.cli.terminal import Terminal
-from stylize.errors import DeviceError, InputError, OutputError, UsageError, near_name, one_line, shown
-from stylize.extras import require_torch, torch_is_installed
+from stylize.errors import DeviceError, UsageError, one_line
+from stylize.extras import require_torch
 from stylize.options import ImageOptions
 
 if TYPE_CHECKING:
-    from stylize.painting.look import Look
     from stylize.painting.stylizer import Stylizer
-    from stylize.styles.arguments import StyleArgument
 
 Style = Annotated[
     list[str],
@@ -96,17 +93,6 @@ def open_stylizer(model: Path | None, device: str, engine: str, threads: int | N
     return stylizer
 
 
-def open_without_torch(
-    model: Path | None, device: str, engine: str, threads: int | None, terminal: Terminal
-) -> Stylizer | None:
-    """The networks, where torch is not installed: that is quick, and refuses what needs torch before pictures are read.
-
-    Returns:
-        None where torch is installed: it may take seconds to load, and is loaded when a picture has been read.
-    """
-    return None if torch_is_installed() else open_stylizer(model, device, engine, threads, terminal)
-
-
 def set_threads(threads: int | None) -> None:
     """Let torch use so many threads; by default all cores."""
     if threads is not None:
@@ -128,16 +114,6 @@ def image_options(
     return ImageOptions(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
 
 
-def parse_format(text: str | None) -> str | None:
-    """Pillow's name of the format with a suffix, such as jpg."""
-    from stylize.images.formats import format_of
-
-    try:
-        return format_of(Path(f"x.{text.removeprefix('.')}")) if text else None
-    except OutputError as error:
-        raise UsageError(f"--format {text}: cannot be written", hint=error.hint) from error
-
-
 def parse_style_scale(text: str) -> float | None:
     """A number, or None for ``auto``."""
     if text == "auto":
@@ -148,36 +124,11 @@ def parse_style_scale(text: str) -> float | None:
         raise UsageError(f"--style-scale {text}: not a number", hint="0.25 to 4, or auto") from error
 
 
-def masks_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
-    """The mask files and folders that were named."""
-    from stylize.styles.arguments import ALPHA
-
-    return [Path(mask) for mask in (look.mask, *(style.mask for style in styles)) if mask not in (None, ALPHA)]
-
-
-def inputs_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
-    """Styles and masks, files and folders: what no output may take the place of."""
-    return [*(style.source for style in styles), *masks_of(styles, look)]
-
-
-def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
-    """Refuse before the work what no photo could be painted with."""
-    if look.feather and look.mask is None and all(style.mask is None for style in styles):
-        raise UsageError("--feather needs a mask", hint="--mask FILE")
-    for path in masks_of(styles, look):
-        if not os.path.exists(path):  # unlike its namesake in pathlib, says no where one may not look
-            swapped = str(path) != look.mask and re.fullmatch(r"(.+):([0-9.]+)", str(path))  # STYLE@MASK:WEIGHT
-            hint = "the weight comes first: STYLE:WEIGHT@MASK" if swapped else near_name(path)
-            raise InputError(f"cannot read the mask {shown(path)}: no such file", hint=hint)
-
-
 def refuse_input_folder(folders: Iterable[str | Path], output: Path) -> None:
     """Raises OutputError if the output is one of the folders, by whatever name; it may lie below one."""
-    from stylize.images.folders import is_same
+    from stylize.batch import inputs
 
-    for folder in filter(os.path.isdir, folders):
-        if is_same(Path(folder), output):
-            raise OutputError(f"output is the input {shown(folder)}", hint="give another folder by --output")
+    inputs.refuse_input_folder(folders, output)
 
 
 def parse_seconds(text: str | None) -> float | None:

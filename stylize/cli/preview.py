@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -22,19 +23,12 @@ from stylize.cli.arguments import (
     StyleScale,
     Threads,
     Verbose,
-    check_masks,
-    inputs_of,
     open_stylizer,
-    open_without_torch,
     parse_style_scale,
 )
 from stylize.cli.terminal import Terminal
-from stylize.errors import InputError, RefusedError, UsageError
-from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
-
-if TYPE_CHECKING:
-    from stylize.images.reading import Pixels
-    from stylize.styles.style_code import StyleCode
+from stylize.errors import UsageError
+from stylize.options import DEFAULT_MAX_PIXELS
 
 
 def preview(
@@ -65,71 +59,47 @@ def preview(
     json: Json = False,
 ) -> None:
     """Try several styles and strengths on a photo, reduced, on one labelled sheet."""
-    from dataclasses import replace
-
-    import numpy as np
-    from PIL import Image
-
-    from stylize.files.atomic import check_target, refuse_same_file
-    from stylize.images.formats import format_of
-    from stylize.images.reading import fill_transparent, read_image
     from stylize.images.writing import write_image
-    from stylize.painting.look import Look, paint
-    from stylize.painting.masks import read_mask
-    from stylize.painting.preview import contact_sheet
-    from stylize.styles import library
-    from stylize.styles.arguments import StyleArgument, parse_style, read_style, title_of
+    from stylize.painting import preview as core
+    from stylize.painting.look import Look
+    from stylize.painting.treatment import check_masks, inputs_of
+    from stylize.styles.arguments import parse_style
 
     terminal = Terminal(quiet, verbose, json)
-    scale = parse_style_scale(style_scale)
+    look = Look(1.0, preserve_color, parse_style_scale(style_scale), mask, invert_mask, feather)
+    numbers = parse_strengths(strengths)
+    styles = [parse_style(text, masks=False) for text in style] if style else core.library_styles()
+    check_masks(styles, look)
+    target = place_of(photo, output, inputs_of(styles, look), overwrite=overwrite)
+    sheet, titles = core.preview(
+        photo, styles if style else None, look, strengths=numbers, side=size, max_pixels=max_pixels,
+        stylizer=lambda: open_stylizer(model, device, engine, threads, terminal),
+        progress=terminal.progress, on_warning=terminal.warn,
+    )  # fmt: skip
+    write_image(target, sheet, overwrite=overwrite)
+    terminal.result(str(target), output=str(target), styles=titles)
+
+
+def parse_strengths(text: str) -> list[float]:
+    """Numbers from 0 to 1 with commas between."""
     try:
-        numbers = [float(word) for word in strengths.split(",")]
+        numbers = [float(word) for word in text.split(",")]
     except ValueError as error:
-        raise UsageError(f"--strengths {strengths}: not numbers with commas between", hint="0.4,0.7,1") from error
+        raise UsageError(f"--strengths {text}: not numbers with commas between", hint="0.4,0.7,1") from error
     if not all(0 <= number <= 1 for number in numbers):
-        raise UsageError(f"--strengths {strengths}: not all between 0 and 1", hint="0.4,0.7,1")
-    look = Look(1.0, preserve_color, scale, mask, invert_mask, feather)
-    if style:
-        styles = [parse_style(text, masks=False) for text in style]
-    else:
-        styles = [StyleArgument(path, name) for name, path in library.styles().items()]
-    if not styles:
-        raise UsageError("no styles to show", hint="--style STYLE, or keep some by encode-style --save NAME")
+        raise UsageError(f"--strengths {text}: not all between 0 and 1", hint="0.4,0.7,1")
+    return numbers
+
+
+def place_of(photo: Path, output: Path | None, sources: Iterable[Path], *, overwrite: bool) -> Path:
+    """Where the sheet goes. Raises OutputError if it cannot be written there."""
+    from stylize.files.atomic import check_target, refuse_same_file
+    from stylize.images.formats import format_of
+
     plain = photo.with_name(f"{photo.stem}_preview.png")
     output = plain if output is None else output / plain.name if output.is_dir() else output
     format_of(output)
-    check_masks(styles, look)
-    for source in (photo, *inputs_of(styles, look)):
+    for source in (photo, *sources):
         refuse_same_file(source, output)
     check_target(output, overwrite=overwrite)
-    options = ImageOptions(max_pixels=max_pixels)
-    stylizer = open_without_torch(model, device, engine, threads, terminal)
-    picture = read_image(photo, max_pixels=max_pixels)
-    whole_mask = None if mask is None else read_mask(mask, picture, str(photo), max_pixels=max_pixels)
-    stylizer = stylizer or open_stylizer(model, device, engine, threads, terminal)
-    rows = []
-    for one in styles:
-        try:
-            code = read_style(stylizer, [one], title_of([one]), options=options, on_warning=terminal.warn)
-        except (InputError, RefusedError) as error:
-            if style:  # it was asked for
-                raise
-            terminal.warn(f"{error.message}; left out")
-            continue
-        rows.append((one.name.removesuffix(library.SUFFIX), code))
-    if not rows:
-        raise RefusedError("none of your styles can be used", hint="encode them again with this model")
-
-    def paint_small(pixels: Pixels, code: StyleCode, strength: float) -> Pixels:
-        height, width = pixels.shape[:2]
-        small_mask = None if whole_mask is None else np.asarray(Image.fromarray(whole_mask).resize((width, height)))
-        how = replace(look, strength=strength, feather=feather * width / picture.pixels.shape[1])
-        small = replace(picture, pixels=pixels, alpha=None)
-        return paint(stylizer, small, {None: code}, how, photo=str(photo), mask=small_mask)
-
-    with terminal.progress("preview", len(rows) * len(numbers)) as advance:
-        sheet = contact_sheet(
-            fill_transparent(picture.pixels, picture.alpha), rows, numbers, paint_small, side=size, on_done=advance
-        )
-    write_image(output, sheet, overwrite=overwrite)
-    terminal.result(str(output), output=str(output), styles=[title for title, _ in rows])
+    return output

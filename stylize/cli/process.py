@@ -88,14 +88,17 @@ def _raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
     raise Stopped(number)
 
 
-def stop_gently(what: str = "stopping after this step", *, silent: bool = False) -> list[int]:
+def stop_gently(
+    what: str = "stopping after this step", received: list[int] | None = None, *, silent: bool = False
+) -> list[int]:
     """From now on the first SIGINT or SIGTERM is only noted, in the list returned; the second one ends at once.
 
     Args:
         what: is done then, for people to know.
+        received: the list, if there is one already.
         silent: another process of the same run says so.
     """
-    received: list[int] = []
+    received = [] if received is None else received
 
     def note(number: int, frame: FrameType | None) -> None:
         if received:

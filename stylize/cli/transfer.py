@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import time
-from collections.abc import Callable
-from concurrent.futures import Future
-from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -38,25 +33,17 @@ from stylize.cli.arguments import (
     Threads,
     Tile,
     Verbose,
-    check_masks,
     image_options,
-    inputs_of,
     open_stylizer,
-    open_without_torch,
-    parse_format,
     parse_style_scale,
 )
 from stylize.cli.process import show
 from stylize.cli.terminal import Terminal
-from stylize.errors import InputError, OutputError, StylizeError, UsageError, disk_is_full, shown
+from stylize.errors import UsageError, shown
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
 
 if TYPE_CHECKING:
-    from stylize.painting.stylizer import Stylizer
-
-T = TypeVar("T")
-
-MAX_STDIN_BYTES = 1 << 30
+    from stylize.painting.transfer import Transferred
 
 
 def transfer(
@@ -91,164 +78,53 @@ def transfer(
     json: Json = False,
 ) -> None:
     """Stylise photos: stylize transfer photo.jpg --style mine.png"""
-    from dataclasses import replace
-
-    from stylize.batch.treatment import Treatment
-    from stylize.files.atomic import check_target, make_folder, refuse_same_file
-    from stylize.images.formats import SUFFIXES, format_of, output_name, suffix_of, written_format
-    from stylize.images.reading import read_photo
-    from stylize.images.writing import write_image
-    from stylize.painting.look import Look, check_depth, read_layers
-    from stylize.styles.arguments import parse_style, title_of
+    from stylize.painting import transfer as core
+    from stylize.painting.look import Look
 
     terminal = Terminal(quiet, verbose, json)
     look = Look(strength, preserve_color, parse_style_scale(style_scale), mask, invert_mask, feather)
     options = image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
-    wanted = parse_format(format)
-    to_folder = output is not None and output != "-" and (output.endswith(("/", os.sep)) or os.path.isdir(output))
-    if len(photos) > 1 and not to_folder and (output is not None or "-" in photos):
-        raise UsageError(f"{len(photos)} photos need a folder to go to", hint="--output FOLDER/")
+    outcomes = core.transfer(
+        photos, style, look, options,
+        output=stdout_or(output, photos), format=format, tile=tile, recipe=not no_recipe,
+        overwrite=overwrite, stylizer=lambda: open_stylizer(model, device, engine, threads, terminal),
+        stdin=sys.stdin.buffer, on_warning=terminal.warn,
+    )  # fmt: skip
+    code = 0
+    for outcome in outcomes:
+        if outcome.failure is not None:
+            code = max(code, outcome.failure.exit_code)
+        tell(outcome, terminal, alone=len(photos) == 1)
+    if code:
+        raise typer.Exit(code)
+
+
+def stdout_or(output: str | None, photos: Sequence[str]) -> str | BinaryIO | None:
+    """Where the pictures go. Raises UsageError for what stdin cannot give, or stdout should not be given."""
     if photos.count("-") > 1:
         raise UsageError("stdin holds one photo only", hint="give - once")
-    if output == "-" or (output is None and "-" in photos):
-        if sys.stdout.isatty():
-            raise UsageError("will not write image bytes to a terminal", hint="-o FILE, or redirect")
-        output = "-"
-    styles = [parse_style(text) for text in style]
-    check_masks(styles, look)
-    loaded = open_without_torch(model, device, engine, threads, terminal)
-    inputs = [*inputs_of(styles, look), *(Path(photo) for photo in photos if photo != "-")]
-    label = title_of(styles)
-
-    def target_of(name: str, content: str) -> Path | None:
-        """Where the picture of a photo goes; ``content`` is the format it was read from."""
-        if output == "-":
-            return None
-        photo = Path("stdin" if name == "-" else name)
-        if output is not None and not to_folder:
-            return Path(output)
-        plain = output_name(photo, content) if wanted is None else photo.stem + suffix_of(wanted)
-        if output is not None:
-            return Path(output) / plain
-        return photo.with_name(f"{Path(plain).stem}_{label}{Path(plain).suffix}")
-
-    if output not in (None, "-") and not to_folder:
-        assert output is not None
-        if wanted is None:
-            format_of(Path(output))  # an unknown suffix is refused before the work
-        elif SUFFIXES.get(Path(output).suffix.lower(), wanted) != wanted:
-            hint = f"leave out --format, or --output {shown(Path(output).with_suffix(suffix_of(wanted)))}"
-            raise UsageError(f"--format {format}: {shown(output)} has the suffix of another format", hint=hint)
-        check_target(Path(output), overwrite=overwrite)
-        for source in inputs:
-            refuse_same_file(source, Path(output))
-    elif to_folder:
-        assert output is not None
-        make_folder(Path(output))
-
-    failures: list[StylizeError] = []
-
-    def fail(photo: str, error: StylizeError) -> None:
-        """One photo of several must not keep the others from being done."""
-        if json and output != "-":
-            terminal.result("", photo=photo, status="failed", reason=error.message)
-        if len(photos) == 1:
-            raise error
-        show(error)
-        failures.append(error)
-
-    def open_networks() -> tuple[Stylizer, Treatment]:
-        stylizer = loaded or open_stylizer(model, device, engine, threads, terminal)
-        layers = read_layers(stylizer, styles, label, options=options, on_warning=terminal.warn)
-        stylizer.prepare(next(iter(layers.values())), strength)
-        treatment = Treatment(
-            styles=tuple(styles),
-            layers=layers,
-            look=look,
-            options=options,
-            model_hash=stylizer.engine.hash,
-            model=model,
-            engine=engine,
-            format=wanted,
-            tile=tile,
-            recipe=not no_recipe,
-        )
-        return stylizer, treatment
-
-    opened = in_background(open_networks)  # while the first photo is read
-    written: set[Path] = set()
-    for name in photos:
-        started = time.monotonic()
-        try:
-            photo = read_photo(_stdin() if name == "-" else Path(name), options)
-            check_depth(photo.pixels, look, "<stdin>" if name == "-" else name)
-            target = target_of(name, written_format(photo.format))
-            if target is not None:
-                if target in written:
-                    raise OutputError(
-                        f"{shown(target)} was just written from another photo",
-                        hint="stylize batch keeps such names apart",
-                    )
-                check_target(target, overwrite=overwrite)
-                if os.path.exists(target):
-                    for source in inputs:
-                        refuse_same_file(source, target)
-        except (InputError, OutputError) as error:
-            fail(name, error)
-            continue
-        stylizer, treatment = opened.result()  # what is wrong with these is wrong for all photos
-        destination: Any = target if target is not None else sys.stdout.buffer
-        try:
-            painted = treatment.apply(stylizer, photo, Path(name), target=target)
-            notes = write_image(
-                destination,
-                painted.pixels,
-                like=replace(photo, xmp=painted.xmp),
-                alpha=photo.alpha,
-                format=wanted,
-                quality=quality,
-                metadata=metadata,
-                background=background,
-                overwrite=overwrite,
-            )
-        except StylizeError as error:  # such as a mask that does not fit, or more pixels than the format can hold
-            if disk_is_full(error):
-                raise
-            fail(name, error)
-            continue
-        for note in (*painted.warnings, *notes):
-            terminal.warn(f"{shown(name)}: {note}")
-        height, width = photo.pixels.shape[:2]
-        seconds = time.monotonic() - started
-        terminal.note(f"{shown(name)}: {width}x{height} pixels in {seconds:.2f} s")
-        if target is not None:
-            written.add(target)
-            terminal.result(
-                str(target), photo=name, output=str(target), status="ok", width=width, height=height, style=label,
-                seconds=round(seconds, 3),
-            )  # fmt: skip
-    if failures:
-        raise typer.Exit(max(error.exit_code for error in failures))
+    if output != "-" and (output is not None or "-" not in photos):
+        return output
+    if sys.stdout.isatty() and len(photos) == 1:
+        raise UsageError("will not write image bytes to a terminal", hint="-o FILE, or redirect")
+    return sys.stdout.buffer
 
 
-def in_background(work: Callable[[], T]) -> Future[T]:
-    """The result of some work that is done beside what follows.."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    Thread(target=run).start()
-    return future
-
-
-def _stdin() -> bytes:
-    raw = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
-    if not raw:
-        raise InputError("cannot read <stdin>: it is empty", hint="did the command before it in the pipe fail?")
-    if len(raw) > MAX_STDIN_BYTES:
-        raise InputError(f"cannot read <stdin>: more than {MAX_STDIN_BYTES >> 20} MB", hint="give it as a file")
-    return raw
+def tell(outcome: Transferred, terminal: Terminal, *, alone: bool) -> None:
+    """Say what became of a photo. Raises what went wrong with it, if it is the only one."""
+    if outcome.failure is not None:
+        if terminal.json and not outcome.streamed:
+            terminal.result("", photo=outcome.photo, status="failed", reason=outcome.failure.message)
+        if alone:
+            raise outcome.failure
+        show(outcome.failure)
+        return
+    for note in outcome.notes:
+        terminal.warn(f"{shown(outcome.photo)}: {note}")
+    width, height = outcome.size
+    terminal.note(f"{shown(outcome.photo)}: {width}x{height} pixels in {outcome.seconds:.2f} s")
+    if not outcome.streamed:
+        terminal.result(
+            str(outcome.output), photo=outcome.photo, output=str(outcome.output), status="ok", width=width,
+            height=height, style=outcome.style, seconds=round(outcome.seconds, 3),
+        )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import IO
 
 from PIL import Image, ImageFile
 
-from stylize.errors import OutputError, shown
+from stylize.errors import OutputError, UsageError, shown
 
 # EPS would start Ghostscript: no "all of Pillow"
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
@@ -112,6 +112,14 @@ def output_name(photo: PurePath, format: str) -> str:
     """The name of a photo's output: its own, with the suffix of the format that is written."""
     suffix = photo.suffix
     return photo.name if SUFFIXES.get(suffix.lower()) == format else photo.stem + suffix_of(format)
+
+
+def format_named(text: str) -> str:
+    """The format with a suffix or a name, such as ``jpg`` or ``JPEG``. Raises UsageError for what cannot be written."""
+    try:
+        return format_of(Path(f"x.{text.removeprefix('.')}"))
+    except OutputError as error:
+        raise UsageError(f"--format {text}: cannot be written", hint=error.hint) from error
 
 
 def suffix_of(format: str) -> str:

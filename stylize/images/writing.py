@@ -77,17 +77,22 @@ def write_image(
         metadata=metadata,
         background=background,
     )
-    if isinstance(target, Path):
-        write_atomically(target, encoded.data, overwrite=overwrite)
-    else:
-        try:
-            target.write(encoded.data)
-            target.flush()
-        except BrokenPipeError:  # the reader had enough: no error
-            raise
-        except OSError as error:
-            raise OutputError(f"cannot write {shown(getattr(target, 'name', 'stream'))}: {reason(error)}") from error
+    write_encoded(target, encoded.data, overwrite=overwrite)
     return encoded.warnings
+
+
+def write_encoded(target: Path | BinaryIO, data: bytes, *, overwrite: bool) -> None:
+    """Write the bytes of a picture, completely or not at all. Raises OutputError."""
+    if isinstance(target, Path):
+        write_atomically(target, data, overwrite=overwrite)
+        return
+    try:
+        target.write(data)
+        target.flush()
+    except BrokenPipeError:  # the reader had enough: no error
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write {shown(getattr(target, 'name', 'stream'))}: {reason(error)}") from error
 
 
 def encode_image(

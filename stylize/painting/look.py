@@ -1,6 +1,6 @@
 """Painting: a photo, in the styles and the way that the options ask for -> pixels.
 
-``Stylizer.transfer`` paints one photo in one style. Here is what people ask for on top of it; ``stylize transfer``,
+``Stylizer.paint`` paints one photo in one style. Here is what people ask for on top of it; ``stylize transfer``,
 ``batch`` and ``preview`` all go through ``paint``.
 """
 
@@ -71,9 +71,7 @@ class Look:
 
     def transfer(self, stylizer: Stylizer, style: StyleCode, tile: int | None) -> Transfer:
         """What paints a photo in a style by itself."""
-        return partial(
-            stylizer.transfer, style=style, strength=self.strength, preserve_color=self.preserve_color, tile=tile
-        )
+        return partial(stylizer.paint, style=style, look=self, tile=tile)
 
     def options(self) -> list[str]:
         """The words of a command line that ask for this look; files by their base names."""
@@ -133,10 +131,7 @@ def freeze(
     scale = look.scale_for(frames[0])
     passes = {}
     for source, style in layers.items():
-        freeze = partial(
-            stylizer.freeze, style=style, strength=look.strength, preserve_color=look.preserve_color, tile=tile
-        )
-        passes[source] = frozen_passes(frames, scale, freeze)
+        passes[source] = frozen_passes(frames, scale, partial(stylizer.freeze, style=style, look=look, tile=tile))
     return Frozen(scale, passes)
 
 

@@ -13,26 +13,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from stylize.engines.device import free_memory, may_have_gpu, require_torch_for
+from stylize.engines.choice import Engines
 from stylize.engines.protocol import Engine, Painter
-from stylize.errors import DeviceError, InputError, RefusedError, UsageError, one_line, shown
-from stylize.extras import install, require_torch, torch_is_installed
+from stylize.errors import DeviceError, InputError, RefusedError, UsageError, shown
 from stylize.files.packaged import MODEL_VARIABLE, default_model
 from stylize.images.colour_profile import to_8_bit
 from stylize.images.palette import LUMINANCE, Floats, palette_among, palette_map, palette_of_pixels
 from stylize.images.reading import Pixels
 from stylize.networks.plan import BORDER, Margins, refinement_fits
-from stylize.options import check_strength
+from stylize.options import NetworkOptions
+from stylize.painting.look import Look
 from stylize.painting.tiles import (
     LEAST_TILE,
     is_own_proxy,
@@ -43,7 +42,6 @@ from stylize.painting.tiles import (
     to_pixels,
     window_at,
 )
-from stylize.processor import has_bf16_instructions
 from stylize.styles.members import Member, examine
 from stylize.styles.mixing import mean
 from stylize.styles.refinement import scaled
@@ -52,17 +50,10 @@ from stylize.styles.style_code import StyleCode, make_thumbnail
 if TYPE_CHECKING:
     from stylize.engines.torch import TorchEngine
 
-T = TypeVar("T")
-
-LARGE_PHOTO = 20_000_000  # pixels: from here on torch's bf16 gains more than torch takes to start
-TORCH_BYTES = 4 << 30  # of memory, below which torch is not worth a try
 STRIP = 64  # rows of a picture that are worked on at a time where no network is involved
 STYLE_SHORT_SIDE = (256, 512)  # pixels: style pictures are brought between these
 STYLE_LONG_SIDE = 1536
 EVENNESS = 0.6  # of --strength: the power of it by which the pixels are mixed; equal steps then look about equal
-
-ENGINES = ("auto", "torch", "onnx")
-UNUSED_GPU = f"this machine seems to have a GPU, which only torch uses: {install('torch')}, or --device cpu"
 
 
 class Stylizer:
@@ -91,63 +82,20 @@ class Stylizer:
         threads: int | None = None,
         on_warning: Callable[[str], None] = lambda message: None,
     ) -> None:
-        if engine not in ENGINES:
-            raise UsageError(f"--engine {engine}: no such engine", hint=", ".join(ENGINES))
         self.path = Path(model) if model is not None else default_model()
         if model is None and os.environ.get(MODEL_VARIABLE) and not os.path.lexists(self.path):
             raise InputError(f"cannot read {shown(self.path)}: no such file", hint=f"{MODEL_VARIABLE} names it")
-        self.device, self.threads, self.on_warning, self._asked = device, threads, on_warning, engine
-        self.tile_limit = sys.maxsize  # pixels, once memory has run out
-        self.engine = self._open(engine)
-        # Which engine paints a photo depends on its size and depth, not on the photos before it.
-        self.for_large: Engine | None = self.engine
-        self._torch: TorchEngine | None = None
-        if engine == "auto" and self.engine.name == "onnx" and has_bf16_instructions() and torch_is_installed():
-            self.for_large = None  # to be opened when one comes
+        self.asked = NetworkOptions(None if model is None else self.path, device, engine, threads)
+        self.engines = Engines(self.path, device, engine, threads, on_warning)
 
-    def _open(self, engine: str) -> Engine:
-        if engine != "torch":
-            opened = self._open_onnx(engine)
-            if opened is not None:
-                return opened
-        require_torch("--engine torch")
-        try:
-            from stylize.engines.torch import TorchEngine
-        except (ImportError, OSError) as error:  # a torch that is broken, or not for this machine
-            raise DeviceError(f"cannot load torch: {one_line(error)}", hint="stylize doctor tells more") from error
-        return TorchEngine(self.path, self.device, self.threads)
+    @property
+    def engine(self) -> Engine:
+        """The engine of all but large photos and those of 16 bits; it knows the model's hash and sizes."""
+        return self.engines.usual
 
-    def _open_onnx(self, engine: str) -> Engine | None:
-        """The ONNX engine, or None where ``auto`` is to take torch."""
-        wanted = engine == "onnx"
-        if self.device not in ("auto", "cpu"):
-            if wanted:
-                raise UsageError(f"--engine onnx does not run on {self.device}", hint="--device cpu")
-            require_torch_for(self.device)
-            return None
-        if self.device == "auto" and not wanted and may_have_gpu():
-            if torch_is_installed():
-                return None
-            self.on_warning(UNUSED_GPU)
-        try:
-            from stylize.engines.onnx import OnnxEngine, UnfitModelError
-        except (ImportError, OSError) as error:  # one that is broken, or not for this machine
-            if wanted:
-                raise UsageError(f"--engine onnx: {error}", hint="pip install onnxruntime") from error
-            if not torch_is_installed():
-                raise DeviceError(
-                    f"cannot load onnxruntime: {one_line(error)}", hint="stylize doctor tells more"
-                ) from error
-            return None
-        try:
-            return OnnxEngine(self.path, self.threads)
-        except UnfitModelError as error:
-            if wanted:
-                raise UsageError(
-                    f"--engine onnx runs models of the default sizes only: {shown(self.path)}", hint="--engine torch"
-                ) from error
-            require_torch(f"{shown(self.path)}, a model of other sizes than the default ones,")
-            return None
+    def torch_engine(self) -> TorchEngine:
+        """The engine with gradients."""
+        return self.engines.torch()
 
     def encode_style(
         self,
@@ -173,7 +121,9 @@ class Stylizer:
         order = sorted(range(len(pictures)), key=lambda index: keys[index])
         ordered = [pictures[index] for index in order]
         working = [at_working_size(picture) for picture in ordered]
-        codes, statistics = zip(*self._or_on_processor(lambda: [self.engine.encode(p) for p in working]), strict=True)
+        codes, statistics = zip(
+            *self.engines.or_on_processor(lambda: [self.engine.encode(p) for p in working]), strict=True
+        )
         members = examine(ordered, np.stack(statistics))
         places = {index: place for place, index in enumerate(order)}
         report(
@@ -223,13 +173,25 @@ class Stylizer:
             InputError: a photo of 16 bits needs torch, which is not installed.
             DeviceError: out of memory.
         """
-        _check(strength, tile)
+        return self.paint(photo, style, Look(strength, preserve_color), tile=tile)
+
+    def paint(self, photo: Pixels, style: StyleCode, look: Look, *, tile: int | None = None) -> Pixels:
+        """``transfer`` with the strength and the colours of a look.
+
+        Masks and the width of strokes are for ``stylize.painting.look.paint``, which calls this.
+        """
+        _check_tile(tile)
         self.check(style)
-        if strength == 0:
+        if look.strength == 0:
             return photo.copy()
+
+        def work() -> Pixels:
+            adapted = self._adapted([photo], style, look)
+            return self._paint_with(self.engines.for_photo(photo), photo, adapted, tile)
+
         with _explained(photo):
-            output = self._paint(photo, style, strength, preserve_color, tile)
-        return _finished(photo, output, strength, preserve_color)
+            output = self.engines.or_on_processor(work)
+        return _finished(photo, output, look)
 
     def prepare(self, style: StyleCode, strength: float = 1.0) -> None:
         """Do what depends on the style only, so that the first photo need not wait for it."""
@@ -240,9 +202,8 @@ class Stylizer:
         self,
         samples: Sequence[Pixels],
         style: StyleCode,
+        look: Look = Look(),
         *,
-        strength: float = 1.0,
-        preserve_color: bool = False,
         tile: int | None = None,
     ) -> Callable[[Pixels], Pixels]:
         """A transfer for the frames of one scene: what a photo's own statistics decide is decided once for all.
@@ -252,7 +213,8 @@ class Stylizer:
 
         Args:
             samples: some of the frames, (H, W, 3) each, of one type; the statistics are those of all of them together.
-            style, strength, preserve_color, tile: as for ``transfer``.
+            style, tile: as for ``transfer``.
+            look: its strength and its colours count.
 
         Returns:
             what paints a frame.
@@ -262,28 +224,28 @@ class Stylizer:
         """
         if not samples:
             raise UsageError("a sequence needs at least one frame")
-        _check(strength, tile)
+        _check_tile(tile)
         self.check(style)
         dtype = samples[0].dtype
         if any(sample.dtype != dtype for sample in samples):
             raise _mixed_depths()
-        if strength == 0:
+        if look.strength == 0:
             return np.copy
 
         def measured() -> tuple[Engine, Painter]:
-            adapted = self._adapted(samples, style, strength, preserve_color)
-            engine = self._engine_for(samples[0])
+            adapted = self._adapted(samples, style, look)
+            engine = self.engines.for_photo(samples[0])
             return engine, self._measured(engine, samples, adapted)[1]
 
         with _explained(samples[0]):
-            engine, paint = self._or_on_processor(measured)
+            engine, paint = self.engines.or_on_processor(measured)
 
         def transfer(frame: Pixels) -> Pixels:
             if frame.dtype != dtype:
                 raise _mixed_depths()
             with _explained(frame):
                 output = self._in_tiles(engine, paint, frame, tile)
-            return _finished(frame, output, strength, preserve_color)
+            return _finished(frame, output, look)
 
         return transfer
 
@@ -312,33 +274,9 @@ class Stylizer:
         picture = at_working_size(pixels)
         return self.engine.encode(picture)[0], palette_of_pixels(picture)
 
-    def _paint(
-        self, photo: Pixels, style: StyleCode, strength: float, preserve_color: bool, tile: int | None
-    ) -> Pixels:
-        """The generator over the whole photo."""
-
-        def work() -> Pixels:
-            adapted = self._adapted([photo], style, strength, preserve_color)
-            return self._paint_with(self._engine_for(photo), photo, adapted, tile)
-
-        return self._or_on_processor(work)
-
-    def _or_on_processor(self, work: Callable[[], T]) -> T:
-        """What is done by the engines of this object; by others on the processor if a GPU has too little memory."""
-        try:
-            return work()
-        except MemoryError:
-            on_gpu = [e for e in (self.engine, self.for_large, self._torch) if e is not None and not e.on_cpu]
-            if not on_gpu:
-                raise
-        self.on_warning(f"out of memory on {on_gpu[0]}: goes on with the processor")
-        self.device, self.tile_limit = "cpu", sys.maxsize
-        self.engine = self.for_large = self._open(self._asked)
-        self._torch = None
-        return work()
-
-    def _adapted(self, photos: Sequence[Pixels], style: StyleCode, strength: float, preserve_color: bool) -> StyleCode:
+    def _adapted(self, photos: Sequence[Pixels], style: StyleCode, look: Look) -> StyleCode:
         """The style as photos are to be painted in, between their own and the one wanted."""
+        strength = look.strength
         if strength < 1:
             shares = np.full(len(photos), 1 / len(photos))
             codes, palettes = zip(*map(self._encode, photos), strict=True)
@@ -349,40 +287,11 @@ class Stylizer:
                 palette=palette_among([own_palette, style.palette], [1 - strength, strength]),
                 refinement=scaled(style.refinement, strength),
             )
-        if preserve_color:
+        if look.preserve_color:
             # With the photo's own palette its tones stay, too: lightness alone would take the style's darkness.
             own = [palette_of_pixels(at_working_size(photo)) for photo in photos]
             style = replace(style, palette=mean(own, np.full(len(own), 1 / len(own))))
         return style
-
-    def torch_engine(self) -> TorchEngine:
-        """The engine that takes 16-bit pixels and has gradients; opened when first asked for."""
-        if self._torch is None:
-            self._torch = cast("TorchEngine", self.engine if self.engine.name == "torch" else self._open("torch"))
-        return self._torch
-
-    def _engine_for(self, photo: Pixels) -> Engine:
-        if photo.dtype == np.uint16:
-            require_torch("painting 16 bits a channel", error=InputError)
-            if self._asked == "onnx" and self._torch is None:
-                self.on_warning("16-bit pixels are painted by torch")
-            return self.torch_engine()
-        if photo.shape[0] * photo.shape[1] < LARGE_PHOTO:
-            return self.engine
-        if self.for_large is None:
-            self.for_large = self._open_for_large()
-        return self.for_large
-
-    def _open_for_large(self) -> Engine:
-        """torch, unless there is too little memory for it, or it cannot be loaded."""
-        memory = free_memory()
-        if memory is not None and memory <= TORCH_BYTES:
-            return self.engine
-        try:
-            return self.torch_engine()
-        except DeviceError as error:
-            self.on_warning(f"{error.message}: goes on without it")
-            return self.engine
 
     def _paint_with(self, engine: Engine, photo: Pixels, style: StyleCode, tile: int | None) -> Pixels:
         painted, paint = self._measured(engine, [photo], style)
@@ -406,19 +315,11 @@ class Stylizer:
 
     def _in_tiles(self, engine: Engine, paint: Painter, photo: Pixels, tile: int | None) -> Pixels:
         """Paint tile by tile, in smaller ones when memory runs out."""
-        while True:
-            side = min(tile or planned_tile(engine), self.tile_limit)
-            try:
-                return paint_tiles(paint, photo, side)
-            except MemoryError:
-                if side <= LEAST_TILE:
-                    raise
-            self.tile_limit = max(side // 2, LEAST_TILE)
-            self.on_warning(f"out of memory: goes on with tiles of {self.tile_limit} pixels")
+        wanted = tile or planned_tile(engine)
+        return self.engines.in_tiles(lambda side: paint_tiles(paint, photo, side), wanted, LEAST_TILE)
 
 
-def _check(strength: float, tile: int | None) -> None:
-    check_strength(strength)
+def _check_tile(tile: int | None) -> None:
     if tile is not None and tile < 1:
         raise UsageError(f"--tile {tile} is not a number of pixels", hint="a number from 1 on")
 
@@ -441,13 +342,13 @@ def _explained(photo: Pixels) -> Iterator[None]:
         ) from error
 
 
-def _finished(photo: Pixels, output: Pixels, strength: float, preserve_color: bool) -> Pixels:
+def _finished(photo: Pixels, output: Pixels, look: Look) -> Pixels:
     """What is done pixel by pixel once the network has painted; in place."""
-    if strength < 1:
+    if look.strength < 1:
         # Even with its own code the generator does not return the photo exactly. So the pixels are mixed as well,
         # all the way: the picture then moves away from the photo with every step, without a jump or a kink.
-        _in_strips(lambda a, b: _mix(a, b, strength**EVENNESS), photo, output)
-    if preserve_color:
+        _in_strips(lambda a, b: _mix(a, b, look.strength**EVENNESS), photo, output)
+    if look.preserve_color:
         _in_strips(keep_color, photo, output)
     return output
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stylize.batch.manifest import Entry, Known, Manifest, _parsed, hash_file, locked, look_at, write_failures
+from stylize.batch.manifest import Entry, Known, Manifest, _parsed, locked, look_at, write_failures
 from stylize.errors import OutputError
+from stylize.files.hashing import hash_file
 
 ENTRY = Entry("/in/a.png", "sub/a.png", "ok", "f" * 64, "0" * 64, 5, 6, "1" * 64, 7, time=1.0)
 JSON = st.recursive(

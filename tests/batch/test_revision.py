@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from stylize.batch.treatment import REVISION
+from stylize.batch.fingerprint import REVISION
 from stylize.files.packaged import packaged_path
 from stylize.images.reading import Pixels
 from stylize.painting.stylizer import Stylizer

@@ -21,15 +21,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stylize.batch import run as batch
+from stylize.batch import pipeline
 from stylize.batch.inputs import find_photos
 from stylize.batch.manifest import Entry, Known, Manifest
-from stylize.batch.run import Job, Outcome, Plan, Sorted, plan_batch, run_jobs, shard_of, sort_out
+from stylize.batch.pipeline import Outcome, run_jobs
+from stylize.batch.planning import Job, Plan, Sorted, plan_batch, shard_of, sort_out
 from stylize.errors import InputError, OutputError
 from stylize.files.atomic import refuse_same_file
+from stylize.images import writing
 from stylize.images.formats import SUFFIXES, output_name
 from stylize.images.reading import Picture, read_image
 from stylize.options import ImageOptions
+from stylize.painting import photo as photo_stages
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n" + bytes(8), b"\xff\xd8\xff\xe0" + bytes(12)
 HEIC, TEXT = b"\0\0\0\x18ftypheic" + bytes(4), b"dear diary, today"
@@ -362,7 +365,7 @@ def test_few_photos_are_held_at_a_time(tmp_path: Path, write_picture: WritePictu
     for seed in range(30):
         write_picture(tmp_path / f"in/{seed:02}.png", np.full((50, 50, 3), seed, np.uint8))
     read: list[str] = []
-    original = batch.read_photo
+    original = photo_stages.read_photo
 
     def counting(path: Path, options: ImageOptions) -> Picture:
         read.append(path.name)
@@ -376,10 +379,10 @@ def test_few_photos_are_held_at_a_time(tmp_path: Path, write_picture: WritePictu
         return picture
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch, "read_photo", counting)
+        patch.setattr(photo_stages, "read_photo", counting)
         assert run([tmp_path / "in"], tmp_path / "out", stylise, workers=3).done == 30
         assert 1 < max(ahead) <= 3 + 2
-        patch.setattr(batch, "PIXELS_BETWEEN_STAGES", 2500)
+        patch.setattr(pipeline, "PIXELS_BETWEEN_STAGES", 2500)
         read.clear(), ahead.clear()
         assert run([tmp_path / "in"], tmp_path / "again", stylise, workers=3).done == 30
         assert max(ahead[6:]) <= 3
@@ -470,7 +473,7 @@ def test_killed_between_picture_and_manifest(
     output = tmp_path / "out"
     if again:
         run([tree], output, lambda picture, job: picture, fingerprint="plain")
-    write = batch.write_atomically
+    write = writing.write_atomically
 
     def killed(target: Path, *arguments: Any, **options: Any) -> None:
         if moment != "before writing":
@@ -478,7 +481,7 @@ def test_killed_between_picture_and_manifest(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(batch, "write_atomically", killed)
+        patch.setattr(writing, "write_atomically", killed)
         run([tree], output, workers=1)
     verdict = run([tree], output)
     finished = [] if moment == "before writing" else ["a.png"]
@@ -569,7 +572,7 @@ def test_a_full_disk_stops_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyP
         path.parent.mkdir(exist_ok=True)
         Image.new("RGB", (9, 9), (seed, 0, 0)).save(path)
     written: list[Path] = []
-    write = batch.write_atomically
+    write = writing.write_atomically
 
     def full_after_one(target: Path, *arguments: Any, **options: Any) -> None:
         if written:
@@ -584,7 +587,7 @@ def test_a_full_disk_stops_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return picture
 
     with monkeypatch.context() as patch, pytest.raises(OutputError, match="no space left"):
-        patch.setattr(batch, "write_atomically", full_after_one)
+        patch.setattr(writing, "write_atomically", full_after_one)
         run([tmp_path / "in"], tmp_path / "out", stylise, workers=2)
     assert len(seen) < 10
     assert len(content(tmp_path / "out")) == 1
@@ -605,7 +608,7 @@ def test_other_trouble_with_writing_does_not(tree: Path, tmp_path: Path, monkeyp
     def refuse(*arguments: Any, **options: Any) -> None:
         raise OutputError("permission denied") from OSError(errno.EACCES, "permission denied")
 
-    monkeypatch.setattr(batch, "write_atomically", refuse)
+    monkeypatch.setattr("stylize.images.writing.write_atomically", refuse)
     verdict = run([tree], tmp_path / "out")
     assert (verdict.done, len(verdict.failures)) == (0, 5)
 

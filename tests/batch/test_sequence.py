@@ -86,7 +86,7 @@ def test_one_frame_alone_is_a_photo(stylizer: Stylizer, style: StyleCode, frames
 
 def test_strength_0_returns_the_frames(stylizer: Stylizer, style: StyleCode, frames: list[Picture]) -> None:
     photo = frames[0].pixels
-    assert np.array_equal(stylizer.freeze([photo], style, strength=0)(photo), photo)
+    assert np.array_equal(stylizer.freeze([photo], style, Look(strength=0))(photo), photo)
 
 
 def test_frames_of_other_depths_are_refused(stylizer: Stylizer, style: StyleCode, frames: list[Picture]) -> None:

@@ -6,6 +6,7 @@ pipes, signals, environments and what gets imported.
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import json
 import os
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -23,6 +25,8 @@ from command import STYLIZE, Run, assert_refused, content, photos_in, pixels
 
 from stylize import cli
 from stylize.cli import process
+from stylize.errors import OutputError
+from stylize.painting import photo as photo_stages
 
 PYPROJECT = (Path(__file__).parent.parent.parent / "pyproject.toml").read_text("utf-8")
 COMMANDS = typer.main.get_command(cli.make_app()).commands  # type: ignore[attr-defined]
@@ -242,7 +246,7 @@ def test_threads_do_not_change_the_picture(run: Run, tmp_path: Path, photo: Path
 
 
 def test_stdin_has_a_limit(run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stylize.cli.transfer.MAX_STDIN_BYTES", 2 << 20)
+    monkeypatch.setattr("stylize.painting.transfer.MAX_STDIN_BYTES", 2 << 20)
     endless = photo.read_bytes() + bytes(3 << 20)
     assert_refused(run("transfer", "-", "-s", style, stdin=endless), 1, "cannot read <stdin>: more than 2 MB")
 
@@ -259,14 +263,14 @@ def out_of_memory(*arguments: object, **options: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "where", ["stylize.painting.look.composite", "stylize.batch.run.encode_image", "stylize.batch.run.read_photo"]
+    "where",
+    ["stylize.painting.look.composite", "stylize.painting.photo.encode_image", "stylize.painting.photo.read_photo"],
 )
 def test_lack_of_memory_is_no_bug(
     run: Run, tmp_path: Path, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     monkeypatch.setattr(where, out_of_memory)
-    if "batch" not in where:
-        assert_refused(run("transfer", photo, "-s", style, "--mask", photo), 5, "out of memory")
+    assert_refused(run("transfer", photo, "-s", style, "--mask", photo), 5, "out of memory", "hint: a smaller copy")
     masks = tmp_path / "masks"
     masks.mkdir()
     for file in (photo, style):
@@ -277,10 +281,46 @@ def test_lack_of_memory_is_no_bug(
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("stage", ["read_photo", "encode_image"])
+@pytest.mark.parametrize("command", ["transfer", "batch"])
+def test_lack_of_memory_costs_one_photo(
+    run: Run, tmp_path: Path, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch, stage: str, command: str
+) -> None:
+    real, calls = getattr(photo_stages, stage), []
+
+    def fails_once(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise MemoryError
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(photo_stages, stage, fails_once)
+    result = run(command, photo, style, "-s", style, "-o", "out/")
+    assert result.code == (5 if command == "transfer" else 1)
+    assert len(result.lines) == len(list((tmp_path / "out").glob("*.png"))) == 1
+    assert result.stderr.count("error: out of memory while") == 1
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("command", ["transfer", "batch"])
+def test_a_full_disk_ends_it(run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    tried = []
+
+    def full(target: Path, data: bytes, *, overwrite: bool) -> None:
+        tried.append(target)
+        raise OutputError("cannot write: no space left") from OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr("stylize.images.writing.write_atomically", full)
+    result = run(command, photo, style, "-s", style, "-o", "out/", *(["--workers", 1] if command == "batch" else []))
+    assert (result.code, result.stdout) == (4, b"")
+    assert len(tried) == 1 or command == "batch"  # whose next one may be on its way already
+    assert "error: cannot write: no space left\nhint: free some space" in result.stderr
+
+
 def test_a_bug_is_one_line_and_a_log(
     run: Run, tmp_path: Path, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stylize.painting.stylizer.Stylizer.transfer", broken)
+    monkeypatch.setattr("stylize.painting.stylizer.Stylizer.paint", broken)
     result = run("transfer", photo, "-s", style)
     assert_refused(result, 70, "a bug in stylize: ZeroDivisionError: a number by nothing", "please report it")
     assert "Traceback" not in result.stderr
@@ -301,7 +341,7 @@ def test_a_broken_package_is_no_bug(run: Run, photo: Path, style: Path, monkeypa
 def test_debugging_shows_tracebacks(
     run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    monkeypatch.setattr("stylize.painting.stylizer.Stylizer.transfer", broken)
+    monkeypatch.setattr("stylize.painting.stylizer.Stylizer.paint", broken)
     if way == "variable":
         monkeypatch.setenv(process.DEBUG_VARIABLE, "1")
     result = run(*(["--debug"] if way == "option" else []), "transfer", photo, "-s", style)

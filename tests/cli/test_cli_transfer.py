@@ -614,9 +614,9 @@ def test_a_broken_torch_fails_the_photos_that_need_it(
     assert_refused(run("transfer", photo, "-s", style, "--engine", "torch"), 5, "cannot load torch: ", "stylize doctor")
     result = run("batch", "deep.png", photo, "-s", style, "-o", "out", "--device", "cpu")
     assert (result.code, result.lines) == (1, ["out/photo.png"])
-    monkeypatch.setattr("stylize.painting.stylizer.LARGE_PHOTO", 1)  # for which torch would be faster
+    monkeypatch.setattr("stylize.engines.choice.LARGE_PHOTO", 1)  # for which torch would be faster
     set_bf16(True)
-    monkeypatch.setattr("stylize.painting.stylizer.free_memory", lambda: None)
+    monkeypatch.setattr("stylize.engines.choice.free_memory", lambda: None)
     result = run("transfer", photo, "-s", style, "--device", "cpu")
     assert result.code == 0
     assert "warning: cannot load torch" in result.stderr

@@ -53,7 +53,7 @@ def transfer(
     capfd: pytest.CaptureFixture[str],
 ) -> Iterator[Transfer]:
     """``transfer(photo, output)`` -> exit code and stderr of the command, in this process, with one loaded model."""
-    real = Stylizer.transfer
+    real = Stylizer.paint
 
     def small(self: Stylizer, photo: np.ndarray, style: StyleCode, **options: Any) -> np.ndarray:
         """The 64-pixel path: the network sees a corner, the result has the photo's size."""
@@ -64,7 +64,7 @@ def transfer(
     style_code.save(tmp_path / "style.safetensors")
     command = typer.main.get_command(cli.make_app())
     monkeypatch.setattr(cli, "make_app", lambda names=(): command)  # built once, not for every file
-    monkeypatch.setattr(Stylizer, "transfer", small)
+    monkeypatch.setattr(Stylizer, "paint", small)
     monkeypatch.setattr("stylize.cli.transfer.open_stylizer", lambda *arguments: stylizer)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # crash logs
     monkeypatch.setenv(process.DEBUG_VARIABLE, "")

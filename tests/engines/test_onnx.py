@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from stylize.engines import choice
 from stylize.engines import onnx as onnx_engine
 from stylize.engines.onnx import OnnxEngine
 from stylize.errors import RefusedError, UsageError
@@ -20,7 +21,6 @@ from stylize.files import tensors as tensor_file
 from stylize.files.packaged import packaged
 from stylize.networks.model import load_model, save_model
 from stylize.networks.plan import Margins, refinement_shapes
-from stylize.painting import stylizer as transfer
 from stylize.painting import tiles
 from stylize.painting.stylizer import Stylizer
 from stylize.processor import usable_cores
@@ -175,14 +175,14 @@ def test_what_no_engine_does_is_refused(engine: str, device: str) -> None:
 def test_large_photos_are_for_bf16_where_there_is_some(
     style: StyleCode, make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch, set_bf16: Callable[[bool], None]
 ) -> None:
-    monkeypatch.setattr(transfer, "LARGE_PHOTO", 100 * 100)
+    monkeypatch.setattr(choice, "LARGE_PHOTO", 100 * 100)
     photos = make_picture(99, 100), make_picture(100, 100)
     for bf16, expected in ((True, ["OnnxEngine", "TorchEngine"]), (False, ["OnnxEngine", "OnnxEngine"])):
         set_bf16(bf16)
-        monkeypatch.setattr(transfer, "free_memory", lambda: None)
+        monkeypatch.setattr(choice, "free_memory", lambda: None)
         stylizer = Stylizer(packaged("default"), "cpu")
-        assert [type(stylizer._engine_for(photo)).__name__ for photo in photos] == expected
-        assert type(stylizer._engine_for(photos[0])).__name__ == "OnnxEngine"  # whatever came before
+        assert [type(stylizer.engines.for_photo(photo)).__name__ for photo in photos] == expected
+        assert type(stylizer.engines.for_photo(photos[0])).__name__ == "OnnxEngine"  # whatever came before
 
 
 @pytest.mark.parametrize("damage", ["missing", "misshapen"])

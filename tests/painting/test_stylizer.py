@@ -357,7 +357,7 @@ class Meagre:
 def meagre_stylizer(model: Path, **limits: int) -> tuple[Stylizer, list[str]]:
     said: list[str] = []
     stylizer = Stylizer(model, "cpu", on_warning=said.append)
-    stylizer.engine = stylizer.for_large = Meagre(stylizer.engine, **limits)
+    stylizer.engines.usual = stylizer.engines.large = Meagre(stylizer.engine, **limits)
     return stylizer, said
 
 

@@ -1,37 +1,25 @@
-"""Treatment: what is done to every photo, in a form that can be sent to other processes and recognised later.
-
-Two treatments with equal fingerprints make equal pictures of a photo, up to the rounding of the engines: that is how a
-batch knows what it need not do again.
-"""
+"""Treatment: what is done to every photo, in a form that can be sent to other processes."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stylize import __version__
-from stylize.batch.manifest import hash_file
-from stylize.errors import InputError, shown
+from stylize.errors import InputError, UsageError, near_name, shown
 from stylize.images.formats import format_of, suffix_of, written_format
 from stylize.images.reading import Picture, read_photo
 from stylize.options import ImageOptions
-from stylize.painting.look import Frozen, Layers, Look, check_depth, freeze, paint
-from stylize.painting.masks import mask_of_photo
+from stylize.painting.look import Frozen, Layers, Look, check_depth, freeze, paint, read_layers
 from stylize.painting.recipe import Recipe, command_line, recipe_of, with_recipe, without_recipe
-from stylize.styles.arguments import ALPHA, StyleArgument
+from stylize.styles.arguments import ALPHA, StyleArgument, parse_style, title_of
 
 if TYPE_CHECKING:
-    from stylize.batch.run import Job
     from stylize.painting.stylizer import Stylizer
-
-REVISION = 4  # to be raised whenever the same model, style and options give other pixels
-_REFUSALS = {"max_pixels", "allow_truncated"}  # options that decide which photos are refused, not how they look
 
 
 @dataclass(frozen=True)
@@ -69,23 +57,25 @@ class Treatment:
         photo: Path,
         *,
         target: Path | None = None,
-        frozen: Frozen | None = None,
+        frozen: Callable[[], Frozen | None] = lambda: None,
     ) -> Picture:
         """The painted picture, its recipe in its XMP data.
 
         Args:
             photo: its path, by which recipe and masks name it.
             target: where it will be written, if that decides about its format.
-            frozen: of the sequence that it is a frame of, see ``freeze``.
+            frozen: gives what is common to the sequence that it is a frame of, see ``freeze``.
 
         Raises:
-            as ``stylize.painting.look.paint``.
+            InputError: it has 16 bits, and torch is not installed.
+            StylizeError: as ``stylize.painting.look.paint``.
         """
+        check_depth(picture.pixels, self.look, "<stdin>" if str(photo) == "-" else str(photo))
         if recipe_of(picture.xmp):
             picture = replace(picture, warnings=(*picture.warnings, "was painted by stylize already"))
         pixels = paint(
             stylizer, picture, self.layers, self.look,
-            photo=str(photo), max_pixels=self.options.max_pixels, tile=self.tile, frozen=frozen,
+            photo=str(photo), max_pixels=self.options.max_pixels, tile=self.tile, frozen=frozen(),
         )  # fmt: skip
         if not self.recipe:
             return replace(picture, pixels=pixels, xmp=without_recipe(picture.xmp))
@@ -133,68 +123,63 @@ class Treatment:
             raise InputError(f"the frames of a sequence differ in depth: {examples}", hint="--bit-depth 8")
         return freeze(stylizer, list(samples.values()), self.layers, self.look, tile=self.tile)
 
-    def fingerprint(self, photo: Path) -> str:
-        """SHA-256 of all that decides how a photo's picture looks, save the photo: the mask that belongs to it, too.
 
-        Names and dates of files do not count, nor which engine, device, tiles and threads compute it, nor which
-        photos are refused.
-
-        Raises:
-            InputError: it has no mask.
-            OSError: its mask cannot be read.
-        """
-        own = [hash_file(mask_of_photo(folder, str(photo))) for folder in self._mask_folders]
-        return hashlib.sha256("\n".join([self._common, *own]).encode()).hexdigest() if own else self._common
-
-    @property
-    def _masks(self) -> list[str]:
-        return [mask for mask in (self.look.mask, *self.layers) if mask not in (None, ALPHA)]
-
-    @cached_property
-    def _mask_folders(self) -> list[Path]:
-        return [Path(mask) for mask in self._masks if os.path.isdir(mask)]
-
-    @cached_property
-    def _common(self) -> str:
-        def content(mask: str | None) -> str | None:
-            if mask in (None, ALPHA):
-                return mask
-            return "folder" if os.path.isdir(mask) else hash_file(Path(mask))
-
-        facts = {
-            "revision": REVISION,
-            "model": self.model_hash,
-            "styles": [(content(mask), code.content_hash()) for mask, code in self.layers.items()],
-            "look": asdict(self.look) | {"mask": content(self.look.mask)},
-            "options": {name: value for name, value in asdict(self.options).items() if name not in _REFUSALS},
-            "recipe": self.recipe,
-        }
-        if self.frames:
-            facts["frames"] = [_hash_or_nothing(frame) for frame in self.frames]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def read_treatment(
+    stylizer: Stylizer,
+    styles: Sequence[StyleArgument],
+    look: Look,
+    options: ImageOptions,
+    *,
+    format: str | None = None,
+    tile: int | None = None,
+    recipe: bool = True,
+    frames: tuple[Path, ...] = (),
+    on_warning: Callable[[str], None] = lambda message: None,
+) -> Treatment:
+    """The treatment that is asked for, its styles read. Raises as ``stylize.styles.arguments.read_style``."""
+    return Treatment(
+        styles=tuple(styles),
+        layers=read_layers(stylizer, styles, title_of(styles), options=options, on_warning=on_warning),
+        look=look,
+        options=options,
+        model_hash=stylizer.engine.hash,
+        model=stylizer.asked.model,
+        engine=stylizer.asked.engine,
+        format=format,
+        tile=tile,
+        recipe=recipe,
+        frames=frames,
+    )
 
 
-def by_job(treatments: Mapping[str, Treatment], stylizer: Stylizer) -> Callable[[Picture, Job], Picture]:
-    """What paints the pictures of a batch, each in its job's treatment.
+def parse_styles(styles: Iterable[str | os.PathLike[str] | StyleArgument], look: Look) -> list[StyleArgument]:
+    """What ``--style`` says, read, and checked together with the masks. Raises as ``parse_style``, ``check_masks``."""
+    parsed = [style if isinstance(style, StyleArgument) else parse_style(os.fspath(style)) for style in styles]
+    check_masks(parsed, look)
+    return parsed
 
-    What the frames of a sequence have in common is measured when the first one comes.
+
+def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
+    """Refuse before the work what no photo could be painted with.
+
+    Raises:
+        UsageError: edges of masks are to be softened, and there is no mask.
+        InputError: a mask is missing.
     """
-
-    @cache
-    def frozen(style: str) -> Frozen | None:
-        return treatments[style].freeze(stylizer)
-
-    def stylise(picture: Picture, job: Job) -> Picture:
-        treatment = treatments[job.style]
-        check_depth(picture.pixels, treatment.look, str(job.photo))
-        return treatment.apply(stylizer, picture, job.photo, frozen=frozen(job.style))
-
-    return stylise
+    if look.feather and look.mask is None and all(style.mask is None for style in styles):
+        raise UsageError("--feather needs a mask", hint="--mask FILE")
+    for path in masks_of(styles, look):
+        if not os.path.exists(path):  # unlike its namesake in pathlib, says no where one may not look
+            swapped = str(path) != look.mask and re.fullmatch(r"(.+):([0-9.]+)", str(path))  # STYLE@MASK:WEIGHT
+            hint = "the weight comes first: STYLE:WEIGHT@MASK" if swapped else near_name(path)
+            raise InputError(f"cannot read the mask {shown(path)}: no such file", hint=hint)
 
 
-def _hash_or_nothing(frame: Path) -> str:
-    """The hash of a frame; empty for one that cannot be read, without which the others are measured."""
-    try:
-        return hash_file(frame)
-    except OSError:
-        return ""
+def masks_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
+    """The mask files and folders that were named."""
+    return [Path(mask) for mask in (look.mask, *(style.mask for style in styles)) if mask not in (None, ALPHA)]
+
+
+def inputs_of(styles: Sequence[StyleArgument], look: Look) -> list[Path]:
+    """Styles and masks, files and folders: what no output may take the place of."""
+    return [*(style.source for style in styles), *masks_of(styles, look)]

@@ -1,38 +1,20 @@
-"""Batch: many photos. Whatever one file does, the others get done; whatever ends the run, the next one goes on.
+"""The plan of a batch: which file goes where, so that no two outputs share a name, and what is done already.
 
-First a plan is made on the full list (which file goes where, so that no two outputs share a name), then what is done
-already is sorted out (see ``stylize.batch.manifest``), then the rest is done, in a pipeline:
-
-    decode, several threads ─► network, this thread, all cores ─► encode and write, several threads
-
-with a few photos between the stages, so that memory stays bounded. Results come in the order of the plan.
+Nothing is written here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import time
-import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
-from typing import NamedTuple
 
 from stylize.batch.inputs import Found, Photo
-from stylize.batch.manifest import Entry, Known, Manifest, Seen, look_at
-from stylize.errors import DeviceError, StylizeError, disk_is_full, shown
-from stylize.files.atomic import check_target, make_folder, refuse_same_file, remove_stale, write_atomically
-from stylize.images.formats import SUFFIXES, format_of, output_name, suffix_of, written_format
-from stylize.images.reading import Picture, read_photo
-from stylize.images.writing import encode_image
-from stylize.options import ImageOptions
-
-PIXELS_BETWEEN_STAGES = 100_000_000  # in each of the two gaps; large photos wait for each other
-LESS_MEMORY = "fewer --workers, or a smaller copy of it"  # what helps when memory runs out
-MOST_WORKERS = 8  # by default: even a GPU is fed by so many decoders and encoders
+from stylize.batch.manifest import Entry, Known
+from stylize.errors import StylizeError, shown
+from stylize.images.formats import SUFFIXES, output_name, suffix_of, written_format
 
 
 @dataclass(frozen=True)
@@ -81,18 +63,6 @@ class Sorted:
     done: list[Job] = field(default_factory=list)
     foreign: list[Job] = field(default_factory=list)
     failed: list[tuple[Job, str]] = field(default_factory=list)
-
-
-class Outcome(NamedTuple):
-    """What became of a job: the last line of the manifest, and what people should know of it."""
-
-    job: Job
-    entry: Entry
-    notes: tuple[str, ...] = ()
-    hint: str = ""  # what to do about a failure
-
-
-# Planning
 
 
 def plan_batch(
@@ -265,148 +235,3 @@ def _sort_job(job: Job, known: Known, result: Sorted, overwrite: bool, redo: boo
         result.todo.append(replace(job, replaces=True))
     else:
         result.foreign.append(job)
-
-
-# Doing
-
-
-def run_jobs(
-    jobs: Iterable[Job],
-    stylise: Callable[[Picture, Job], Picture],
-    manifest: Manifest,
-    *,
-    options: ImageOptions,
-    workers: int | None = None,
-    stopping: Callable[[], bool] = lambda: False,
-) -> Iterator[Outcome]:
-    """Do jobs, in their order. Every outcome is in the manifest before it is yielded.
-
-    Args:
-        stylise: a picture and its job in, a picture out: its pixels, alpha and metadata are written. Called in the
-            thread that iterates.
-        workers: threads that decode and encode; by default one for each core, up to ``MOST_WORKERS``.
-        stopping: asked between photos; once true, only what is painted already is finished.
-
-    Raises:
-        OutputError: the disk is full: going on would only fail on every file. What is done is done.
-    """
-    workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
-    largest = 1  # pixels of a photo so far
-    reading: deque[tuple[Job, Future[_Read]]] = deque()
-    writing: deque[Future[Outcome]] = deque()
-    remaining = iter(jobs)
-    pool = ThreadPoolExecutor(workers, "stylize")
-    try:
-        # Threads that enter and leave read_image's own such block, in any order, restore what they find here.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            while True:
-                room = max(1, min(workers, PIXELS_BETWEEN_STAGES // largest))
-                while not stopping() and len(reading) <= room and (job := next(remaining, None)) is not None:
-                    reading.append((job, pool.submit(_read, job, options)))
-                if stopping() or not reading:
-                    break
-                job, future = reading.popleft()
-                read = future.result()
-                if isinstance(read.picture, Picture):
-                    largest = max(largest, read.picture.pixels.shape[0] * read.picture.pixels.shape[1])
-                painted = _painted(job, read, stylise)
-                writing.append(pool.submit(_write, job, read, painted, manifest, options))
-                del read, painted, future  # or they would live on while the next photo is painted
-                while writing and (len(writing) > room or writing[0].done()):
-                    yield writing.popleft().result()
-            while writing:
-                yield writing.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-class _Read(NamedTuple):
-    """A photo that was read, or why not; and how long it took."""
-
-    picture: Picture | StylizeError
-    seen: Seen | None
-    seconds: float
-
-
-class _Painted(NamedTuple):
-    picture: Picture | StylizeError
-    seconds: float
-
-
-def _read(job: Job, options: ImageOptions) -> _Read:
-    started = time.perf_counter()
-    picture: Picture | StylizeError
-    remove_stale(job.output.parent)
-    seen = look_at(job.photo)
-    try:
-        make_folder(job.output.parent)
-        check_target(job.output, overwrite=job.replaces)
-        refuse_same_file(job.photo, job.output)
-        picture = read_photo(job.photo, options)
-    except StylizeError as error:
-        picture = error
-    except MemoryError:
-        picture = DeviceError(f"out of memory while reading {shown(job.photo)}", hint=LESS_MEMORY)
-    return _Read(picture, seen, time.perf_counter() - started)
-
-
-def _painted(job: Job, read: _Read, stylise: Callable[[Picture, Job], Picture]) -> _Painted:
-    if isinstance(read.picture, StylizeError):
-        return _Painted(read.picture, 0.0)
-    started = time.perf_counter()
-    picture: Picture | StylizeError
-    try:
-        picture = stylise(read.picture, job)
-    except StylizeError as error:
-        picture = error
-    except MemoryError:
-        picture = DeviceError(f"out of memory while stylising {shown(job.photo)}", hint=LESS_MEMORY)
-    return _Painted(picture, time.perf_counter() - started)
-
-
-def _write(job: Job, read: _Read, painted: _Painted, manifest: Manifest, options: ImageOptions) -> Outcome:
-    """The last stage, for failures too. Raises OutputError for a full disk, or a manifest that cannot be written."""
-    started = time.perf_counter()
-    seen = read.seen or Seen(-1, -1, "")
-    entry = Entry(
-        os.path.abspath(job.photo), job.name, "writing", job.fingerprint, seen.sha256, seen.size, seen.mtime_ns
-    )
-    notes: tuple[str, ...] = ()
-    failure = next((p.picture for p in (read, painted) if isinstance(p.picture, StylizeError)), None)
-    if failure is None:
-        assert isinstance(read.picture, Picture)
-        assert isinstance(painted.picture, Picture)
-        try:
-            encoded = encode_image(
-                painted.picture.pixels,
-                like=replace(read.picture, xmp=painted.picture.xmp),
-                alpha=painted.picture.alpha,
-                format=format_of(job.output),
-                quality=options.quality,
-                metadata=options.metadata,
-                background=options.background,
-            )
-            digest = hashlib.sha256(encoded.data).hexdigest()
-            entry = replace(entry, output_sha256=digest, output_size=len(encoded.data))
-        except StylizeError as error:
-            failure = error
-        except MemoryError:
-            failure = DeviceError(f"out of memory while encoding {shown(job.output)}", hint=LESS_MEMORY)
-        else:
-            manifest.append(entry)
-            try:
-                write_atomically(job.output, encoded.data, overwrite=job.replaces)
-                notes = (*painted.picture.warnings, *encoded.warnings)
-            except StylizeError as error:
-                failure = error
-    if failure is not None and disk_is_full(failure):
-        raise failure
-    seconds = round(read.seconds + painted.seconds + time.perf_counter() - started, 3)
-    if failure is None:
-        entry = replace(entry, status="ok", seconds=seconds)
-    else:
-        entry = replace(entry, status="failed", reason=failure.message, seconds=seconds)
-    manifest.append(entry)
-    notes = tuple(f"{shown(job.photo)}: {note}" for note in notes)
-    return Outcome(job, entry, notes, failure.hint if failure else "")

@@ -1,0 +1,76 @@
+"""Fingerprints: by them a batch knows what it need not do again.
+
+Two treatments with equal fingerprints make equal pictures of a photo, up to the rounding of the engines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+from stylize.files.hashing import hash_file
+from stylize.painting.masks import mask_of_photo
+from stylize.painting.treatment import Treatment
+from stylize.styles.arguments import ALPHA
+
+REVISION = 4  # to be raised whenever the same model, style and options give other pixels
+_REFUSALS = {"max_pixels", "allow_truncated"}  # options that decide which photos are refused, not how they look
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """The fingerprints of photos that get one treatment."""
+
+    treatment: Treatment
+
+    def of(self, photo: Path) -> str:
+        """SHA-256 of all that decides how a photo's picture looks, save the photo: the mask that belongs to it, too.
+
+        Names and dates of files do not count, nor which engine, device, tiles and threads compute it, nor which
+        photos are refused.
+
+        Raises:
+            InputError: it has no mask.
+            OSError: its mask cannot be read.
+        """
+        own = [hash_file(mask_of_photo(folder, str(photo))) for folder in self._mask_folders]
+        return hashlib.sha256("\n".join([self._common, *own]).encode()).hexdigest() if own else self._common
+
+    @property
+    def _masks(self) -> list[str]:
+        return [mask for mask in (self.treatment.look.mask, *self.treatment.layers) if mask not in (None, ALPHA)]
+
+    @cached_property
+    def _mask_folders(self) -> list[Path]:
+        return [Path(mask) for mask in self._masks if os.path.isdir(mask)]
+
+    @cached_property
+    def _common(self) -> str:
+        def content(mask: str | None) -> str | None:
+            if mask in (None, ALPHA):
+                return mask
+            return "folder" if os.path.isdir(mask) else hash_file(Path(mask))
+
+        facts = {
+            "revision": REVISION,
+            "model": self.treatment.model_hash,
+            "styles": [(content(mask), code.content_hash()) for mask, code in self.treatment.layers.items()],
+            "look": asdict(self.treatment.look) | {"mask": content(self.treatment.look.mask)},
+            "options": {name: value for name, value in asdict(self.treatment.options).items() if name not in _REFUSALS},
+            "recipe": self.treatment.recipe,
+        }
+        if self.treatment.frames:
+            facts["frames"] = [_hash_or_nothing(frame) for frame in self.treatment.frames]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _hash_or_nothing(frame: Path) -> str:
+    """The hash of a frame; empty for one that cannot be read, without which the others are measured."""
+    try:
+        return hash_file(frame)
+    except OSError:
+        return ""
