@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylize.engines.device import channels_last
 from stylize.networks.perceptual import PerceptualNetwork
@@ -22,17 +22,17 @@ class Judges(NamedTuple):
     patterns: RandomNetwork  # ρ
 
 
-def frozen_on(device: torch.device, network: NetworkT) -> NetworkT:
-    """A network that is only looked through, in place: on the device, frozen, laid out for its convolutions."""
-    return channels_last(network.to(device)).eval().requires_grad_(False)
+def freeze(network: nn.Module, device: torch.device) -> None:
+    """Prepare a network that is only looked through, in place: on the device, laid out for its convolutions."""
+    channels_last(network.to(device)).eval().requires_grad_(False)
 
 
 def as_judge(network: NetworkT, pictures: Iterable[Tensor], device: torch.device) -> NetworkT:
-    """Make a network a judge, in place: ``frozen_on`` the device, its channels brought to one scale.
+    """Make a network a judge, in place: frozen on the device, its channels brought to one scale.
 
     Args:
         pictures: batches (B, 3, H, W) in [0, 1] to normalise it on; the first is asked for when it is on the device.
     """
-    frozen_on(device, network)
+    freeze(network, device)
     network.normalise(pictures)
     return network

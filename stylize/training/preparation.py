@@ -27,7 +27,7 @@ from stylize.training.data import PictureFolders
 from stylize.training.data_check import Checks, check_pictures, leave_out, listings, recall, refuse_bad, to_json
 from stylize.training.devices import World
 from stylize.training.events import Listener, PictureChecked, PicturesChecked, Warned
-from stylize.training.judges import Judges, as_judge, frozen_on
+from stylize.training.judges import Judges, as_judge, freeze
 from stylize.training.run_folder import RunFolder
 from stylize.training.step import CALIBRATION, Draw
 
@@ -203,7 +203,7 @@ def _normalise(network: PerceptualNetwork | RandomNetwork, draw: Draw) -> None:
 
     weights = world.once(normalise)
     if world.rank > 0:
-        frozen_on(world.device, network)
+        freeze(network, world.device)
         network.load_state_dict(weights)
 
 
