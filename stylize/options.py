@@ -130,3 +130,29 @@ class TrainingOptions:
     sizes: ModelSizes = field(default_factory=ModelSizes)
     init: str = "scratch"  # or "packaged", or the path of a model
     light: str = ""  # file of the encoder's φ, for a model from scratch; empty: the packaged one
+
+
+@dataclass(frozen=True)
+class RefineOptions:
+    """Every option of refining a style, see ``stylize.training.refine``."""
+
+    steps: int = REFINE_STEPS  # at most
+    perceptual: str = "auto"  # φ that judges: vgg19, light, or auto, which is vgg19 where it is installed
+    crop: int = 256  # pixels, side of the photos' windows
+    zoom: int = 512  # pixels, the short side to which the photos are brought
+    zooms: tuple[float, ...] = (1.0, 0.75, 1.25, 0.875, 1.5)  # of that, in turn: four photos must stand for all
+    windows: int = 12  # of each photo; the last is kept to check
+    batch: int = 1  # windows per step
+    rate: float = 0.03  # Adam's, for the code; it falls to a tenth
+    kernel_rate: float = 0.02  # for the kernels that are added, likewise
+    check_every: int = 20  # steps
+    patience: int = 6  # checks without a gain that end the work
+    least_gain: float = 0.003  # relative; a smaller one is none
+    weights: tuple[float, float, float, float] = (3.0, 3.0, 3.0, 3.0)  # of style, moments, colours, patterns
+    grid: float = 10.0  # weight of patterns from upsampling
+    finish: float = 30.0  # weight of mottled colours
+    price: float = 0.25  # of content at the start, in parts of the distance from the style
+    price_rate: float = 0.1  # how fast it follows what is lost
+    damping: float = 3.0  # how much dearer what is lost just now is: without, price and content swing
+    aim: float = 0.98  # of the plain code's content loss: on photos never painted on, a little more is lost
+    fence: float = 5.0  # what content that is lost counts when steps are compared

@@ -29,7 +29,7 @@ from judges import Judges, Looked
 from PIL import Image, ImageOps
 
 from stylize.images.reading import Pixels, fill_transparent, read_image
-from stylize.options import REFINE_STEPS
+from stylize.options import REFINE_STEPS, RefineOptions
 from stylize.painting.stylizer import Stylizer
 from stylize.styles.style_code import StyleCode
 from stylize.training import losses
@@ -61,11 +61,12 @@ def main() -> None:
     measures = [m for m in MEASURES if judges.lite or not m.startswith("eff")]
     print(f"refined with {chosen(options.perceptual)}, {len(photos)} photos, {options.size} px\n")
     print(f"| style | {' | '.join(measures)} | halves | seconds |\n|---|{'---|' * (len(measures) + 2)}")
+    how = RefineOptions(steps=options.steps, perceptual=options.perceptual)
     results: list[dict[str, Any]] = []
     for name, picture in styles.items():
         plain = stylizer.encode_style([picture])
         start = time.monotonic()
-        refined = refine(stylizer, plain, [picture], steps=options.steps, perceptual=options.perceptual)
+        refined = refine(stylizer, plain, [picture], options=how)
         seconds = time.monotonic() - start
         seen = judges.look(picture)
         before, after = (scores(judges, looked, stylizer, code, seen) for code in (plain, refined))

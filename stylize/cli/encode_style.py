@@ -26,7 +26,7 @@ from stylize.cli.arguments import (
 from stylize.cli.terminal import Terminal, say
 from stylize.errors import OutputError, UsageError, shown
 from stylize.extras import require_torch
-from stylize.options import DEFAULT_MAX_PIXELS, REFINE_STEPS, ImageOptions
+from stylize.options import DEFAULT_MAX_PIXELS, REFINE_STEPS, ImageOptions, RefineOptions
 
 if TYPE_CHECKING:
     from stylize.images.reading import Pixels
@@ -167,7 +167,8 @@ def _refined(
     terminal: Terminal,
 ) -> StyleCode:
     """The code, refined; what came of it is said, and noted in ``refined``."""
-    from stylize.training.refine import Progress, refine
+    from stylize.training.refine import refine
+    from stylize.training.refine_objective import Progress
 
     seen: list[Progress] = []
     with terminal.progress("refine", steps) as advance:
@@ -180,9 +181,8 @@ def _refined(
             )
 
         weights = [member.weight for member in members]
-        result = refine(
-            stylizer, code, pictures, weights=weights, steps=steps, perceptual=perceptual, report=report
-        )  # fmt: skip
+        options = RefineOptions(steps=steps, perceptual=perceptual)
+        result = refine(stylizer, code, pictures, weights=weights, options=options, report=report)
     first, last = seen[0], seen[-1]
     measures = ("style", "moments", "colours", "patterns", "content")
     changes = {what: [getattr(first, what), getattr(last, what)] for what in measures}

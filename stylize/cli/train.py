@@ -34,8 +34,9 @@ from stylize.extras import install, require_torch
 from stylize.options import LossWeights, ModelSizes, TrainingOptions, check_perceptual
 
 if TYPE_CHECKING:
-    from stylize.training.loop import Checks, Progress
-    from stylize.training.rehearsal import Estimate
+    from stylize.training.data_check import Checks
+    from stylize.training.events import Estimate, Event
+    from stylize.training.loop import Wish
 
 FEW_PICTURES = 20  # of one kind: fewer are hardly meant
 _DEFAULTS = "--help shows the defaults"
@@ -175,6 +176,7 @@ def train(
     from stylize.engines.device import memory_errors
     from stylize.training.checkpoint import newest_checkpoint
     from stylize.training.devices import launch
+    from stylize.training.events import Estimate, PictureChecked, PicturesChecked, StepsTaken, Warned
     from stylize.training.loop import train as run
 
     with launch(device, devices, nodes) as world:
@@ -207,24 +209,37 @@ def train(
             def estimated(estimate: Estimate) -> None:
                 text = _in_words(estimate, options.max_seconds)
                 if dry_run:
-                    terminal.result(text, **estimate._asdict(), seconds=estimate.seconds)
+                    terminal.result(text, **asdict(estimate), seconds=estimate.seconds)
                 elif not terminal.quiet:
                     say(text)
 
-            def report(now: Progress) -> None:
+            def report(now: StepsTaken) -> None:
                 terms = " ".join(f"{name} {value:.3f}" for name, value in now.losses.items())
                 advance(now.step, f"{now.images_per_second:.1f} images/s, {terms}")
                 if json:
                     terminal.result("", step=now.step, seconds=round(now.seconds, 1), **now.losses)
 
+            def tell(event: Event) -> None:
+                match event:
+                    case PictureChecked(done, total):
+                        picture(done, total)
+                    case PicturesChecked(checks):
+                        checked(checks)
+                    case Estimate():
+                        estimated(event)
+                    case StepsTaken():
+                        report(event)
+                    case Warned(message):
+                        terminal.warn(message)
+
+            def wish() -> Wish:
+                return "stop" if stopped_by else "save" if requests and requests.pop() else None
+
             try:
                 with memory_errors():
                     model = run(
                         content, style, output, options, world=world, resume=resume, allow_bad=allow_bad,
-                        dry_run=dry_run, on_picture=picture, on_checked=checked,
-                        on_estimate=estimated, report=report, on_warning=terminal.warn,
-                        should_stop=lambda: bool(stopped_by),
-                        should_save=lambda: bool(requests and requests.pop()),
+                        estimate=True, dry_run=dry_run, listener=tell, wish=wish,
                     )  # fmt: skip
             except MemoryError as error:  # smaller batches are no help here
                 raise DeviceError(

@@ -59,9 +59,12 @@ class FolderCheck:
                 yield f"{len(names)} of {self.pictures} {what}: {', '.join(first + more)}"
 
 
+Checks = dict[str, list[FolderCheck]]  # of the kinds content and style: one for each folder
+
+
 def check_pictures(
     pictures: PictureFolders,
-    advance: Callable[[], None] = lambda: None,
+    advance: Callable[[], object] = lambda: None,
     *,
     photos: bool = False,
     threads: int | None = None,

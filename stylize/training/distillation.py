@@ -20,6 +20,7 @@ from stylize.networks.model import save_perceptual
 from stylize.networks.perceptual import VGG19_WIDTHS, PerceptualNetwork, load_vgg19
 from stylize.options import LIGHT_WIDTHS
 from stylize.training.data import PictureFolders, batches, content_crop, step_random, style_crop, to_tensor
+from stylize.training.judges import as_judge
 
 CALIBRATION_BATCHES = 24
 
@@ -53,18 +54,10 @@ def distil(
         crops += [style_crop(random, style, crop) for _ in range(batch - batch // 2)]
         return to_tensor(crops, device)
 
-    torch.manual_seed(seed)
-    teacher = channels_last(load_vgg19().to(device)).requires_grad_(False)
-    student = channels_last(PerceptualNetwork(LIGHT_WIDTHS).to(device))
-    for module in student.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    heads = nn.ModuleList(nn.Conv2d(small, large, 1) for small, large in zip(LIGHT_WIDTHS, VGG19_WIDTHS, strict=True))
-    heads.to(device)
     calibration = [make(-1 - k + 2**31) for k in range(CALIBRATION_BATCHES)]
-    with torch.no_grad():
-        teacher.normalise(calibration)
-
+    torch.manual_seed(seed)
+    teacher = as_judge(load_vgg19(), calibration, device)
+    student, heads = _student(device)
     precision = training_precision(device)
     optimiser = torch.optim.Adam([*student.parameters(), *heads.parameters()], lr=rate)
     started = time.monotonic()
@@ -89,6 +82,16 @@ def distil(
         student.normalise(calibration)
     save_perceptual(student, output)
     return student
+
+
+def _student(device: torch.device) -> tuple[PerceptualNetwork, nn.ModuleList]:
+    """A light φ that knows nothing, and the heads that compare its layers with VGG19's."""
+    student = channels_last(PerceptualNetwork(LIGHT_WIDTHS).to(device))
+    for module in student.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    heads = nn.ModuleList(nn.Conv2d(small, large, 1) for small, large in zip(LIGHT_WIDTHS, VGG19_WIDTHS, strict=True))
+    return student, heads.to(device)
 
 
 def _relative_error(found: Tensor, wanted: Tensor) -> Tensor:

@@ -35,7 +35,6 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
-from stylize.engines.device import channels_last
 from stylize.errors import InputError, shown
 from stylize.files.packaged import packaged
 from stylize.images.palette import LUMINANCE
@@ -47,13 +46,14 @@ from stylize.styles.style_code import StyleCode
 from stylize.training import losses
 from stylize.training.checkpoint import load_discriminator, newest_checkpoint
 from stylize.training.data import to_tensor
+from stylize.training.judges import as_judge
 
 T = TypeVar("T")
 Scores = dict[str, float]
 
 HIGHER_IS_BETTER = {"ssim", "discriminator"}
 LEAST_SIDE = 64  # pixels: enlarged, smaller pictures show nothing but their enlargement
-CALIBRATION = 16  # photos, and as many styles, that φ is normalised on
+CALIBRATION_PICTURES = 16  # photos, and as many styles, that φ is normalised on
 SSIM_WINDOW = 7  # pixels
 KEPT_STYLES = 64  # what is kept of so many styles, 6 MB each at 512 pixels, is not computed again
 
@@ -74,7 +74,8 @@ class Selection(NamedTuple):
 
     def calibration(self) -> list[Pixels]:
         """The pictures that φ is normalised on."""
-        return [named.pixels for named in (*spread(self.contents, CALIBRATION), *spread(self.styles, CALIBRATION))]
+        chosen = (spread(kind, CALIBRATION_PICTURES) for kind in (self.contents, self.styles))
+        return [named.pixels for pictures in chosen for named in pictures]
 
 
 class Seen(NamedTuple):
@@ -189,8 +190,7 @@ def ssim(one: Tensor, other: Tensor) -> float:
 
 def load_judge(perceptual: str) -> PerceptualNetwork:
     """φ by its name, ``vgg19`` or ``light``, on the processor. Raises UsageError if VGG19's weights are missing."""
-    network = load_vgg19() if perceptual == "vgg19" else load_perceptual(packaged("perceptual"))
-    return network.eval().requires_grad_(False)
+    return load_vgg19() if perceptual == "vgg19" else load_perceptual(packaged("perceptual"))
 
 
 class Judge:
@@ -216,8 +216,7 @@ class Judge:
                 yield to_tensor([pixels], device)
             on_done(len(pictures))
 
-        self.network, self.device = channels_last(network.to(device)), device
-        self.network.normalise(batches())
+        self.network, self.device = as_judge(network, batches(), device), device
 
     @torch.no_grad()
     def look(self, pixels: Pixels) -> Seen:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import product
-from typing import NamedTuple
 
 import torch
 
@@ -20,25 +19,11 @@ from stylize.options import TrainingOptions
 from stylize.training.checkpoint import TrainingState
 from stylize.training.data import batches
 from stylize.training.devices import World
-from stylize.training.step import Draw, Judges, take_step
+from stylize.training.events import Estimate
+from stylize.training.judges import Judges
+from stylize.training.step import Draw, take_step
 
 NEVER = 2**62
-
-
-class Estimate(NamedTuple):
-    """What is left of a run."""
-
-    steps: int
-    seconds_per_step: float  # in the mean over early and late steps; between devices nothing was exchanged yet
-    memory: int | None  # bytes taken so far, at most: of the GPU, else of this process with its pictures
-    styles: int  # per step, of all devices
-    contents: int  # photos per style
-    device: str
-
-    @property
-    def seconds(self) -> float:
-        """Of all steps."""
-        return self.steps * self.seconds_per_step
 
 
 def rehearse(options: TrainingOptions, judges: Judges, draw: Draw, step: int, lower: Callable[[], None]) -> Estimate:

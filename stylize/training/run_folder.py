@@ -28,12 +28,11 @@ from stylize.extras import install
 from stylize.files.atomic import make_folder, write_atomically, writing
 from stylize.networks.model import save_model
 from stylize.options import TrainingOptions
+from stylize.training.batch_sizes import BatchSizes
 from stylize.training.checkpoint import TrainingState, newest_checkpoint
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-BatchSizes = dict[int, tuple[int, int]]  # from which step on -> S and n
 
 _COLUMNS = (
     "step", "seconds", "total", "content", "style", "moments", "palette", "patterns", "tv", "grid", "code", "identity",
@@ -71,15 +70,13 @@ class RunFolder:
         asked = (options.styles, options.contents)
         try:
             config = json.loads(self._config.read_bytes())
-            sizes = {int(entry["step"]): (int(entry["styles"]), int(entry["contents"])) for entry in config["batches"]}
+            since = {int(entry["step"]): (int(entry["styles"]), int(entry["contents"])) for entry in config["batches"]}
             before = (config["styles"], config["contents"])
         except (OSError, ValueError, TypeError, KeyError):  # lost, or of an older version
-            return {0: asked}
-        if 0 not in sizes or any(number < 1 for pair in sizes.values() for number in pair):
-            return {0: asked}
-        if asked != before:
-            sizes = {start: pair for start, pair in sizes.items() if start < step} | {step: asked}
-        return sizes if 0 in sizes else {0: asked}
+            since, before = {}, asked
+        if 0 not in since or any(number < 1 for pair in since.values() for number in pair):
+            return BatchSizes({0: asked})
+        return BatchSizes(since) if asked == before else BatchSizes(since).changed(step, asked)
 
     def changes(self, options: TrainingOptions) -> list[str]:
         """What the run has been trained with until now and is no longer, in words; nothing where that is not known."""
@@ -110,7 +107,7 @@ class RunFolder:
 
     def write_config(self, options: TrainingOptions, sizes: BatchSizes, devices: int) -> None:
         """Every option, and the batch sizes as they are by now."""
-        batches = [{"step": start, "styles": s, "contents": n} for start, (s, n) in sorted(sizes.items())]
+        batches = [{"step": start, "styles": s, "contents": n} for start, (s, n) in sorted(sizes.since.items())]
         config = {**asdict(options), "batches": batches, "devices": devices}
         write_atomically(self._config, json.dumps(config, indent=1).encode(), overwrite=True)
 

