@@ -10,20 +10,20 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stylize import __version__
 from stylize.batch.manifest import hash_file
 from stylize.errors import InputError, shown
 from stylize.images.formats import format_of, suffix_of, written_format
 from stylize.images.reading import Picture, read_photo
-from stylize.options import ImageOptions
+from stylize.options import ImageOptions, fields_of
 from stylize.painting.look import Frozen, Layers, Look, check_depth, freeze, paint
 from stylize.painting.masks import ALPHA, mask_of_photo
-from stylize.painting.recipe import Recipe, command_line, recipe_of, with_recipe, without_recipe
+from stylize.painting.recipe import Recipe, command_line, recipe_of, with_recipe, without_recipe, words_of
 from stylize.styles.arguments import StyleArgument
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from stylize.painting.stylizer import Stylizer
 
 REVISION = 4  # to be raised whenever the same model, style and options give other pixels
-_REFUSALS = {"max_pixels", "allow_truncated"}  # options that decide which photos are refused, not how they look
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class Treatment:
         command = command_line(
             photo.name,
             [str(style) for style in self.styles],
-            self.look.options(),
+            words_of(self.look),
             model=None if self.model is None else self.model.name,
             engine=self.engine,
             format=None if format == usual else suffix_of(format).removeprefix("."),
@@ -165,8 +164,8 @@ class Treatment:
             "revision": REVISION,
             "model": self.model_hash,
             "styles": [(content(mask), code.content_hash()) for mask, code in self.layers.items()],
-            "look": asdict(self.look) | {"mask": content(self.look.mask)},
-            "options": {name: value for name, value in asdict(self.options).items() if name not in _REFUSALS},
+            "look": _facts(self.look) | {"mask": content(self.look.mask)},
+            "options": _facts(self.options),
             "recipe": self.recipe,
         }
         if self.frames:
@@ -190,6 +189,15 @@ def by_job(treatments: Mapping[str, Treatment], stylizer: Stylizer) -> Callable[
         return treatment.apply(stylizer, picture, job.photo, frozen=frozen(job.style))
 
     return stylise
+
+
+def _facts(options: Look | ImageOptions) -> dict[str, Any]:
+    """The options that decide how a picture looks, not those that decide which photos are refused."""
+    return {
+        each.name: getattr(options, each.name)
+        for each in fields_of(type(options))
+        if each.option is not None and each.option.in_fingerprint
+    }
 
 
 def _hash_or_nothing(frame: Path) -> str:

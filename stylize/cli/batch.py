@@ -44,13 +44,13 @@ from stylize.cli.arguments import (
     open_stylizer,
     open_without_torch,
     parse_format,
-    parse_style_scale,
     refuse_input_folder,
 )
+from stylize.cli.options import command
 from stylize.cli.process import Stopped, stop_gently
 from stylize.cli.terminal import Terminal, say
 from stylize.errors import OutputError, UsageError, shown
-from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
+from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions, parse_style_scale
 
 if TYPE_CHECKING:
     from stylize.batch.inputs import Photo
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 FRAMES = 8  # of a sequence, on which its statistics are measured
 
 
+@command
 def batch(
     inputs: Annotated[
         list[str],

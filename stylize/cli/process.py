@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import typer
 
 from stylize import __version__
+from stylize.cli.options import in_options
 from stylize.cli.terminal import say
 from stylize.errors import DISK_FULL, REMEDIES, DeviceError, OutputError, StylizeError, UsageError, one_line, shown
 
@@ -120,9 +121,9 @@ def note_requests() -> list[int]:
 
 def show(error: StylizeError) -> None:
     """Say what went wrong, and what to do about it."""
-    say(f"error: {error.message}")
+    say(f"error: {in_options(error.message)}")
     if error.hint:
-        say(f"hint: {error.hint}")
+        say(f"hint: {in_options(error.hint)}")
 
 
 def _debug_traceback() -> None:

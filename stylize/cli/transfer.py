@@ -44,12 +44,12 @@ from stylize.cli.arguments import (
     open_stylizer,
     open_without_torch,
     parse_format,
-    parse_style_scale,
 )
+from stylize.cli.options import command
 from stylize.cli.process import show
 from stylize.cli.terminal import Terminal
 from stylize.errors import InputError, OutputError, StylizeError, UsageError, disk_is_full, shown
-from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
+from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions, parse_style_scale
 
 if TYPE_CHECKING:
     from stylize.painting.stylizer import Stylizer
@@ -59,6 +59,7 @@ T = TypeVar("T")
 MAX_STDIN_BYTES = 1 << 30
 
 
+@command
 def transfer(
     photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos; - reads one from stdin.")],
     style: Style,
