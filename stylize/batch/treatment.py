@@ -129,7 +129,7 @@ class Treatment:
         depths = {8 * picture.pixels.itemsize: frame for frame, picture in samples.items()}
         if len(depths) > 1:
             examples = " and ".join(f"{shown(frame)} has {depth} bits" for depth, frame in sorted(depths.items()))
-            raise InputError(f"the frames of a sequence differ in depth: {examples}", hint="--bit-depth 8")
+            raise InputError(f"the frames of a sequence differ in depth: {examples}", hint="`bit_depth` 8")
         return freeze(stylizer, list(samples.values()), self.layers, self.look, tile=self.tile)
 
     def fingerprint(self, photo: Path) -> str:

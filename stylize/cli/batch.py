@@ -46,7 +46,7 @@ from stylize.cli.arguments import (
     parse_format,
     refuse_input_folder,
 )
-from stylize.cli.options import command
+from stylize.cli.options import command, in_options
 from stylize.cli.process import Stopped, stop_gently
 from stylize.cli.terminal import Terminal, say
 from stylize.errors import OutputError, UsageError, shown
@@ -122,7 +122,12 @@ def batch(
     verbose: Verbose = False,
     json: Json = False,
 ) -> None:
-    """Stylise many photos; bad files are named and counted, the others get done. Run again, it goes on."""
+    """Stylise many photos; bad files are named and counted, the others get done. Run again, it goes on.
+
+    \b
+      stylize batch photos/ --style mine.png --output painted/
+      stylize batch photos/ --style ink --style woodcut --each-style --output painted/
+    """
     from stylize.batch.inputs import find_photos
     from stylize.batch.manifest import Known, Manifest, label_of, locked, write_failures
     from stylize.batch.run import plan_batch, run_jobs, sort_out
@@ -199,7 +204,7 @@ def batch(
 
         def tell(job: Job, status: str, reason: str = "") -> None:
             if json or status in ("ok", "to do"):
-                why = {"reason": reason} if reason else {}
+                why = {"reason": in_options(reason)} if reason else {}
                 terminal.result(str(job.output), photo=str(job.photo), output=str(job.output), status=status, **why)
 
         for _, reason in failures:

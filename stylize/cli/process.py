@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 import typer
 
 from stylize import __version__
-from stylize.cli.options import in_options
 from stylize.cli.terminal import say
 from stylize.errors import DISK_FULL, REMEDIES, DeviceError, OutputError, StylizeError, UsageError, one_line, shown
 
@@ -121,9 +120,9 @@ def note_requests() -> list[int]:
 
 def show(error: StylizeError) -> None:
     """Say what went wrong, and what to do about it."""
-    say(f"error: {in_options(error.message)}")
+    say(f"error: {error.message}")
     if error.hint:
-        say(f"hint: {in_options(error.hint)}")
+        say(f"hint: {error.hint}")
 
 
 def _debug_traceback() -> None:

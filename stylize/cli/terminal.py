@@ -56,7 +56,7 @@ class Terminal:
     def warn(self, message: str) -> None:
         """Something the user should know, though all went on."""
         if not self.quiet:
-            say(f"warning: {in_options(message)}")
+            say(f"warning: {message}")
 
     def note(self, message: str) -> None:
         """Something that ``--verbose`` asks for."""
@@ -75,7 +75,8 @@ class Terminal:
 
 
 def say(message: str) -> None:
-    """One line on stderr, whatever its encoding."""
+    """One line on stderr, whatever its encoding; `parameters` are called as the command line calls them."""
+    message = in_options(message)
     encoding = sys.stderr.encoding or "ascii"
     print(message.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
 

@@ -45,7 +45,7 @@ from stylize.cli.arguments import (
     open_without_torch,
     parse_format,
 )
-from stylize.cli.options import command
+from stylize.cli.options import command, in_options
 from stylize.cli.process import show
 from stylize.cli.terminal import Terminal
 from stylize.errors import InputError, OutputError, StylizeError, UsageError, disk_is_full, shown
@@ -91,7 +91,12 @@ def transfer(
     verbose: Verbose = False,
     json: Json = False,
 ) -> None:
-    """Stylise photos: stylize transfer photo.jpg --style mine.png"""
+    """Stylise photos.
+
+    \b
+      stylize transfer photo.jpg --style mine.png
+      stylize transfer *.jpg --style woodcut --strength 0.7 --output painted/
+    """
     from dataclasses import replace
 
     from stylize.batch.treatment import Treatment
@@ -152,7 +157,7 @@ def transfer(
     def fail(photo: str, error: StylizeError) -> None:
         """One photo of several must not keep the others from being done."""
         if json and output != "-":
-            terminal.result("", photo=photo, status="failed", reason=error.message)
+            terminal.result("", photo=photo, status="failed", reason=in_options(error.message))
         if len(photos) == 1:
             raise error
         show(error)

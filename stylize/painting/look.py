@@ -97,7 +97,7 @@ def check_depth(photo: Pixels, look: Look, name: str) -> None:
     """
     if photo.dtype == np.uint16 and look.strength > 0:  # at 0 nothing is painted
         what = f"painting the 16 bits a channel of {shown(name)}"
-        require_torch(what, instead="--bit-depth 8", error=InputError)
+        require_torch(what, instead="`bit_depth` 8", error=InputError)
 
 
 def paint(

@@ -48,7 +48,7 @@ def at_stroke_scale(photo: Pixels, scale: float, paint: Callable[[Pixels], Pixel
     size = (max(round(width / scale), 1), max(round(height / scale), 1))
     if size[0] * size[1] > MOST_PIXELS:
         raise UsageError(
-            f"--style-scale {scale:g} would enlarge the photo to {size[0]}x{size[1]} pixels", hint="take a larger scale"
+            f"`style_scale` {scale:g} would enlarge the photo to {size[0]}x{size[1]} pixels", hint="take a larger scale"
         )
     if scale < 1:
         return _resized(paint(_resized(photo, size)), (width, height))

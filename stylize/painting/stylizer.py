@@ -61,7 +61,7 @@ STYLE_LONG_SIDE = 1536
 EVENNESS = 0.6  # of --strength: the power of it by which the pixels are mixed; equal steps then look about equal
 
 ENGINES = ("auto", "torch", "onnx")
-UNUSED_GPU = f"this machine seems to have a GPU, which only torch uses: {install('torch')}, or --device cpu"
+UNUSED_GPU = f"this machine seems to have a GPU, which only torch uses: {install('torch')}, or `device` cpu"
 
 
 class Stylizer:
@@ -91,7 +91,7 @@ class Stylizer:
         on_warning: Callable[[str], None] = lambda message: None,
     ) -> None:
         if engine not in ENGINES:
-            raise UsageError(f"--engine {engine}: no such engine", hint=", ".join(ENGINES))
+            raise UsageError(f"`engine` {engine}: no such engine", hint=", ".join(ENGINES))
         self.path = Path(model) if model is not None else default_model()
         if model is None and os.environ.get(MODEL_VARIABLE) and not os.path.lexists(self.path):
             raise InputError(f"cannot read {shown(self.path)}: no such file", hint=f"{MODEL_VARIABLE} names it")
@@ -109,7 +109,7 @@ class Stylizer:
             opened = self._open_onnx(engine)
             if opened is not None:
                 return opened
-        require_torch("--engine torch")
+        require_torch("`engine` torch")
         try:
             from stylize.engines.torch import TorchEngine
         except (ImportError, OSError) as error:  # a torch that is broken, or not for this machine
@@ -121,7 +121,7 @@ class Stylizer:
         wanted = engine == "onnx"
         if self.device not in ("auto", "cpu"):
             if wanted:
-                raise UsageError(f"--engine onnx does not run on {self.device}", hint="--device cpu")
+                raise UsageError(f"`engine` onnx does not run on {self.device}", hint="`device` cpu")
             require_torch_for(self.device)
             return None
         if self.device == "auto" and not wanted and may_have_gpu():
@@ -132,7 +132,7 @@ class Stylizer:
             from stylize.engines.onnx import OnnxEngine, UnfitModelError
         except (ImportError, OSError) as error:  # one that is broken, or not for this machine
             if wanted:
-                raise UsageError(f"--engine onnx: {error}", hint="pip install onnxruntime") from error
+                raise UsageError(f"`engine` onnx: {error}", hint="pip install onnxruntime") from error
             if not torch_is_installed():
                 raise DeviceError(
                     f"cannot load onnxruntime: {one_line(error)}", hint="stylize doctor tells more"
@@ -143,7 +143,7 @@ class Stylizer:
         except UnfitModelError as error:
             if wanted:
                 raise UsageError(
-                    f"--engine onnx runs models of the default sizes only: {shown(self.path)}", hint="--engine torch"
+                    f"`engine` onnx runs models of the default sizes only: {shown(self.path)}", hint="`engine` torch"
                 ) from error
             require_torch(f"{shown(self.path)}, a model of other sizes than the default ones,")
             return None
@@ -296,7 +296,7 @@ class Stylizer:
         if style.model_hash != self.engine.hash:
             raise RefusedError(
                 f"{what} was made for model {style.model_hash[:8]}, this is {self.engine.hash[:8]}",
-                hint="encode it again, or name its model by --model",
+                hint="encode it again, or name its model by `model`",
             )
         if style.code.shape != (self.engine.sizes.code,):
             raise RefusedError(
@@ -419,11 +419,11 @@ class Stylizer:
 def _check(strength: float, tile: int | None) -> None:
     check_strength(strength)
     if tile is not None and tile < 1:
-        raise UsageError(f"--tile {tile} is not a number of pixels", hint="a number from 1 on")
+        raise UsageError(f"`tile` {tile} is not a number of pixels", hint="a number from 1 on")
 
 
 def _mixed_depths() -> InputError:
-    return InputError("the frames of a sequence have different bit depths", hint="--bit-depth 8")
+    return InputError("the frames of a sequence have different bit depths", hint="`bit_depth` 8")
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def train(
     def lower(trouble: str = "memory ran out") -> None:
         before = draw.sizes_at(state.step)
         if not draw.shrink(state.step):
-            hint = "smaller --crop and --style-crop" + (", or --device cpu" if world.device.type != "cpu" else "")
+            hint = "smaller `crop` and `style_crop`" + (", or `device` cpu" if world.device.type != "cpu" else "")
             raise world.failure(DeviceError("memory does not suffice for one photo in one style", hint=hint))
         if world.rank == 0:
             (s, n), (fewer_s, fewer_n) = before, draw.sizes_at(state.step)
@@ -134,7 +134,7 @@ def train(
     def check() -> Checks:
         checks = _check(pictures, folder.data if latest else None, on_picture, on_warning)
         on_checked(checks)
-        hint = "--allow-bad goes on without them"
+        hint = "`allow_bad` goes on without them"
         if not dry_run:
             make_folder(output)
             write_atomically(folder.data, to_json(checks), overwrite=True)
@@ -252,7 +252,7 @@ def _check_shares(sizes: BatchSizes, done: int, world: World) -> None:
     now = max(start for start in sizes if start <= done)
     for start, (styles, _) in sizes.items():
         if start >= now and styles % world.size:
-            hint = f"--styles-per-step {-(-styles // world.size) * world.size}"
+            hint = f"`styles` {-(-styles // world.size) * world.size}"
             raise world.failure(
                 UsageError(f"{styles} styles per step cannot be shared by {world.size} devices", hint=hint)
             )

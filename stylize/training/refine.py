@@ -136,7 +136,7 @@ def refine(
             work = _Refinement(engine, style, pictures, shares, photos or packaged_photos(), chosen(perceptual))
             return work.run(steps, report)
     except MemoryError as error:
-        hint = "end other programs" if engine.device.type == "cpu" else "--device cpu"
+        hint = "end other programs" if engine.device.type == "cpu" else "`device` cpu"
         raise DeviceError(f"out of memory while refining a style on {engine}", hint=hint) from error
 
 

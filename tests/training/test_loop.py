@@ -203,7 +203,7 @@ def test_a_run_is_not_overwritten(run: Train) -> None:
     before = (folder / "model.safetensors").read_bytes()
     with pytest.raises(OutputError) as caught:
         run(steps=4)
-    assert "--resume" in caught.value.hint
+    assert "`resume`" in caught.value.hint
     assert (folder / "model.safetensors").read_bytes() == before
 
 
@@ -311,7 +311,7 @@ def test_bad_pictures_are_named_and_left_out(
     contents = [photo_folder, tmp_path / "bad"]
     with pytest.raises(TrainingError, match=r"1 of 4 pictures cannot be read: .*bad") as caught:
         run(photos=contents)
-    assert "data.json" in caught.value.hint and "--allow-bad" in caught.value.hint
+    assert "data.json" in caught.value.hint and "`allow_bad`" in caught.value.hint
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["data.json"]
 
     drawn: list[int] = []
@@ -516,7 +516,7 @@ def test_memory_that_suffices_for_nothing_is_a_device_error(run: Train, monkeypa
     run_out_of_memory(monkeypatch, 0, first=0)
     with pytest.raises(DeviceError, match="memory") as caught:
         run(**BIG)
-    assert "--crop" in caught.value.hint
+    assert "`crop`" in caught.value.hint
 
 
 def test_a_dry_run_tells_what_the_run_takes_and_writes_nothing(
