@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stylize.cli.options import Only, command
+from stylize.cli.options import Only, command, in_options
 from stylize.cli.terminal import Json, Terminal
 from stylize.options import NetworkOptions
 
@@ -21,6 +21,7 @@ def doctor(networks: Annotated[NetworkOptions, Only({"model", "device"})], json:
     from stylize.painting.doctor import as_text, examine
 
     report = examine(networks.model, networks.device)
+    report |= {kind: list(map(in_options, report[kind])) for kind in ("problems", "notes")}
     Terminal(json=json).result(as_text(report), **report)
     if report["problems"]:
         raise typer.Exit(1)

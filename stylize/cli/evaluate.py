@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ from stylize.cli.options import Only, command
 from stylize.cli.terminal import Terminal
 from stylize.errors import DeviceError, UsageError, shown
 from stylize.extras import require_torch
-from stylize.options import Look, NetworkOptions, Option, Overwrite, check_perceptual
+from stylize.options import Look, NetworkOptions, Option, Overwrite, check, check_perceptual
 
 if TYPE_CHECKING:
     import torch
@@ -27,27 +27,38 @@ if TYPE_CHECKING:
 SHEET_ROWS, SHEET_CELL = 20, 256  # at most; pixels
 
 
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What is measured, and where the figures go."""
+
+    content: ContentFolders
+    style: Annotated[list[Path], Option("Folder of style pictures; repeatable.", "What", short="-s")]
+    compare: Annotated[Path | None, Option("Another model, scored on the same pairs.", "What", metavar="MODEL")] = None
+    discriminator: Annotated[
+        Path | None, Option("Folder of a training run, whose discriminator scores, too.", "What", metavar="RUN")
+    ] = None
+    pairs: Annotated[int, Option("Pairs of a photo and a style.", "What", low=1)] = 60
+    size: Annotated[int, Option("Pictures become squares of this side, in pixels.", "What", low=64, high=2048)] = 512
+    perceptual: Annotated[str, Option("Network that judges: vgg19, or light, which is packaged.", "What")] = "vgg19"
+    sheet: Annotated[
+        Path | None, Option(f"A picture of up to {SHEET_ROWS} of the pairs.", "Where to", metavar="FILE")
+    ] = None
+    output: Annotated[
+        Path | None, Option("All figures, of every pair, as JSON.", "Where to", short="-o", metavar="FILE.json")
+    ] = None
+    overwrite: Overwrite = False
+
+    def __post_init__(self) -> None:
+        check(self)
+        check_perceptual(self.perceptual)
+
+
 @command
 def evaluate(
-    content: ContentFolders,
-    style: Annotated[list[Path], Option("Folder of style pictures; repeatable.", "What", short="-s")],
+    options: EvaluationOptions,
     look: Annotated[Look, Only({"strength"})],
     networks: Annotated[NetworkOptions, Only({"model", "device", "threads"})],
     terminal: Terminal,
-    compare: Annotated[Path | None, Option("Another model, scored on the same pairs.", "What", metavar="MODEL")] = None,
-    discriminator: Annotated[
-        Path | None, Option("Folder of a training run, whose discriminator scores, too.", "What", metavar="RUN")
-    ] = None,
-    pairs: Annotated[int, Option("Pairs of a photo and a style.", "What", low=1)] = 60,
-    size: Annotated[int, Option("Pictures become squares of this side, in pixels.", "What", low=64, high=2048)] = 512,
-    perceptual: Annotated[str, Option("Network that judges: vgg19, or light, which is packaged.", "What")] = "vgg19",
-    sheet: Annotated[
-        Path | None, Option(f"A picture of up to {SHEET_ROWS} of the pairs.", "Where to", metavar="FILE")
-    ] = None,
-    output: Annotated[
-        Path | None, Option("All figures, of every pair, as JSON.", "Where to", short="-o", metavar="FILE.json")
-    ] = None,
-    overwrite: Overwrite = False,
 ) -> None:
     """Measure what a model keeps of photos and how well it meets styles, alone or beside another model.
 
@@ -56,20 +67,20 @@ def evaluate(
       stylize evaluate --content photos --style paintings --compare other.safetensors
     """
     require_torch("evaluating")
-    check_perceptual(perceptual)
-    targets = _checked_targets(sheet, output, overwrite=overwrite)
+    targets = _checked_targets(options)
 
     from stylize.engines.device import pick_device
     from stylize.files.packaged import default_model
     from stylize.training.evaluation import Critic, load_judge, means, select, share_better
 
-    files = _files(content), _files(style)
-    paths = {"model": networks.model or default_model()} | ({} if compare is None else {"compare": compare})
+    files = _files(options.content), _files(options.style)
+    paths = {"model": networks.model or default_model()}
+    paths |= {} if options.compare is None else {"compare": options.compare}
     _refuse_sources([*files[0], *files[1], *paths.values()], targets)
     set_threads(networks.threads)
     where = pick_device(networks.device)
-    network = load_judge(perceptual)
-    critic = None if discriminator is None else Critic(discriminator, where)
+    network = load_judge(options.perceptual)
+    critic = None if options.discriminator is None else Critic(options.discriminator, where)
     stylizers = {name: stylizer_of(replace(networks, model=path), terminal) for name, path in paths.items()}
     left_out: list[str] = []
 
@@ -77,43 +88,33 @@ def evaluate(
         left_out.append(message)
         terminal.warn(message)
 
-    selection = select(*files, pairs, size, leave_out)
-    scored, rows = _scored(
-        selection,
-        stylizers,
-        network,
-        critic,
-        look.strength,
-        terminal,
-        device=where,
-        judged_by=perceptual,
-        sheet=sheet is not None,
-    )  # fmt: skip
+    selection = select(*files, options.pairs, options.size, leave_out)
+    scored, rows = _scored(selection, stylizers, network, critic, where, look.strength, options, terminal)
     mean = means(scored)
-    better = None if compare is None else share_better(scored, "model", "compare")
+    better = None if options.compare is None else share_better(scored, "model", "compare")
     record = {
-        "schema": 1, "pairs": len(scored), "size": size, "strength": look.strength, "perceptual": perceptual,
+        "schema": 1, "pairs": len(scored), "size": options.size, "strength": look.strength,
+        "perceptual": options.perceptual,
         "models": {k: {"file": path.name, "sha256": stylizers[k].engine.hash} for k, path in paths.items()},
         "mean": mean, "model_better": better, "left_out": left_out,
         "each": [{"content": p.content.name, "style": p.style.name, "scores": p.scores} for p in scored],
     }  # fmt: skip
-    _write(record, rows, sheet, output, overwrite=overwrite)
-    labels = {"photo": "the photo as it is", "art": "the style picture"}
-    labels |= {"model": shown(networks.model or paths["model"].name), "compare": shown(compare)}
-    heading = f"{len(scored)} pairs of {size}x{size} pixels, judged by {perceptual}"
+    _write(record, rows, options)
+    heading = f"{len(scored)} pairs of {options.size}x{options.size} pixels, judged by {options.perceptual}"
+    labels = {"model": shown(networks.model or paths["model"].name), "compare": shown(options.compare)}
     terminal.result(f"{heading}\n{_table(mean, labels, better)}", **record)
 
 
-def _checked_targets(sheet: Path | None, output: Path | None, *, overwrite: bool) -> list[Path]:
+def _checked_targets(options: EvaluationOptions) -> list[Path]:
     """The files to write, each of which can be."""
     from stylize.files.atomic import check_target
     from stylize.images.formats import format_of
 
-    if sheet is not None:
-        format_of(sheet)
-    targets = [target for target in (sheet, output) if target is not None]
+    if options.sheet is not None:
+        format_of(options.sheet)
+    targets = [target for target in (options.sheet, options.output) if target is not None]
     for target in targets:
-        check_target(target, overwrite=overwrite)
+        check_target(target, overwrite=options.overwrite)
     if len(set(map(os.path.realpath, targets))) < len(targets):
         raise UsageError(f"--sheet and --output are the same file: {shown(targets[0])}", hint="give them two names")
     return targets
@@ -141,26 +142,24 @@ def _scored(
     stylizers: Mapping[str, Stylizer],
     network: PerceptualNetwork,
     critic: Critic | None,
-    strength: float,
-    terminal: Terminal,
-    *,
     device: torch.device,
-    judged_by: str,
-    sheet: bool,
+    strength: float,
+    options: EvaluationOptions,
+    terminal: Terminal,
 ) -> tuple[list[Pair], list[Cells]]:
     """All pairs, without their pictures, and the rows of the sheet if there is to be one."""
     from stylize.engines.device import memory_errors
     from stylize.training.evaluation import Judge, evaluate, spread
 
-    size = selection.contents[0].pixels.shape[0]
-    in_sheet = set(spread(range(len(selection.pairs)), SHEET_ROWS)) if sheet else set()
+    size = options.size
+    in_sheet = set(spread(range(len(selection.pairs)), SHEET_ROWS)) if options.sheet else set()
     scored: list[Pair] = []
     rows = []
     try:
         with memory_errors():
             calibration = selection.calibration()
             with terminal.progress("calibrate", len(calibration)) as advance:
-                judge = Judge(network, calibration, device, on_done=lambda done: advance(done, judged_by))
+                judge = Judge(network, calibration, device, on_done=lambda done: advance(done, options.perceptual))
             with terminal.progress("evaluate", len(selection.pairs)) as advance:
                 for pair in evaluate(selection, stylizers, judge, critic, strength=strength):
                     if len(scored) in in_sheet:
@@ -174,17 +173,16 @@ def _scored(
     return scored, rows
 
 
-def _write(
-    record: Mapping[str, object], rows: Sequence[Cells], sheet: Path | None, output: Path | None, *, overwrite: bool
-) -> None:
+def _write(record: Mapping[str, object], rows: Sequence[Cells], options: EvaluationOptions) -> None:
     from stylize.files.atomic import write_atomically
     from stylize.images.sheet import labelled_sheet
     from stylize.images.writing import write_image
 
-    if sheet is not None:
-        write_image(sheet, labelled_sheet(rows, rows[0][0][1].size), overwrite=overwrite)
-    if output is not None:
-        write_atomically(output, dumps(record, indent=1).encode() + b"\n", overwrite=overwrite)
+    if options.sheet is not None:
+        write_image(options.sheet, labelled_sheet(rows, rows[0][0][1].size), overwrite=options.overwrite)
+    if options.output is not None:
+        figures = dumps(record, indent=1).encode() + b"\n"
+        write_atomically(options.output, figures, overwrite=options.overwrite)
 
 
 def _cells(pair: Pair, side: int) -> Cells:
@@ -199,10 +197,14 @@ def _cells(pair: Pair, side: int) -> Cells:
 
 
 def _table(mean: dict[str, Scores], labels: dict[str, str], better: Scores | None) -> str:
-    """Systems as rows, measures as columns."""
+    """Systems as rows, measures as columns.
+
+    Args:
+        labels: what the models are called.
+    """
     keys = list(mean["model"])
     rows = [["", *keys]]
-    for name, label in labels.items():
+    for name, label in {"photo": "the photo as it is", "art": "the style picture", **labels}.items():
         if name in mean:
             rows.append([label, *(f"{mean[name][key]:.3f}" if key in mean[name] else "-" for key in keys)])
     if better is not None:

@@ -412,11 +412,11 @@ def test_the_averaged_weights_follow_the_trained_ones(options: TrainingOptions) 
 def test_rates_warm_up_and_decay(options: TrainingOptions, step: int, expected: float) -> None:
     state = TrainingState(options, CPU)
     state.step = step
-    rates = {"rate": 1.0, "modulation_rate": 0.5, "encoder_rate": 0.2, "discriminator_rate": 2.0}
+    rates = {"rate": 0.1, "modulation_rate": 0.05, "encoder_rate": 0.02, "discriminator_rate": 0.2}
     training._set_rates(state, replace(options, steps=1000, decay=0.4, **rates))
     found = [group["lr"] for group in state.optimiser.param_groups]
-    assert found == pytest.approx([expected, 0.5 * expected, 0.2 * expected])
-    assert state.discriminator_optimiser.param_groups[0]["lr"] == pytest.approx(2 * expected)
+    assert found == pytest.approx([0.1 * expected, 0.05 * expected, 0.02 * expected])
+    assert state.discriminator_optimiser.param_groups[0]["lr"] == pytest.approx(0.2 * expected)
 
 
 def test_vgg19_can_measure_the_losses(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
