@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -34,12 +35,14 @@ class StylizeError(Exception):
     Args:
         message: what went wrong and where, lower case, no full stop: ``cannot read photo.jpg: file is truncated``.
         hint: what to do about it; by default what helps against the operating system's error that it was raised from.
+
+    Both name parameters in backticks: the command line then says which options these are.
     """
 
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(re.sub(r"`([a-z][a-z_.]*)`", r"\1", message))
         self.message = message
         self._hint = hint
 

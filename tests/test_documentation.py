@@ -59,6 +59,14 @@ def test_every_option_is_documented(command: str) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_examples_in_the_help_have_options_that_exist(command: str) -> None:
+    examples = re.findall(rf"^ *stylize ({command})(.*)$", COMMANDS[command].help, re.MULTILINE)
+    assert examples
+    for _, rest in examples:
+        assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest)) <= options_of(command)
+
+
 def test_options_before_the_command_are_documented() -> None:
     shown = {option for page in USERS_PAGES for option in prose_options(page)}
     assert all(names & shown for names in names_of(None))

@@ -263,7 +263,7 @@ def locked(
         with suppress(OSError, ValueError):
             owner = f" (process {shown((path.parent / (path.name + '.pid')).read_text()[:100])})"
         return OutputError(
-            f"another batch is at work in {shown(output)}{owner}", hint="wait for it, or give another --output"
+            f"another batch is at work in {shown(output)}{owner}", hint="wait for it, or give another `output`"
         )
 
     with ExitStack() as held:

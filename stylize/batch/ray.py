@@ -77,7 +77,7 @@ class Worker:
         )  # fmt: skip
         if any(treatment.model_hash != self.stylizer.engine.hash for treatment in treatments.values()):
             raise RefusedError(
-                f"node {host} has another model", hint="name the model by --model, on a shared file system"
+                f"node {host} has another model", hint="name the model by `model`, on a shared file system"
             )
         self.stylise = by_job(treatments, self.stylizer)
         self.manifest = Manifest(output, _label(label, number))
@@ -126,7 +126,7 @@ def run_jobs(
     try:
         import ray
     except ImportError as error:
-        raise UsageError("--on ray: Ray is not installed", hint=install("ray")) from error
+        raise UsageError("`on` ray: Ray is not installed", hint=install("ray")) from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     try:
         ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR", configure_logging=True)

@@ -163,7 +163,7 @@ def run(
     paths = [os.fspath(path) for path in inputs]
     refuse_input_folder(paths, output)
     networks = open_early(stylizer)
-    found = find_photos(paths, output=output, include=how.include, exclude=how.exclude, stdin=stdin)
+    found = find_photos(paths, output=output, include=how.include or (), exclude=how.exclude or (), stdin=stdin)
     if not found.photos:
         on_warning("no photos found")
     networks = networks or open_now(stylizer)

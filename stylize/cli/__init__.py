@@ -1,7 +1,8 @@
 """The command line: parse, call one pipeline function, print. One file per command.
 
-Nothing heavy is imported before a command runs, and no command but the one that runs. ``arguments`` holds the options
-that commands share, ``process`` what every run of a program needs: signals, errors and exit codes.
+Nothing heavy is imported before a command runs, and no command but the one that runs. ``options`` makes options
+of dataclasses, ``arguments`` holds what commands share, ``process`` what every run of a program needs: signals, errors
+and exit codes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import typer
 
 from stylize import __version__
 from stylize.cli import process
+from stylize.cli.options import HelpInGroups
 
 # By name: the module and its function, and a short help that fits beside the name at 80 columns.
 COMMANDS = {
@@ -45,7 +47,7 @@ def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
         place, short_help = COMMANDS[name]
         module, function = place.split(":")
         command = getattr(importlib.import_module(f"stylize.cli.{module}"), function)
-        app.command(name, short_help=short_help)(command)
+        app.command(name, cls=HelpInGroups, short_help=short_help)(command)
     return app
 
 

@@ -2,93 +2,43 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import typer
+from typing import TYPE_CHECKING, Annotated
 
 from stylize.cli.terminal import Terminal
-from stylize.errors import DeviceError, UsageError, one_line
+from stylize.errors import DeviceError, one_line
 from stylize.extras import require_torch
-from stylize.options import ImageOptions
+from stylize.options import ImageOptions, NetworkOptions, Option
 
 if TYPE_CHECKING:
     from stylize.painting.stylizer import Stylizer
 
 Style = Annotated[
     list[str],
-    typer.Option(
-        "--style",
-        "-s",
-        metavar="STYLE[:WEIGHT][@MASK]",
-        help="A picture, a folder of pictures, a style code (.safetensors), or a name of your library; repeatable: "
+    Option(
+        "A picture, a folder of pictures, a style code (.safetensors), or a name of your library; repeatable: "
         "mine:0.7 is its part in a mixture, ink@sky.png paints only where sky.png is white.",
+        "What", short="-s", metavar="STYLE[:WEIGHT][@MASK]",
     ),
-]
-ModelFile = Annotated[
-    Path | None, typer.Option("--model", help="Model file; default: STYLIZE_MODEL, else the packaged one.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Engine = Annotated[
-    str, typer.Option(help="auto, torch or onnx; auto: onnx, which starts at once, unless torch is faster.")
-]
-Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Processor threads; default: all cores.")]
-Strength = Annotated[float, typer.Option(help="0: the photo itself; 1: the full style.")]
-StyleScale = Annotated[
-    str,
-    typer.Option(
-        help="Width of the strokes, 0.25 to 4; 1: as in the style's picture at 512 pixels; auto: as on a copy of "
-        "the photo of one megapixel."
-    ),
-]
-Mask = Annotated[
-    str | None,
-    typer.Option(metavar="FILE|FOLDER|alpha", help="Paint where this picture is white; alpha: the photo's own."),
-]
-InvertMask = Annotated[bool, typer.Option("--invert-mask", help="Paint where the mask is black.")]
-Feather = Annotated[float, typer.Option(metavar="PIXELS", help="Soften the edges of masks, inwards.")]
-Format = Annotated[str | None, typer.Option("--format", help="png, jpg, webp, tif ...; default: the photo's.")]
-NoRecipe = Annotated[bool, typer.Option("--no-recipe", help="Do not store in the picture how it was made.")]
-PreserveColor = Annotated[bool, typer.Option("--preserve-color", help="Keep the photo's colours.")]
-Tile = Annotated[int | None, typer.Option(min=1, help="Side of the tiles in pixels: less needs less memory.")]
-Quality = Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP and AVIF files.")]
-MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger pictures.")]
-AllowTruncated = Annotated[
-    bool, typer.Option("--allow-truncated", help="Read files that end too early as far as they go.")
-]
-BitDepth = Annotated[
-    Literal["auto", "8", "16"], typer.Option(help="Bits a channel, in PNG and TIFF; auto: as the photo.")
-]
-Metadata = Annotated[
-    Literal["keep", "no-gps", "strip"],
-    typer.Option(help="EXIF, XMP and resolution of the photo: all, all but its place, or nothing but colour profiles."),
-]
-Background = Annotated[
-    str | None,
-    typer.Option(
-        help="Colour under transparent pixels in formats without transparency; default: white, with a warning."
-    ),
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", "-f", help="Replace existing files.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors and results: no progress, no warnings.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is chosen, and how long it takes.")]
-Json = Annotated[bool, typer.Option("--json", help="Results as JSON lines.")]
-ContentFolders = Annotated[list[Path], typer.Option("--content", help="Folder of photos; repeatable.")]
+]  # fmt: skip
+Format = Annotated[str | None, Option("png, jpg, webp, tif ...; default: the photo's.", "File")]
+NoRecipe = Annotated[bool, Option("Do not store in the picture how it was made.", "File")]
+Tile = Annotated[int | None, Option("Side of the tiles in pixels: less needs less memory.", "Machine", low=1)]
+ContentFolders = Annotated[list[Path], Option("Folder of photos; repeatable.", "What")]
 StyleFolders = Annotated[
-    list[Path], typer.Option("--style", "-s", help="Folder of style pictures; repeatable, drawn from equally often.")
+    list[Path], Option("Folder of style pictures; repeatable, drawn from equally often.", "What", short="-s")
 ]
-MaxTime = Annotated[str | None, typer.Option(help="Stop after 90s, 45m or 6h, with everything saved.")]
 
 
-def open_stylizer(model: Path | None, device: str, engine: str, threads: int | None, terminal: Terminal) -> Stylizer:
+def stylizer_of(machine: NetworkOptions, terminal: Terminal) -> Stylizer:
     """The networks, loaded. Raises DeviceError for packages that are broken, else as ``Stylizer``."""
     try:
         from stylize.painting.stylizer import Stylizer
     except (ImportError, OSError) as error:  # numpy or another, or one that is not for this machine
         raise DeviceError(f"cannot load the network: {one_line(error)}", hint="stylize doctor tells more") from error
-    stylizer = Stylizer(model, device, engine=engine, threads=threads, on_warning=terminal.warn)
+    stylizer = Stylizer(
+        machine.model, machine.device, engine=machine.engine, threads=machine.threads, on_warning=terminal.warn
+    )
     terminal.note(f"device {stylizer.engine}, model {stylizer.engine.hash[:8]}")
     return stylizer
 
@@ -101,41 +51,11 @@ def set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def image_options(
-    max_pixels: int, allow_truncated: bool, bit_depth: str, quality: int, metadata: str, background: str | None
-) -> ImageOptions:
-    """The options of pictures. Raises UsageError for what is no colour, and for 16 bits that nothing here can paint."""
+def check_images(options: ImageOptions) -> None:
+    """Refuse before the work what is no colour, and 16 bits that nothing here can paint."""
     from stylize.images.writing import parse_colour
 
-    if bit_depth == "16":
-        require_torch("--bit-depth 16")
-    if background is not None:
-        parse_colour(background)  # a wrong one is refused before the work
-    return ImageOptions(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
-
-
-def parse_style_scale(text: str) -> float | None:
-    """A number, or None for ``auto``."""
-    if text == "auto":
-        return None
-    try:
-        return float(text)
-    except ValueError as error:
-        raise UsageError(f"--style-scale {text}: not a number", hint="0.25 to 4, or auto") from error
-
-
-def refuse_input_folder(folders: Iterable[str | Path], output: Path) -> None:
-    """Raises OutputError if the output is one of the folders, by whatever name; it may lie below one."""
-    from stylize.batch import inputs
-
-    inputs.refuse_input_folder(folders, output)
-
-
-def parse_seconds(text: str | None) -> float | None:
-    """``90s``, ``45m`` or ``6h``. A plain ``6`` is refused: some would mean minutes by it, and some hours."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if match is None:
-        raise UsageError(f"--max-time {text}: not a time", hint="90s, 45m or 6h")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+    if options.bit_depth == "16":
+        require_torch("`bit_depth` 16")
+    if options.background is not None:
+        parse_colour(options.background)

@@ -2,147 +2,73 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize.cli.arguments import (
-    AllowTruncated,
-    Background,
-    BitDepth,
-    Device,
-    Engine,
-    Feather,
-    Format,
-    InvertMask,
-    Json,
-    Mask,
-    MaxPixels,
-    Metadata,
-    ModelFile,
-    NoRecipe,
-    Overwrite,
-    PreserveColor,
-    Quality,
-    Quiet,
-    Strength,
-    Style,
-    StyleScale,
-    Threads,
-    Tile,
-    Verbose,
-    image_options,
-    open_stylizer,
-    parse_style_scale,
-)
+from stylize.cli.arguments import Format, NoRecipe, Style, Tile, check_images, stylizer_of
+from stylize.cli.options import command
 from stylize.cli.process import Stopped, stop_gently
 from stylize.cli.terminal import Terminal, say
-from stylize.errors import UsageError, shown
-from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
+from stylize.errors import shown
+from stylize.options import BatchOptions, ImageOptions, Look, NetworkOptions, Option, Overwrite
 
 if TYPE_CHECKING:
     from stylize.batch.planning import Job
     from stylize.batch.running import Event, Finished
-    from stylize.painting.stylizer import Stylizer
 
 
+@command
 def batch(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="PHOTO|FOLDER|@LIST|-...", help="Photos, folders, files of paths; - reads paths."),
+        typer.Argument(
+            metavar="PHOTO|FOLDER|@LIST|-...",
+            help="Photos, folders, files of paths; - reads paths.",
+            rich_help_panel="What",
+        ),
     ],
     style: Style,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures; the tree is mirrored.")],
-    include: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="GLOB", help="Only photos whose name or path is like this: '*.jpg', '*/best/*'; repeatable."
-        ),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="No photos whose name or path is like this; repeatable.")
-    ] = None,
-    each_style: Annotated[
-        bool, typer.Option("--each-style", help="A picture in each style, OUTPUT/STYLE/..., not in all together.")
-    ] = False,
-    sequence: Annotated[
-        bool,
-        typer.Option("--sequence", help="The photos are frames of one scene: nothing that stands still flickers."),
-    ] = False,
-    strength: Strength = 1.0,
-    preserve_color: PreserveColor = False,
-    style_scale: StyleScale = "1",
-    mask: Mask = None,
-    invert_mask: InvertMask = False,
-    feather: Feather = 0.0,
+    output: Annotated[Path, Option("Folder for the pictures; the tree is mirrored.", "Where to", short="-o")],
+    how: BatchOptions,
+    look: Look,
+    images: ImageOptions,
+    networks: NetworkOptions,
+    terminal: Terminal,
+    fail_fast: Annotated[bool, Option("Stop at the first failure.", "What")] = False,
+    overwrite: Overwrite = False,
     format: Format = None,
-    quality: Quality = ImageOptions.quality,
     no_recipe: NoRecipe = False,
     tile: Tile = None,
-    model: ModelFile = None,
-    device: Device = "auto",
-    engine: Engine = "auto",
-    threads: Threads = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Threads that decode and encode; default: all cores, up to 8.")
-    ] = None,
-    shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Do the I-th of N parts only; the others are for other machines.")
-    ] = None,
-    on: Annotated[
-        Literal["local", "ray"], typer.Option(help="Where to work: on this machine, or on a Ray cluster.")
-    ] = "local",
-    redo: Annotated[bool, typer.Option("--redo", help="Do again what is done.")] = False,
-    retry_failed: Annotated[bool, typer.Option(help="Try again what failed before.")] = True,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
-    max_failures: Annotated[int | None, typer.Option(min=1, help="Stop after so many failures.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only tell what would be written.")] = False,
-    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
-    allow_truncated: AllowTruncated = False,
-    bit_depth: BitDepth = "auto",
-    metadata: Metadata = "keep",
-    background: Background = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    json: Json = False,
 ) -> None:
-    """Stylise many photos; bad files are named and counted, the others get done. Run again, it goes on."""
+    """Stylise many photos; bad files are named and counted, the others get done. Run again, it goes on.
+
+    \b
+      stylize batch holiday/ --style mine --output painted/
+      stylize batch frames/ --style mine --output painted/ --sequence
+    """
     from stylize.batch.running import run
-    from stylize.options import BatchOptions
-    from stylize.painting.look import Look
 
-    terminal = Terminal(quiet, verbose, json)
+    check_images(images)
     stops: list[int] = []
-
-    def open_networks() -> Stylizer:
-        stylizer = open_stylizer(model, device, engine, threads, terminal)
-        stylizer.engines.on_warning = terminal.warn
-        return stylizer
-
-    how = BatchOptions(
-        tuple(include or ()), tuple(exclude or ()), each_style, sequence, workers, parse_shard(shard), on,
-        redo, retry_failed, 1 if fail_fast else max_failures, dry_run,
-    )  # fmt: skip
-    look = Look(strength, preserve_color, parse_style_scale(style_scale), mask, invert_mask, feather)
-    options = image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
     events = run(
-        inputs, style, output, look, options, how,
-        format=format, tile=tile, recipe=not no_recipe, overwrite=overwrite, stylizer=open_networks,
-        stdin=sys.stdin.buffer, stopping=lambda: bool(stops), on_warning=terminal.warn, on_note=terminal.note,
+        inputs, style, output, look, images, replace(how, max_failures=1) if fail_fast else how,
+        format=format, tile=tile, recipe=not no_recipe, overwrite=overwrite,
+        stylizer=lambda: stylizer_of(networks, terminal), stdin=sys.stdin.buffer,
+        stopping=lambda: bool(stops), on_warning=terminal.warn, on_note=terminal.note,
     )  # fmt: skip
     with closing(events):
-        finished = tell(events, terminal, stops, dry_run=dry_run)
+        finished = tell(events, terminal, stops, dry_run=how.dry_run)
     if finished.trouble is not None:
         raise finished.trouble
     if stops:
         raise Stopped(stops[0])
-    if finished.counts.failed and not dry_run:
+    if finished.counts.failed and not how.dry_run:
         raise typer.Exit(1)
 
 
@@ -207,14 +133,3 @@ def summary(finished: Finished, *, dry_run: bool) -> str:
     words += [f"{counts.left} {'to do' if dry_run else 'left'}"] if counts.left or dry_run else []
     listed = f"; failures: {shown(finished.failures)}" if finished.failures else ""
     return f"done: {', '.join(words)}, {seconds:.1f} s ({counts.ok / seconds:.1f} images/s){listed}"
-
-
-def parse_shard(text: str | None) -> tuple[int, int] | None:
-    """``I/N``, from 1 to N."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
-    shard = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not 1 <= shard[0] <= shard[1]:
-        raise UsageError(f"--shard {text}: not a part of a whole", hint="I/N, such as 1/8 to 8/8")
-    return shard

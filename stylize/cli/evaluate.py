@@ -3,145 +3,189 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from stylize.cli.arguments import (
-    ContentFolders,
-    Device,
-    Json,
-    ModelFile,
-    Overwrite,
-    Quiet,
-    Strength,
-    Threads,
-    Verbose,
-    open_stylizer,
-    set_threads,
-)
+from stylize.cli.arguments import ContentFolders, set_threads, stylizer_of
+from stylize.cli.options import Only, command
 from stylize.cli.terminal import Terminal
 from stylize.errors import DeviceError, UsageError, shown
 from stylize.extras import require_torch
-from stylize.options import check_perceptual, check_strength
+from stylize.options import Look, NetworkOptions, Option, Overwrite, check, check_perceptual
 
 if TYPE_CHECKING:
+    import torch
     from PIL import Image
 
-    from stylize.training.evaluation import Pair, Scores
+    from stylize.networks.perceptual import PerceptualNetwork
+    from stylize.painting.stylizer import Stylizer
+    from stylize.training.evaluation import Critic, Pair, Scores, Selection
 
 SHEET_ROWS, SHEET_CELL = 20, 256  # at most; pixels
 
 
-def evaluate(
-    content: ContentFolders,
-    style: Annotated[list[Path], typer.Option("--style", "-s", help="Folder of style pictures; repeatable.")],
-    model: ModelFile = None,
-    compare: Annotated[
-        Path | None, typer.Option("--compare", metavar="MODEL", help="Another model, scored on the same pairs.")
-    ] = None,
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What is measured, and where the figures go."""
+
+    content: ContentFolders
+    style: Annotated[list[Path], Option("Folder of style pictures; repeatable.", "What", short="-s")]
+    compare: Annotated[Path | None, Option("Another model, scored on the same pairs.", "What", metavar="MODEL")] = None
     discriminator: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Folder of a training run, whose discriminator scores, too.")
-    ] = None,
-    pairs: Annotated[int, typer.Option(min=1, help="Pairs of a photo and a style.")] = 60,
-    size: Annotated[int, typer.Option(min=64, max=2048, help="Pictures become squares of this side, in pixels.")] = 512,
-    strength: Strength = 1.0,
-    perceptual: Annotated[str, typer.Option(help="Network that judges: vgg19, or light, which is packaged.")] = "vgg19",
+        Path | None, Option("Folder of a training run, whose discriminator scores, too.", "What", metavar="RUN")
+    ] = None
+    pairs: Annotated[int, Option("Pairs of a photo and a style.", "What", low=1)] = 60
+    size: Annotated[int, Option("Pictures become squares of this side, in pixels.", "What", low=64, high=2048)] = 512
+    perceptual: Annotated[str, Option("Network that judges: vgg19, or light, which is packaged.", "What")] = "vgg19"
     sheet: Annotated[
-        Path | None, typer.Option(metavar="FILE", help=f"A picture of up to {SHEET_ROWS} of the pairs.")
-    ] = None,
+        Path | None, Option(f"A picture of up to {SHEET_ROWS} of the pairs.", "Where to", metavar="FILE")
+    ] = None
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE.json", help="All figures, of every pair, as JSON.")
-    ] = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    json: Json = False,
+        Path | None, Option("All figures, of every pair, as JSON.", "Where to", short="-o", metavar="FILE.json")
+    ] = None
+    overwrite: Overwrite = False
+
+    def __post_init__(self) -> None:
+        check(self)
+        check_perceptual(self.perceptual)
+
+
+@command
+def evaluate(
+    options: EvaluationOptions,
+    look: Annotated[Look, Only({"strength"})],
+    networks: Annotated[NetworkOptions, Only({"model", "device", "threads"})],
+    terminal: Terminal,
 ) -> None:
-    """Measure what a model keeps of photos and how well it meets styles, alone or beside another model."""
-    from stylize.files.atomic import check_target, refuse_same_file, write_atomically
-    from stylize.images.formats import format_of
-    from stylize.images.writing import write_image
+    """Measure what a model keeps of photos and how well it meets styles, alone or beside another model.
 
+    \b
+      stylize evaluate --content photos --style paintings --sheet sheet.png
+      stylize evaluate --content photos --style paintings --compare other.safetensors
+    """
     require_torch("evaluating")
-    check_strength(strength)
-    check_perceptual(perceptual)
-    if sheet is not None:
-        format_of(sheet)
-    targets = [target for target in (sheet, output) if target is not None]
-    for target in targets:
-        check_target(target, overwrite=overwrite)
-    if len(set(map(os.path.realpath, targets))) < len(targets):
-        raise UsageError(f"--sheet and --output are the same file: {shown(targets[0])}", hint="give them two names")
+    targets = _checked_targets(options)
 
-    from stylize.engines.device import memory_errors, pick_device
+    from stylize.engines.device import pick_device
     from stylize.files.packaged import default_model
-    from stylize.images.sheet import labelled_sheet
-    from stylize.training.data import PictureFolders
-    from stylize.training.evaluation import Critic, Judge, load_judge, means, select, share_better, spread
-    from stylize.training.evaluation import evaluate as run
+    from stylize.training.evaluation import Critic, load_judge, means, select, share_better
 
-    terminal = Terminal(quiet, verbose, json)
-    photos, arts = (
-        [file for files in PictureFolders(folders, least=0).files for file in files] for folders in (content, style)
-    )
-    paths = {"model": model or default_model()} | ({} if compare is None else {"compare": compare})
-    for target in targets:
-        for source in (*photos, *arts, *paths.values()):
-            refuse_same_file(source, target)
-    set_threads(threads)
-    where = pick_device(device)
-    network = load_judge(perceptual)
-    critic = None if discriminator is None else Critic(discriminator, where)
-    stylizers = {name: open_stylizer(path, device, "auto", threads, terminal) for name, path in paths.items()}
+    files = _files(options.content), _files(options.style)
+    paths = {"model": networks.model or default_model()}
+    paths |= {} if options.compare is None else {"compare": options.compare}
+    _refuse_sources([*files[0], *files[1], *paths.values()], targets)
+    set_threads(networks.threads)
+    where = pick_device(networks.device)
+    network = load_judge(options.perceptual)
+    critic = None if options.discriminator is None else Critic(options.discriminator, where)
+    stylizers = {name: stylizer_of(replace(networks, model=path), terminal) for name, path in paths.items()}
     left_out: list[str] = []
 
     def leave_out(message: str) -> None:
         left_out.append(message)
         terminal.warn(message)
 
-    selection = select(photos, arts, pairs, size, leave_out)
-    in_sheet = set(spread(range(len(selection.pairs)), SHEET_ROWS))
+    selection = select(*files, options.pairs, options.size, leave_out)
+    scored, rows = _scored(selection, stylizers, network, critic, where, look.strength, options, terminal)
+    mean = means(scored)
+    better = None if options.compare is None else share_better(scored, "model", "compare")
+    record = {
+        "schema": 1, "pairs": len(scored), "size": options.size, "strength": look.strength,
+        "perceptual": options.perceptual,
+        "models": {k: {"file": path.name, "sha256": stylizers[k].engine.hash} for k, path in paths.items()},
+        "mean": mean, "model_better": better, "left_out": left_out,
+        "each": [{"content": p.content.name, "style": p.style.name, "scores": p.scores} for p in scored],
+    }  # fmt: skip
+    _write(record, rows, options)
+    heading = f"{len(scored)} pairs of {options.size}x{options.size} pixels, judged by {options.perceptual}"
+    labels = {"model": shown(networks.model or paths["model"].name), "compare": shown(options.compare)}
+    terminal.result(f"{heading}\n{_table(mean, labels, better)}", **record)
+
+
+def _checked_targets(options: EvaluationOptions) -> list[Path]:
+    """The files to write, each of which can be."""
+    from stylize.files.atomic import check_target
+    from stylize.images.formats import format_of
+
+    if options.sheet is not None:
+        format_of(options.sheet)
+    targets = [target for target in (options.sheet, options.output) if target is not None]
+    for target in targets:
+        check_target(target, overwrite=options.overwrite)
+    if len(set(map(os.path.realpath, targets))) < len(targets):
+        raise UsageError(f"--sheet and --output are the same file: {shown(targets[0])}", hint="give them two names")
+    return targets
+
+
+def _files(folders: Sequence[Path]) -> list[Path]:
+    from stylize.training.data import PictureFolders
+
+    return [file for files in PictureFolders(folders, least=0).files for file in files]
+
+
+def _refuse_sources(sources: Sequence[Path], targets: Sequence[Path]) -> None:
+    from stylize.files.atomic import refuse_same_file
+
+    for target in targets:
+        for source in sources:
+            refuse_same_file(source, target)
+
+
+Cells = list[tuple[str, "Image.Image"]]  # of a row of the sheet: label and picture
+
+
+def _scored(
+    selection: Selection,
+    stylizers: Mapping[str, Stylizer],
+    network: PerceptualNetwork,
+    critic: Critic | None,
+    device: torch.device,
+    strength: float,
+    options: EvaluationOptions,
+    terminal: Terminal,
+) -> tuple[list[Pair], list[Cells]]:
+    """All pairs, without their pictures, and the rows of the sheet if there is to be one."""
+    from stylize.engines.device import memory_errors
+    from stylize.training.evaluation import Judge, evaluate, spread
+
+    size = options.size
+    in_sheet = set(spread(range(len(selection.pairs)), SHEET_ROWS)) if options.sheet else set()
     scored: list[Pair] = []
     rows = []
     try:
         with memory_errors():
             calibration = selection.calibration()
             with terminal.progress("calibrate", len(calibration)) as advance:
-                judge = Judge(network, calibration, where, on_done=lambda done: advance(done, perceptual))
+                judge = Judge(network, calibration, device, on_done=lambda done: advance(done, options.perceptual))
             with terminal.progress("evaluate", len(selection.pairs)) as advance:
-                for pair in run(selection, stylizers, judge, critic, strength=strength):
-                    if sheet is not None and len(scored) in in_sheet:
+                for pair in evaluate(selection, stylizers, judge, critic, strength=strength):
+                    if len(scored) in in_sheet:
                         rows.append(_cells(pair, min(size, SHEET_CELL)))
                     scored.append(replace(pair, outputs={}))  # a thousand pictures need not be kept
                     advance(len(scored), f"{shown(pair.content.name)} × {shown(pair.style.name)}")
     except MemoryError as error:
-        where_to = f"pictures of {size}x{size} pixels"
-        raise DeviceError(f"out of memory while evaluating {where_to}", hint=f"--size {size // 2}") from error
-    mean = means(scored)
-    better = None if compare is None else share_better(scored, "model", "compare")
-    record = {
-        "schema": 1, "pairs": len(scored), "size": size, "strength": strength, "perceptual": perceptual,
-        "models": {k: {"file": path.name, "sha256": stylizers[k].engine.hash} for k, path in paths.items()},
-        "mean": mean, "model_better": better, "left_out": left_out,
-        "each": [{"content": p.content.name, "style": p.style.name, "scores": p.scores} for p in scored],
-    }  # fmt: skip
-    if sheet is not None:
-        write_image(sheet, labelled_sheet(rows, rows[0][0][1].size), overwrite=overwrite)
-    if output is not None:
-        write_atomically(output, dumps(record, indent=1).encode() + b"\n", overwrite=overwrite)
-    labels = {"photo": "the photo as it is", "art": "the style picture"}
-    labels |= {"model": shown(paths["model"].name if model is None else model), "compare": shown(compare)}
-    heading = f"{len(scored)} pairs of {size}x{size} pixels, judged by {perceptual}"
-    terminal.result(f"{heading}\n{_table(mean, labels, better)}", **record)
+        raise DeviceError(
+            f"out of memory while evaluating pictures of {size}x{size} pixels", hint=f"--size {size // 2}"
+        ) from error
+    return scored, rows
 
 
-def _cells(pair: Pair, side: int) -> list[tuple[str, Image.Image]]:
+def _write(record: Mapping[str, object], rows: Sequence[Cells], options: EvaluationOptions) -> None:
+    from stylize.files.atomic import write_atomically
+    from stylize.images.sheet import labelled_sheet
+    from stylize.images.writing import write_image
+
+    if options.sheet is not None:
+        write_image(options.sheet, labelled_sheet(rows, rows[0][0][1].size), overwrite=options.overwrite)
+    if options.output is not None:
+        figures = dumps(record, indent=1).encode() + b"\n"
+        write_atomically(options.output, figures, overwrite=options.overwrite)
+
+
+def _cells(pair: Pair, side: int) -> Cells:
     """A row of the sheet: photo, style, and what the models made of them."""
     from PIL import Image
 
@@ -153,10 +197,14 @@ def _cells(pair: Pair, side: int) -> list[tuple[str, Image.Image]]:
 
 
 def _table(mean: dict[str, Scores], labels: dict[str, str], better: Scores | None) -> str:
-    """Systems as rows, measures as columns."""
+    """Systems as rows, measures as columns.
+
+    Args:
+        labels: what the models are called.
+    """
     keys = list(mean["model"])
     rows = [["", *keys]]
-    for name, label in labels.items():
+    for name, label in {"photo": "the photo as it is", "art": "the style picture", **labels}.items():
         if name in mean:
             rows.append([label, *(f"{mean[name][key]:.3f}" if key in mean[name] else "-" for key in keys)])
     if better is not None:

@@ -7,23 +7,33 @@ from typing import Annotated, Any
 
 import typer
 
-from stylize.cli.arguments import Json, MaxPixels, ModelFile
+from stylize.cli.options import Only, command
 from stylize.cli.process import show
-from stylize.cli.terminal import Terminal, say
+from stylize.cli.terminal import Json, Terminal, say
 from stylize.errors import InputError, RefusedError, UsageError, shown
-from stylize.options import DEFAULT_MAX_PIXELS
+from stylize.options import ImageOptions, NetworkOptions
 
 
+@command
 def inspect(
+    images: Annotated[ImageOptions, Only({"max_pixels"})],
+    networks: Annotated[NetworkOptions, Only({"model"})],
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE|NAME]...", help="Style codes, models, pictures; none: your styles are listed."),
+        typer.Argument(
+            metavar="[FILE|NAME]...",
+            help="Style codes, models, pictures; none: your styles are listed.",
+            rich_help_panel="What",
+        ),
     ] = None,
-    model: ModelFile = None,
-    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     json: Json = False,
 ) -> None:
-    """Say what a file is: a style code, a model, or a stylised picture and the command that made it."""
+    """Say what a file is: a style code, a model, or a stylised picture and the command that made it.
+
+    \b
+      stylize inspect
+      stylize inspect painted.jpg mine.safetensors
+    """
     from stylize.files.packaged import default_model
     from stylize.inspection import inspect_file
     from stylize.painting.recipe import to_copy
@@ -44,7 +54,7 @@ def inspect(
     for file in files:
         try:
             path = parse_style(file, masks=False).source
-            facts = inspect_file(path, max_pixels=max_pixels, model=model or default_model())
+            facts = inspect_file(path, max_pixels=images.max_pixels, model=networks.model or default_model())
         except (InputError, RefusedError, UsageError) as error:
             if len(files) == 1:
                 raise

@@ -8,73 +8,50 @@ from typing import Annotated
 
 import typer
 
-from stylize.cli.arguments import (
-    Device,
-    Engine,
-    Feather,
-    InvertMask,
-    Json,
-    Mask,
-    MaxPixels,
-    ModelFile,
-    Overwrite,
-    PreserveColor,
-    Quiet,
-    StyleScale,
-    Threads,
-    Verbose,
-    open_stylizer,
-    parse_style_scale,
-)
+from stylize.cli.arguments import stylizer_of
+from stylize.cli.options import Only, command
 from stylize.cli.terminal import Terminal
 from stylize.errors import UsageError
-from stylize.options import DEFAULT_MAX_PIXELS
+from stylize.options import ImageOptions, Look, NetworkOptions, Option, Overwrite
 
 
+@command
 def preview(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO")],
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", rich_help_panel="What")],
+    look: Annotated[Look, Only({"preserve_color", "style_scale", "mask", "invert_mask", "feather"})],
+    images: Annotated[ImageOptions, Only({"max_pixels"})],
+    networks: NetworkOptions,
+    terminal: Terminal,
     style: Annotated[
         list[str] | None,
-        typer.Option("--style", "-s", metavar="STYLE", help="A style for each row; default: all of your library."),
+        Option("A style for each row; default: all of your library.", "What", short="-s", metavar="STYLE"),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The sheet, or its folder; default: PHOTO_preview.png beside the photo."),
+        Option("The sheet, or its folder; default: PHOTO_preview.png beside the photo.", "Where to", short="-o"),
     ] = None,
-    strengths: Annotated[str, typer.Option(help="Strengths, one column each.")] = "0.4,0.7,1",
-    size: Annotated[int, typer.Option(min=16, max=4096, help="Long side of each picture in pixels.")] = 384,
-    preserve_color: PreserveColor = False,
-    style_scale: StyleScale = "1",
-    mask: Mask = None,
-    invert_mask: InvertMask = False,
-    feather: Feather = 0.0,
-    model: ModelFile = None,
-    device: Device = "auto",
-    engine: Engine = "auto",
-    threads: Threads = None,
-    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    json: Json = False,
+    strengths: Annotated[str, Option("Strengths, one column each.", "Look")] = "0.4,0.7,1",
+    size: Annotated[int, Option("Long side of each picture in pixels.", "Look", low=16, high=4096)] = 384,
 ) -> None:
-    """Try several styles and strengths on a photo, reduced, on one labelled sheet."""
+    """Try several styles and strengths on a photo, reduced, on one labelled sheet.
+
+    \b
+      stylize preview photo.jpg --style woodcut --style mine.png
+      stylize preview photo.jpg --strengths 0.3,0.6,1 --output sheet.png
+    """
     from stylize.images.writing import write_image
     from stylize.painting import preview as core
-    from stylize.painting.look import Look
     from stylize.painting.treatment import check_masks, inputs_of
     from stylize.styles.arguments import parse_style
 
-    terminal = Terminal(quiet, verbose, json)
-    look = Look(1.0, preserve_color, parse_style_scale(style_scale), mask, invert_mask, feather)
     numbers = parse_strengths(strengths)
     styles = [parse_style(text, masks=False) for text in style] if style else core.library_styles()
     check_masks(styles, look)
     target = place_of(photo, output, inputs_of(styles, look), overwrite=overwrite)
     sheet, titles = core.preview(
-        photo, styles if style else None, look, strengths=numbers, side=size, max_pixels=max_pixels,
-        stylizer=lambda: open_stylizer(model, device, engine, threads, terminal),
-        progress=terminal.progress, on_warning=terminal.warn,
+        photo, styles if style else None, look, strengths=numbers, side=size, max_pixels=images.max_pixels,
+        stylizer=lambda: stylizer_of(networks, terminal), progress=terminal.progress, on_warning=terminal.warn,
     )  # fmt: skip
     write_image(target, sheet, overwrite=overwrite)
     terminal.result(str(target), output=str(target), styles=titles)

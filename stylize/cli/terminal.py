@@ -12,11 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from stylize.cli.options import in_options
 from stylize.errors import OutputError, reason
+from stylize.options import Option
 
 SECONDS_BETWEEN_LINES = 10.0
+Quiet = Annotated[bool, Option("Only errors and results: no progress, no warnings.", "Output", short="-q")]
+Json = Annotated[bool, Option("Results as JSON lines.", "Output")]
 Advance = Callable[[int, str], None]  # steps done in all, a note
 
 
@@ -30,9 +34,9 @@ class Terminal:
         json: results as JSON lines.
     """
 
-    quiet: bool = False
-    verbose: bool = False
-    json: bool = False
+    quiet: Quiet = False
+    verbose: Annotated[bool, Option("Say what is chosen, and how long it takes.", "Output", short="-v")] = False
+    json: Json = False
 
     def result(self, text: str, **fields: Any) -> None:
         """A result on stdout: its text, or with ``--json`` its fields."""
@@ -71,7 +75,8 @@ class Terminal:
 
 
 def say(message: str) -> None:
-    """One line on stderr, whatever its encoding."""
+    """One line on stderr, whatever its encoding; `parameters` are called as the command line calls them."""
+    message = in_options(message)
     encoding = sys.stderr.encoding or "ascii"
     print(message.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
 

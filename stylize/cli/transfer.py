@@ -8,87 +8,49 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from stylize.cli.arguments import (
-    AllowTruncated,
-    Background,
-    BitDepth,
-    Device,
-    Engine,
-    Feather,
-    Format,
-    InvertMask,
-    Json,
-    Mask,
-    MaxPixels,
-    Metadata,
-    ModelFile,
-    NoRecipe,
-    Overwrite,
-    PreserveColor,
-    Quality,
-    Quiet,
-    Strength,
-    Style,
-    StyleScale,
-    Threads,
-    Tile,
-    Verbose,
-    image_options,
-    open_stylizer,
-    parse_style_scale,
-)
+from stylize.cli.arguments import Format, NoRecipe, Style, Tile, check_images, stylizer_of
+from stylize.cli.options import command
 from stylize.cli.process import show
 from stylize.cli.terminal import Terminal
 from stylize.errors import UsageError, shown
-from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
+from stylize.options import ImageOptions, Look, NetworkOptions, Option, Overwrite
 
 if TYPE_CHECKING:
     from stylize.painting.transfer import Transferred
 
 
+@command
 def transfer(
-    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos; - reads one from stdin.")],
+    photos: Annotated[
+        list[str], typer.Argument(metavar="PHOTO...", help="Photos; - reads one from stdin.", rich_help_panel="What")
+    ],
     style: Style,
+    look: Look,
+    images: ImageOptions,
+    networks: NetworkOptions,
+    terminal: Terminal,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", help="File, folder, or - for stdout; default: PHOTO_STYLE beside the photo."),
+        Option("File, folder, or - for stdout; default: PHOTO_STYLE beside the photo.", "Where to", short="-o"),
     ] = None,
-    strength: Strength = 1.0,
-    preserve_color: PreserveColor = False,
-    style_scale: StyleScale = "1",
-    mask: Mask = None,
-    invert_mask: InvertMask = False,
-    feather: Feather = 0.0,
+    overwrite: Overwrite = False,
     format: Format = None,
-    quality: Quality = ImageOptions.quality,
     no_recipe: NoRecipe = False,
     tile: Tile = None,
-    model: ModelFile = None,
-    device: Device = "auto",
-    engine: Engine = "auto",
-    threads: Threads = None,
-    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
-    allow_truncated: AllowTruncated = False,
-    bit_depth: BitDepth = "auto",
-    metadata: Metadata = "keep",
-    background: Background = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    json: Json = False,
 ) -> None:
-    """Stylise photos: stylize transfer photo.jpg --style mine.png"""
-    from stylize.painting import transfer as core
-    from stylize.painting.look import Look
+    """Stylise photos.
 
-    terminal = Terminal(quiet, verbose, json)
-    look = Look(strength, preserve_color, parse_style_scale(style_scale), mask, invert_mask, feather)
-    options = image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
+    \b
+      stylize transfer photo.jpg --style mine.png
+      stylize transfer photo.jpg --style woodcut --strength 0.6 --output softer.jpg
+    """
+    from stylize.painting import transfer as core
+
+    check_images(images)
     outcomes = core.transfer(
-        photos, style, look, options,
-        output=stdout_or(output, photos), format=format, tile=tile, recipe=not no_recipe,
-        overwrite=overwrite, stylizer=lambda: open_stylizer(model, device, engine, threads, terminal),
-        stdin=sys.stdin.buffer, on_warning=terminal.warn,
+        photos, style, look, images,
+        output=stdout_or(output, photos), format=format, tile=tile, recipe=not no_recipe, overwrite=overwrite,
+        stylizer=lambda: stylizer_of(networks, terminal), stdin=sys.stdin.buffer, on_warning=terminal.warn,
     )  # fmt: skip
     code = 0
     for outcome in outcomes:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 ENGINES = ("auto", "torch", "onnx")
 LARGE_PHOTO = 20_000_000  # pixels: from here on torch's bf16 gains more than torch takes to start
 TORCH_BYTES = 4 << 30  # of memory, below which torch is not worth a try
-UNUSED_GPU = f"this machine seems to have a GPU, which only torch uses: {install('torch')}, or --device cpu"
+UNUSED_GPU = f"this machine seems to have a GPU, which only torch uses: {install('torch')}, or `device` cpu"
 
 
 class Engines:
@@ -55,7 +55,7 @@ class Engines:
         self, model: Path, device: str, wanted: str, threads: int | None, on_warning: Callable[[str], None]
     ) -> None:
         if wanted not in ENGINES:
-            raise UsageError(f"--engine {wanted}: no such engine", hint=", ".join(ENGINES))
+            raise UsageError(f"`engine` {wanted}: no such engine", hint=", ".join(ENGINES))
         self.model, self.device, self.wanted, self.threads, self.on_warning = model, device, wanted, threads, on_warning
         self.tile_limit = sys.maxsize  # pixels, once memory has run out
         self.usual = self._open(wanted)
@@ -123,7 +123,7 @@ class Engines:
             opened = self._open_onnx(wanted)
             if opened is not None:
                 return opened
-        require_torch("--engine torch")
+        require_torch("`engine` torch")
         try:
             from stylize.engines.torch import TorchEngine
         except (ImportError, OSError) as error:  # a torch that is broken, or not for this machine
@@ -135,7 +135,7 @@ class Engines:
         by_name = wanted == "onnx"
         if self.device not in ("auto", "cpu"):
             if by_name:
-                raise UsageError(f"--engine onnx does not run on {self.device}", hint="--device cpu")
+                raise UsageError(f"`engine` onnx does not run on {self.device}", hint="`device` cpu")
             require_torch_for(self.device)
             return None
         if self.device == "auto" and not by_name and may_have_gpu():
@@ -146,7 +146,7 @@ class Engines:
             from stylize.engines.onnx import OnnxEngine, UnfitModelError
         except (ImportError, OSError) as error:  # one that is broken, or not for this machine
             if by_name:
-                raise UsageError(f"--engine onnx: {error}", hint="pip install onnxruntime") from error
+                raise UsageError(f"`engine` onnx: {error}", hint="pip install onnxruntime") from error
             if not torch_is_installed():
                 raise DeviceError(
                     f"cannot load onnxruntime: {one_line(error)}", hint="stylize doctor tells more"
@@ -157,7 +157,7 @@ class Engines:
         except UnfitModelError as error:
             if by_name:
                 raise UsageError(
-                    f"--engine onnx runs models of the default sizes only: {shown(self.model)}", hint="--engine torch"
+                    f"`engine` onnx runs models of the default sizes only: {shown(self.model)}", hint="`engine` torch"
                 ) from error
             require_torch(f"{shown(self.model)}, a model of other sizes than the default ones,")
             return None

@@ -71,7 +71,7 @@ def require_torch_for(name: str) -> None:
     """
     if not torch_is_installed() and not re.fullmatch(r"cuda(:\d+)?|mps", name):
         raise _no_device(name)
-    require_torch(f"--device {name}", error=DeviceError)
+    require_torch(f"`device` {name}", error=DeviceError)
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -94,14 +94,14 @@ def pick_device(name: str = "auto") -> torch.device:
     if device.type == "cuda":
         if not torch.cuda.is_available():
             reason = "found no GPU" if torch.version.cuda else "has no CUDA support"
-            raise DeviceError(f"--device {name}: torch {torch.__version__} {reason}", hint="--device auto")
+            raise DeviceError(f"`device` {name}: torch {torch.__version__} {reason}", hint="`device` auto")
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
-            hint = f"--device cuda:{count - 1} is the last"
-            raise DeviceError(f"--device {name}: this machine has {count} GPU(s), counted from 0", hint=hint)
+            hint = f"`device` cuda:{count - 1} is the last"
+            raise DeviceError(f"`device` {name}: this machine has {count} GPU(s), counted from 0", hint=hint)
     elif device.type == "mps":
         if not torch.backends.mps.is_available():
-            raise DeviceError("--device mps: this machine has no Metal GPU", hint="--device auto")
+            raise DeviceError("`device` mps: this machine has no Metal GPU", hint="`device` auto")
     elif device.type != "cpu":
         raise _no_device(name)
     return device

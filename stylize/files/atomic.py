@@ -66,7 +66,7 @@ def refuse_same_file(source: str | os.PathLike[str], target: str | os.PathLike[s
         inside = source.is_dir() and target.exists() and target.resolve().is_relative_to(source.resolve())
         if inside or os.path.samefile(source, target):
             hint = "it would replace a file of this folder: " if inside else ""
-            raise OutputError(f"output is the input {shown(source)}", hint=f"{hint}give another name by --output")
+            raise OutputError(f"output is the input {shown(source)}", hint=f"{hint}give another name by `output`")
 
 
 def write_atomically(target: str | os.PathLike[str], data: bytes, *, overwrite: bool) -> None:
@@ -147,7 +147,7 @@ def _lock(stream: BinaryIO) -> None:
 
 
 def _exists(target: Path) -> OutputError:
-    return OutputError(f"{shown(target)} exists", hint="--overwrite replaces it")
+    return OutputError(f"{shown(target)} exists", hint="`overwrite` replaces it")
 
 
 def _unwritable(target: object, error: OSError, left: str = "") -> OutputError:

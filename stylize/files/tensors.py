@@ -24,7 +24,7 @@ from stylize.errors import InputError, RefusedError, near_name, one_line, reason
 Tensors = dict[str, np.ndarray]
 MAX_HEADER_BYTES = 512 << 10
 _DTYPES = {"F16", "F32", "F64", "I64", "U8"}
-_TAKEN_BY = {"style-code": "--style takes it", "model": "--model takes it"}
+_TAKEN_BY = {"style-code": "`style` takes it", "model": "`model` takes it"}
 
 
 def to_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:

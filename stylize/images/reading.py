@@ -228,7 +228,7 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
         if suffix in (".txt", ".lst", ".list", ".csv"):
             hint = f"if it lists photos: stylize batch @{name}"
         elif suffix == ".safetensors":
-            hint = "--style takes style codes, --model models"
+            hint = "`style` takes style codes, `model` models"
         else:
             hint = "" if suffix in READABLE_SUFFIXES else "export it as PNG or JPEG"
         raise InputError(
@@ -256,7 +256,7 @@ def _unreadable(name: str, error: Exception) -> InputError:
     if isinstance(error, OSError) and error.errno:
         return InputError(f"cannot read {name}: {reason(error)}")
     if _is_truncation(error):
-        hint = "copy the file again; for photos and styles, transfer, batch and encode-style have --allow-truncated"
+        hint = "copy the file again; for photos and styles, transfer, batch and encode-style have `allow_truncated`"
         return InputError(f"cannot read {name}: file is truncated", hint=hint)
     # Some decoders do not say which of the two it is.
     return InputError(f"cannot read {name}: file is truncated or damaged", hint="copy the file again")
@@ -268,7 +268,7 @@ def _check_header(image: ImageFile.ImageFile, name: str, max_pixels: int) -> Non
         limit = f"{max_pixels // 10**6} MP" if max_pixels >= 10**6 else f"{max_pixels} pixels"
         raise InputError(
             f"cannot read {name}: {width}x{height} pixels is over the limit of {limit}",
-            hint=f"--max-pixels {10 ** len(str(width * height))} if you trust this file",
+            hint=f"`max_pixels` {10 ** len(str(width * height))} if you trust this file",
         )
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     if DNG_VERSION in tags or (tags.get(SUBFILE_TYPE) == 1 and SUB_IFDS in tags):

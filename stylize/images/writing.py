@@ -171,7 +171,7 @@ def parse_colour(name: str) -> tuple[int, int, int]:
     try:
         return ImageColor.getrgb(name)[:3]
     except ValueError as error:
-        raise UsageError(f"--background {shown(name[:40])}: no such colour", hint="as in '#ffffff' or white") from error
+        raise UsageError(f"`background` {shown(name[:40])}: no such colour", hint="as in '#ffffff' or white") from error
 
 
 def _in_native_colours(

@@ -158,7 +158,7 @@ def _vgg19_of_torchvision() -> PerceptualNetwork:
         features = vgg19(weights=VGG19_Weights.IMAGENET1K_V1).features
     except (ImportError, OSError, RuntimeError) as error:
         raise UsageError(
-            f"no VGG19 weights: {type(error).__name__}", hint=f"{install('torch')}, or --perceptual light"
+            f"no VGG19 weights: {type(error).__name__}", hint=f"{install('torch')}, or `perceptual` light"
         ) from error
     return from_torchvision(features)
 

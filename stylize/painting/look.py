@@ -14,81 +14,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stylize.errors import InputError, UsageError, shown
+from stylize.errors import InputError, shown
 from stylize.extras import require_torch
 from stylize.images.reading import Picture, Pixels, fill_transparent
-from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions, check_strength
+from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions, Look
 from stylize.painting.masks import composite, feathered, read_mask
-from stylize.painting.stroke_scale import LEAST, MOST, Transfer, at_stroke_scale, auto_scale, frozen_passes
-from stylize.styles.arguments import StyleArgument, base_name, by_mask, read_style
+from stylize.painting.stroke_scale import Transfer, at_stroke_scale, auto_scale, frozen_passes
+from stylize.styles.arguments import StyleArgument, by_mask, read_style
 
 if TYPE_CHECKING:
     from stylize.painting.stylizer import Stylizer
     from stylize.styles.style_code import StyleCode
 
+__all__ = ["Frozen", "Layers", "Look", "Transfer", "check_depth", "freeze", "paint", "read_layers", "stroke_scale"]
+
 Layers = Mapping[str | None, "StyleCode"]  # mask -> the style painted there; None: everywhere
 
 
-@dataclass(frozen=True)
-class Look:
-    """How a photo is painted, whatever the styles.
-
-    Attributes:
-        strength: 0 (the photo itself) to 1 (the full style).
-        preserve_color: keep the photo's colours.
-        style_scale: width of the strokes, 0.25 to 4; None: chosen by the photo's size, see
-            ``stylize.painting.stroke_scale``.
-        mask: where to paint: a picture, a folder of them, or ``alpha``; see ``stylize.painting.masks``.
-        invert_mask: paint where the mask is black instead.
-        feather: pixels over which the edges of all masks rise.
-
-    Raises:
-        UsageError: a value is out of its range.
-    """
-
-    strength: float = 1.0
-    preserve_color: bool = False
-    style_scale: float | None = 1.0
-    mask: str | None = None
-    invert_mask: bool = False
-    feather: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_strength(self.strength)
-        if self.style_scale is not None and not LEAST <= self.style_scale <= MOST:
-            raise UsageError(
-                f"--style-scale {self.style_scale:g} is not between {LEAST:g} and {MOST:g}",
-                hint=f"{LEAST:g} to {MOST:g}, or auto",
-            )
-        if not 0 <= self.feather <= 10_000:
-            raise UsageError(f"--feather {self.feather:g} is not between 0 and 10000 pixels", hint="as in --feather 20")
-        if self.invert_mask and self.mask is None:
-            raise UsageError("--invert-mask needs a --mask", hint="--mask FILE")
-
-    def scale_for(self, photo: Pixels) -> float:
-        """The width of the strokes on a photo."""
-        return auto_scale(photo) if self.style_scale is None else self.style_scale
-
-    def transfer(self, stylizer: Stylizer, style: StyleCode, tile: int | None) -> Transfer:
-        """What paints a photo in a style by itself."""
-        return partial(stylizer.paint, style=style, look=self, tile=tile)
-
-    def options(self) -> list[str]:
-        """The words of a command line that ask for this look; files by their base names."""
-        words = []
-        if self.strength != 1:
-            words += ["--strength", f"{self.strength!r}"]
-        if self.preserve_color:
-            words.append("--preserve-color")
-        if self.style_scale != 1:
-            words += ["--style-scale", "auto" if self.style_scale is None else f"{self.style_scale!r}"]
-        if self.mask is not None:
-            words += ["--mask", base_name(self.mask)]
-        if self.invert_mask:
-            words.append("--invert-mask")
-        if self.feather:
-            words += ["--feather", f"{self.feather!r}"]
-        return words
+def stroke_scale(look: Look, photo: Pixels) -> float:
+    """The width of the strokes on a photo."""
+    return auto_scale(photo) if look.style_scale is None else look.style_scale
 
 
 def read_layers(
@@ -128,7 +73,7 @@ def freeze(
         samples: some of the frames.
     """
     frames = [fill_transparent(sample.pixels, sample.alpha) for sample in samples]
-    scale = look.scale_for(frames[0])
+    scale = stroke_scale(look, frames[0])
     passes = {}
     for source, style in layers.items():
         passes[source] = frozen_passes(frames, scale, partial(stylizer.freeze, style=style, look=look, tile=tile))
@@ -143,7 +88,7 @@ def check_depth(photo: Pixels, look: Look, name: str) -> None:
     """
     if photo.dtype == np.uint16 and look.strength > 0:  # at 0 nothing is painted
         what = f"painting the 16 bits a channel of {shown(name)}"
-        require_torch(what, instead="--bit-depth 8", error=InputError)
+        require_torch(what, instead="`bit_depth` 8", error=InputError)
 
 
 def paint(
@@ -179,13 +124,13 @@ def paint(
     bound = mask if mask is not None or look.mask is None else mask_of(look.mask)
     if bound is not None:
         bound = feathered(255 - bound if look.invert_mask else bound, look.feather)
-    scale = frozen.scale if frozen else look.scale_for(picture.pixels)
+    scale = frozen.scale if frozen else stroke_scale(look, picture.pixels)
     visible = fill_transparent(picture.pixels, picture.alpha)  # what lies under transparency must not bleed out
     output = picture.pixels
     if look.strength == 0:
         return output
     for source, style in layers.items():
-        passes = frozen.passes[source] if frozen else (look.transfer(stylizer, style, tile), None)
+        passes = frozen.passes[source] if frozen else (partial(stylizer.paint, style=style, look=look, tile=tile), None)
         painted = at_stroke_scale(visible, scale, *passes)
         output = painted if source is None else composite(output, painted, masks[source])
     return output if bound is None else composite(picture.pixels, output, bound)

@@ -12,9 +12,12 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from stylize.images.metadata import PACKET_END, PACKET_START, RECIPE, RECIPE_END, RECIPE_START
-from stylize.options import ImageOptions
+from stylize.options import ImageOptions, NetworkOptions, changed
+from stylize.styles.arguments import base_name
 
 MAX_PACKET = 60_000  # bytes of XMP; a JPEG segment holds 65,502
 _MOST_WORDS = 1000
@@ -72,26 +75,31 @@ def command_line(
 
     Args:
         photo, styles, model: base names.
-        look: its options.
+        look: its words, see ``words_of``.
         format: suffix of the output's format, if it is not the photo's.
     """
     words = ["stylize", "transfer", *([photo] if not photo.startswith("-") or photo == "-" else [f"./{photo}"])]
     for style in styles:
         words += ["--style", style]
     words += look
-    if model is not None:
-        words += ["--model", model]
-    if engine != "auto":
-        words += ["--engine", engine]
+    words += words_of(NetworkOptions(None if model is None else Path(model), engine=engine))
     if format is not None:
         words += ["--format", format]
-    usual = ImageOptions()
-    for option in ("max_pixels", "bit_depth", "quality", "background"):  # metadata change no pixels
-        if (value := getattr(options, option)) != getattr(usual, option):
-            words += [f"--{option.replace('_', '-')}", str(value)]
-    if options.allow_truncated:
-        words.append("--allow-truncated")
-    return tuple(words)
+    return (*words, *words_of(options))
+
+
+def words_of(options: Any) -> list[str]:
+    """The words of a command line that ask for a dataclass's options, where they are not as by default.
+
+    Files are told by their base names, and nothing is said of what changes no pixels.
+    """
+    words = []
+    for field, value in changed(options):
+        if field.option is not None and field.option.in_recipe:
+            words.append(field.flag)
+            if field.kind is not bool:
+                words.append(base_name(str(value)) if field.option.file else field.option.text(value))
+    return words
 
 
 def with_recipe(xmp: bytes | None, recipe: Recipe) -> bytes | None:

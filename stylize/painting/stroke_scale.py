@@ -19,8 +19,8 @@ from PIL import Image
 
 from stylize.errors import UsageError
 from stylize.images.reading import Pixels
+from stylize.options import MOST_SCALE
 
-LEAST, MOST = 0.25, 4.0
 AUTO_PIXELS = 1_000_000  # a larger photo gets, with the automatic scale, the look of its copy of so many pixels
 MOST_PIXELS = 1_000_000_000  # of an enlarged copy
 _ROWS = 256  # computed at a time: no copy of a whole picture in wider numbers
@@ -30,7 +30,7 @@ Transfer = Callable[[Pixels], Pixels]  # a picture -> the same, painted
 
 def auto_scale(photo: Pixels) -> float:
     """The scale at which a photo, as a whole, looks like its 1-megapixel copy; 1 for smaller ones."""
-    return float(min(max((photo.shape[0] * photo.shape[1] / AUTO_PIXELS) ** 0.5, 1.0), MOST))
+    return float(min(max((photo.shape[0] * photo.shape[1] / AUTO_PIXELS) ** 0.5, 1.0), MOST_SCALE))
 
 
 def at_stroke_scale(photo: Pixels, scale: float, paint: Transfer, again: Transfer | None = None) -> Pixels:
@@ -75,7 +75,7 @@ def _first_pass(photo: Pixels, scale: float) -> Pixels:
     size = _size(photo, scale)
     if size[0] * size[1] > MOST_PIXELS and scale < 1:
         raise UsageError(
-            f"--style-scale {scale:g} would enlarge the photo to {size[0]}x{size[1]} pixels", hint="take a larger scale"
+            f"`style_scale` {scale:g} would enlarge the photo to {size[0]}x{size[1]} pixels", hint="take a larger scale"
         )
     return _resized(photo, size)
 

@@ -259,7 +259,7 @@ class Stylizer:
         if style.model_hash != self.engine.hash:
             raise RefusedError(
                 f"{what} was made for model {style.model_hash[:8]}, this is {self.engine.hash[:8]}",
-                hint="encode it again, or name its model by --model",
+                hint="encode it again, or name its model by `model`",
             )
         if style.code.shape != (self.engine.sizes.code,):
             raise RefusedError(
@@ -321,11 +321,11 @@ class Stylizer:
 
 def _check_tile(tile: int | None) -> None:
     if tile is not None and tile < 1:
-        raise UsageError(f"--tile {tile} is not a number of pixels", hint="a number from 1 on")
+        raise UsageError(f"`tile` {tile} is not a number of pixels", hint="a number from 1 on")
 
 
 def _mixed_depths() -> InputError:
-    return InputError("the frames of a sequence have different bit depths", hint="--bit-depth 8")
+    return InputError("the frames of a sequence have different bit depths", hint="`bit_depth` 8")
 
 
 @contextmanager

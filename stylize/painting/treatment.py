@@ -15,7 +15,7 @@ from stylize.images.formats import format_of, suffix_of, written_format
 from stylize.images.reading import Picture, read_photo
 from stylize.options import ImageOptions
 from stylize.painting.look import Frozen, Layers, Look, check_depth, freeze, paint, read_layers
-from stylize.painting.recipe import Recipe, command_line, recipe_of, with_recipe, without_recipe
+from stylize.painting.recipe import Recipe, command_line, recipe_of, with_recipe, without_recipe, words_of
 from stylize.styles.arguments import ALPHA, StyleArgument, parse_style, title_of
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Treatment:
         command = command_line(
             photo.name,
             [str(style) for style in self.styles],
-            self.look.options(),
+            words_of(self.look),
             model=None if self.model is None else self.model.name,
             engine=self.engine,
             format=None if format == usual else suffix_of(format).removeprefix("."),
@@ -120,7 +120,7 @@ class Treatment:
         depths = {8 * picture.pixels.itemsize: frame for frame, picture in samples.items()}
         if len(depths) > 1:
             examples = " and ".join(f"{shown(frame)} has {depth} bits" for depth, frame in sorted(depths.items()))
-            raise InputError(f"the frames of a sequence differ in depth: {examples}", hint="--bit-depth 8")
+            raise InputError(f"the frames of a sequence differ in depth: {examples}", hint="`bit_depth` 8")
         return freeze(stylizer, list(samples.values()), self.layers, self.look, tile=self.tile)
 
 

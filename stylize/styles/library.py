@@ -89,7 +89,7 @@ def place_of(name: str) -> Path:
         raise UsageError(f'"{shown(name)}" cannot be the name of a style', hint="letters, digits, spaces, and . _ -")
     places = folders()
     if not places:
-        raise OutputError("no folder to keep styles in", hint=f"set {STYLES_VARIABLE}, or use --output FILE")
+        raise OutputError("no folder to keep styles in", hint=f"set {STYLES_VARIABLE}, or use `output` FILE")
     return places[0] / f"{name}{SUFFIX}"
 
 

@@ -43,7 +43,7 @@ class TrainingState:
         if size > MAX_MODEL_BYTES:
             raise UsageError(
                 f"a model of {size >> 20} MB could not be loaded again: the limit is {MAX_MODEL_BYTES >> 20} MB",
-                hint="smaller --widths, --bank or --code-size",
+                hint="smaller `sizes.widths`, `sizes.bank` or `sizes.code`",
             )
         self.model = self.model.to(device).train().requires_grad_(True)
         channels_last(self.model.encoder.perceptual)
@@ -152,7 +152,7 @@ def load_discriminator(path: Path, code_size: int) -> Discriminator:
     if not any(name.startswith("discriminator_optimiser.") for name in tensors):
         raise RefusedError(
             f"the discriminator of {what} has not been trained",
-            hint="it learns where --lambda-adv is not 0, from --adversarial-start on",
+            hint="it learns where `weights.adversarial` is not 0, from `adversarial_start` on",
         )
     own = {k.removeprefix("discriminator."): v for k, v in tensors.items() if k.startswith("discriminator.")}
     network = Discriminator(code_size)

@@ -132,7 +132,7 @@ def launch(device: str, devices: str | None, nodes: int) -> Iterator[World]:
         yield World(first)
         return
     if first.type == "mps" or first.index is not None:
-        raise UsageError(f"--device {device} is a single device", hint="cuda or cpu have several")
+        raise UsageError(f"`device` {device} is a single device", hint="cuda or cpu have several")
     try:
         from lightning_fabric import Fabric
         from lightning_fabric.strategies.ddp import DDPStrategy
@@ -148,7 +148,7 @@ def launch(device: str, devices: str | None, nodes: int) -> Iterator[World]:
     except (ValueError, RuntimeError, OSError) as error:  # torchrun or Slurm started other numbers; no connection
         reason = one_line(error, 300)
         raise UsageError(
-            f"cannot start {count} x {nodes} processes: {reason}", hint="--devices and --nodes as in the launcher"
+            f"cannot start {count} x {nodes} processes: {reason}", hint="`devices` and `nodes` as in the launcher"
         ) from error
     try:
         yield World(fabric.device, fabric.global_rank, fabric.world_size, count)
@@ -165,9 +165,9 @@ def _count(devices: str, first: torch.device) -> int:
     if devices == "all":
         return here
     if not devices.isdecimal() or int(devices) < 1:
-        raise UsageError(f"--devices {devices}: not a number of devices", hint="1, 2, … or all")
+        raise UsageError(f"`devices` {devices}: not a number of devices", hint="1, 2, … or all")
     if first.type == "cuda" and int(devices) > here:
-        raise DeviceError(f"--devices {devices}: this machine has {here} GPU(s)", hint="--devices all")
+        raise DeviceError(f"`devices` {devices}: this machine has {here} GPU(s)", hint="`devices` all")
     return int(devices)
 
 
@@ -179,5 +179,5 @@ def _connection() -> Iterator[None]:
     except RuntimeError as error:  # distributed errors are such
         raise TrainingError(
             f"lost another process of this run: {one_line(error)}",
-            hint="--resume goes on from the last checkpoint",
+            hint="`resume` goes on from the last checkpoint",
         ) from error

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from stylize.engines.device import autocast, channels_last, training_precision
 from stylize.networks.model import save_perceptual
 from stylize.networks.perceptual import VGG19_WIDTHS, PerceptualNetwork, load_vgg19
-from stylize.options import LIGHT_WIDTHS
+from stylize.options import LIGHT_WIDTHS, DistillationOptions
 from stylize.training.data import PictureFolders, batches, content_crop, step_random, style_crop, to_tensor
 from stylize.training.judges import as_judge
 
@@ -29,46 +29,40 @@ def distil(
     contents: Sequence[Path],
     styles: Sequence[Path],
     output: Path,
+    options: DistillationOptions,
     *,
-    steps: int = 3000,
-    batch: int = 8,
-    crop: int = 112,
-    rate: float = 2e-3,
-    seed: int = 0,
     device: torch.device,
     report: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
-    max_seconds: float | None = None,
 ) -> PerceptualNetwork:
     """Train the light φ and save it to ``output``.
 
     Args:
         contents, styles: folders of pictures; half of each batch comes from either.
         report: called after every step with the relative squared error per layer (0: exact, 1: nothing learnt).
-        max_seconds: the learning rate falls to zero at ``steps`` or then, whichever comes first.
     """
     content, style = PictureFolders(contents), PictureFolders(styles)
 
     def make(step: int) -> Tensor:
-        random = step_random(seed, step)
-        crops = [content_crop(random, content, crop) for _ in range(batch // 2)]
-        crops += [style_crop(random, style, crop) for _ in range(batch - batch // 2)]
+        random, half = step_random(options.seed, step), options.batch // 2
+        crops = [content_crop(random, content, options.crop) for _ in range(half)]
+        crops += [style_crop(random, style, options.crop) for _ in range(options.batch - half)]
         return to_tensor(crops, device)
 
     calibration = [make(-1 - k + 2**31) for k in range(CALIBRATION_BATCHES)]
-    torch.manual_seed(seed)
+    torch.manual_seed(options.seed)
     teacher = as_judge(load_vgg19(), calibration, device)
     student, heads = _student(device)
     precision = training_precision(device)
-    optimiser = torch.optim.Adam([*student.parameters(), *heads.parameters()], lr=rate)
+    optimiser = torch.optim.Adam([*student.parameters(), *heads.parameters()], lr=options.rate)
     started = time.monotonic()
-    for step, images in enumerate(batches(make, 0, steps)):
-        done = step / steps
-        if max_seconds is not None:
-            done = max(done, (time.monotonic() - started) / max_seconds)
+    for step, images in enumerate(batches(make, 0, options.steps)):
+        done = step / options.steps
+        if options.max_seconds is not None:
+            done = max(done, (time.monotonic() - started) / options.max_seconds)
         if done >= 1:
             break
         for group in optimiser.param_groups:
-            group["lr"] = rate * (1 - done) * min(1, (step + 1) / 50)
+            group["lr"] = options.rate * (1 - done) * min(1, (step + 1) / 50)
         with autocast(device, precision):
             with torch.no_grad():
                 wanted = teacher(images)

@@ -251,7 +251,7 @@ class Critic:
     def __init__(self, run: Path, device: torch.device) -> None:
         newest = newest_checkpoint(run)
         if newest is None:
-            raise InputError(f"{shown(run)} holds no checkpoint", hint="--discriminator takes the folder of a run")
+            raise InputError(f"{shown(run)} holds no checkpoint", hint="`discriminator` takes the folder of a run")
         model = load_model(run / "model.safetensors", device)
         self.encoder = model.encoder
         self.discriminator = load_discriminator(newest, model.sizes.code).to(device)

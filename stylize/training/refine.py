@@ -90,7 +90,7 @@ def refine(
                 objective = Objective(view, wanted, windows.photos, varied.paint, options)
             return _optimise(varied, objective, options, report)
     except MemoryError as error:
-        hint = "end other programs" if engine.device.type == "cpu" else "--device cpu"
+        hint = "end other programs" if engine.device.type == "cpu" else "`device` cpu"
         raise DeviceError(f"out of memory while refining a style on {engine}", hint=hint) from error
 
 

@@ -59,7 +59,8 @@ def _seconds_per_step(options: TrainingOptions, judges: Judges, draw: Draw, step
     for (discriminator, identity_too, share), batch in zip(kinds, batches(draw, step, step + len(kinds)), strict=True):
         kind = replace(
             options,
-            adversarial_start=0.0 if discriminator else NEVER,
+            adversarial_start=0.0,
+            weights=options.weights if discriminator else replace(options.weights, adversarial=0.0),
             identity_every=1 if identity_too else NEVER,
         )
         state.step = 1

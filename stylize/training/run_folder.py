@@ -62,7 +62,7 @@ class RunFolder:
         """The checkpoint to go on from. Raises OutputError if there is one, and ``resume`` was not asked for."""
         latest = newest_checkpoint(self.path)
         if latest is not None and not resume:
-            raise OutputError(f"{shown(self.path)} holds a training run", hint="--resume continues it")
+            raise OutputError(f"{shown(self.path)} holds a training run", hint="`resume` continues it")
         return latest
 
     def batch_sizes(self, options: TrainingOptions, step: int) -> BatchSizes:
@@ -184,6 +184,6 @@ def _tensorboard(folder: Path, step: int) -> SummaryWriter:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UsageError(
-            "--logger tensorboard needs tensorboard, which is not installed", hint=install("tensorboard")
+            "`logger` tensorboard needs tensorboard, which is not installed", hint=install("tensorboard")
         ) from error
     return SummaryWriter(str(folder), purge_step=step + 1)

@@ -122,7 +122,7 @@ def take_step(
         raise world.failure(
             TrainingError(
                 f"the gradient is not finite at step {state.step}; the last good checkpoint is kept",
-                hint="--resume with a lower --rate",
+                hint="`resume` with a lower `rate`",
             )
         )
     if finite:

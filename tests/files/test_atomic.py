@@ -23,7 +23,7 @@ def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     path.write_text("precious")
     with pytest.raises(OutputError) as caught:
         write_atomically(path, b"new", overwrite=False)
-    assert (caught.value.message, caught.value.hint) == (f"{path} exists", "--overwrite replaces it")
+    assert (caught.value.message, caught.value.hint) == (f"{path} exists", "`overwrite` replaces it")
     assert path.read_text() == "precious"
     write_atomically(path, b"new", overwrite=True)
     assert path.read_text() == "new"

@@ -233,7 +233,7 @@ def test_the_background_can_be_chosen() -> None:
         data, warnings = encode_image(pixels, alpha=alpha, format="BMP", background=name)
         assert warnings == ()
         assert read_image(data).pixels[0, 0].tolist() == list(colour)
-    with pytest.raises(UsageError, match=r"--background sky\\n: no such colour"):
+    with pytest.raises(UsageError, match=r"background sky\\n: no such colour"):
         encode_image(pixels, alpha=alpha, format="BMP", background="sky\n")
     assert read_image(encode_image(pixels, alpha=alpha, background="teal").data).alpha is not None
 
@@ -700,7 +700,7 @@ def one_bit_png(width: int, height: int) -> bytes:
 def test_bombs_are_refused_from_the_header() -> None:
     error = refusal(one_bit_png(30_000, 30_000), name="x.png")
     assert error.message == "cannot read x.png: 30000x30000 pixels is over the limit of 178 MP"
-    assert error.hint == "--max-pixels 1000000000 if you trust this file"
+    assert error.hint == "`max_pixels` 1000000000 if you trust this file"
 
 
 def test_the_limit_is_an_argument_in_both_directions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,7 @@ def test_an_error_that_all_meet_is_told_by_the_first() -> None:
 
 @pytest.mark.parametrize("devices", ["0", "-1", "two", "1.5", ""])
 def test_devices_is_a_number_or_all(devices: str) -> None:
-    with pytest.raises(UsageError, match="--devices"), launch("cpu", devices, 1):
+    with pytest.raises(UsageError, match="devices"), launch("cpu", devices, 1):
         pass
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from stylize.networks.model import load_perceptual
 from stylize.networks.perceptual import VGG19_WIDTHS, PerceptualNetwork
-from stylize.options import LIGHT_WIDTHS
+from stylize.options import LIGHT_WIDTHS, DistillationOptions
 from stylize.training import distillation
 
 
@@ -30,7 +30,8 @@ def test_a_few_steps_bring_the_student_nearer(photo_folder: Path, style_folder: 
     errors: list[float] = []
     target = tmp_path / "light.safetensors"
     distillation.distil(
-        [photo_folder], [style_folder], target, steps=30, batch=2, crop=64, rate=0.02, device=torch.device("cpu"),
+        [photo_folder], [style_folder], target, DistillationOptions(steps=30, batch=2, crop=64, rate=0.02),
+        device=torch.device("cpu"),
         report=lambda step, found: errors.append(sum(found.values())),
     )  # fmt: skip
     assert len(errors) == 30 and np.isfinite(errors).all()

@@ -252,7 +252,7 @@ def test_a_discriminator_that_learnt_nothing_is_refused(
 ) -> None:
     with pytest.raises(RefusedError, match="not been trained") as caught:
         Critic(trained(adversarial=0.0)[0], CPU)
-    assert "--lambda-adv" in caught.value.hint
+    assert "weights.adversarial" in caught.value.hint
     with pytest.raises(InputError, match="no checkpoint"):
         Critic(tmp_path / "gone", CPU)
     (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
