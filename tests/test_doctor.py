@@ -55,7 +55,7 @@ def test_what_is_broken_is_named(tmp_path: Path, tiny_model: Path, monkeypatch: 
     (problem,) = doctor.examine(tmp_path / "damaged.safetensors")["problems"]
     assert problem.startswith("model damaged.safetensors is damaged")
     (problem,) = doctor.examine(tiny_model, "cuda:99")["problems"]
-    assert "--device cuda:99" in problem
+    assert "`device` cuda:99" in problem
     monkeypatch.setattr(Stylizer, "transfer", lambda self, photo, style: np.zeros_like(photo))
     (problem,) = doctor.examine(tiny_model, "cpu")["problems"]
     assert problem.endswith("the network gives a blank picture")

@@ -67,7 +67,7 @@ def test_a_program_reads_the_parameter_and_a_person_the_option(capsys: pytest.Ca
         (lambda: ImageOptions(metadata="some"), "metadata some: no such choice"),  # type: ignore[arg-type]
         (lambda: ImageOptions(quality=101), "quality 101 is not between 1 and 100"),
         (lambda: NetworkOptions(threads=0), "threads 0 is not between 1 and 1024"),
-        (lambda: RefineOptions(refine_steps=3), "refine_steps needs refine"),
+        (lambda: RefineOptions(steps=0), "steps 0 is not a number from 1 on"),
     ],
 )
 def test_options_are_checked_for_programs_too(make: Callable[[], object], words: str) -> None:

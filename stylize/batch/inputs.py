@@ -162,7 +162,7 @@ def refuse_input_folder(folders: Iterable[str | Path], output: Path) -> None:
     """Raises OutputError if the output is one of the folders, by whatever name; it may lie below one."""
     for folder in filter(os.path.isdir, folders):
         if is_same(Path(folder), output):
-            raise OutputError(f"output is the input {shown(folder)}", hint="give another folder by --output")
+            raise OutputError(f"output is the input {shown(folder)}", hint="give another folder by `output`")
 
 
 def _lies_in(path: Path, root: str) -> bool:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from stylize.painting.stylizer import Stylizer
 
 PIXELS_BETWEEN_STAGES = 100_000_000  # in each of the two gaps; large photos wait for each other
-LESS_MEMORY = "fewer --workers, or a smaller copy of it"  # what helps when memory runs out
+LESS_MEMORY = "fewer `workers`, or a smaller copy of it"  # what helps when memory runs out
 MOST_WORKERS = 8  # by default: even a GPU is fed by so many decoders and encoders
 
 

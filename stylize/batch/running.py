@@ -156,7 +156,7 @@ def run(
     """
     started, output = time.monotonic(), Path(output)
     if os.path.exists(output) and not os.path.isdir(output):
-        raise OutputError(f"cannot write into {shown(output)}: not a folder", hint="--output FOLDER")
+        raise OutputError(f"cannot write into {shown(output)}: not a folder", hint="`output` FOLDER")
     format = None if format is None else format_named(format)
     parsed = parse_styles(styles, look)
     groups = one_folder_each(parsed) if how.each_style else {"": parsed}
@@ -311,6 +311,6 @@ def one_folder_each(styles: Sequence[StyleArgument]) -> dict[str, list[StyleArgu
     for style in styles:
         name = title_of([style])
         if name.casefold() in map(str.casefold, folders):
-            raise UsageError(f"--each-style: two styles are called {name}", hint="give one of the files another name")
+            raise UsageError(f"`each_style`: two styles are called {name}", hint="give one of the files another name")
         folders[name] = [style]
     return folders

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stylize.cli.arguments import Format, NoRecipe, Style, Tile, check_images, stylizer_of
-from stylize.cli.options import command
+from stylize.cli.options import command, in_options
 from stylize.cli.process import Stopped, stop_gently
 from stylize.cli.terminal import Terminal, say
 from stylize.errors import shown
@@ -114,7 +114,7 @@ def tell(events: Iterator[Event], terminal: Terminal, stops: list[int], *, dry_r
 def result(terminal: Terminal, job: Job, status: str, reason: str = "") -> None:
     """A line on stdout for a job: the pictures that are written or would be, with ``--json`` all."""
     if terminal.json or status in ("ok", "to do"):
-        why = {"reason": reason} if reason else {}
+        why = {"reason": in_options(reason)} if reason else {}
         terminal.result(str(job.output), photo=str(job.photo), output=str(job.output), status=status, **why)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from stylize.cli.arguments import Format, NoRecipe, Style, Tile, check_images, stylizer_of
-from stylize.cli.options import command
+from stylize.cli.options import command, in_options
 from stylize.cli.process import show
 from stylize.cli.terminal import Terminal
 from stylize.errors import UsageError, shown
@@ -53,10 +54,11 @@ def transfer(
         stylizer=lambda: stylizer_of(networks, terminal), stdin=sys.stdin.buffer, on_warning=terminal.warn,
     )  # fmt: skip
     code = 0
-    for outcome in outcomes:
-        if outcome.failure is not None:
-            code = max(code, outcome.failure.exit_code)
-        tell(outcome, terminal, alone=len(photos) == 1)
+    with closing(outcomes):
+        for outcome in outcomes:
+            if outcome.failure is not None:
+                code = max(code, outcome.failure.exit_code)
+            tell(outcome, terminal, alone=len(photos) == 1)
     if code:
         raise typer.Exit(code)
 
@@ -76,7 +78,7 @@ def tell(outcome: Transferred, terminal: Terminal, *, alone: bool) -> None:
     """Say what became of a photo. Raises what went wrong with it, if it is the only one."""
     if outcome.failure is not None:
         if terminal.json and not outcome.streamed:
-            terminal.result("", photo=outcome.photo, status="failed", reason=outcome.failure.message)
+            terminal.result("", photo=outcome.photo, status="failed", reason=in_options(outcome.failure.message))
         if alone:
             raise outcome.failure
         show(outcome.failure)

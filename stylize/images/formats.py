@@ -119,7 +119,7 @@ def format_named(text: str) -> str:
     try:
         return format_of(Path(f"x.{text.removeprefix('.')}"))
     except OutputError as error:
-        raise UsageError(f"--format {text}: cannot be written", hint=error.hint) from error
+        raise UsageError(f"`format` {text}: cannot be written", hint=error.hint) from error
 
 
 def suffix_of(format: str) -> str:

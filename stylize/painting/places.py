@@ -61,7 +61,7 @@ class Places:
             OutputError: the file is there, is an input, or cannot be written; the folder cannot be made.
         """
         if photos > 1 and (self.file or self.stream):
-            raise UsageError(f"{photos} photos need a folder to go to", hint="--output FOLDER/")
+            raise UsageError(f"{photos} photos need a folder to go to", hint="`output` FOLDER/")
         if self.folder is not None:
             make_folder(self.folder)
         if self.file is None:
@@ -71,8 +71,8 @@ class Places:
         elif SUFFIXES.get(self.file.suffix.lower(), self.format) != self.format:
             suffix = suffix_of(self.format)
             raise UsageError(
-                f"--format {suffix.removeprefix('.')}: {shown(self.file)} has the suffix of another format",
-                hint=f"leave out --format, or --output {shown(self.file.with_suffix(suffix))}",
+                f"`format` {suffix.removeprefix('.')}: {shown(self.file)} has the suffix of another format",
+                hint=f"leave out `format`, or `output` {shown(self.file.with_suffix(suffix))}",
             )
         check_target(self.file, overwrite=self.overwrite)
         self._refuse_inputs(self.file)

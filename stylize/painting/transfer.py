@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Thread, current_thread
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 from stylize.errors import InputError, StylizeError, shown
@@ -74,7 +75,7 @@ def transfer(
     stylizer: Stylizer | Callable[[], Stylizer] | None = None,
     stdin: BinaryIO | None = None,
     on_warning: Callable[[str], None] = lambda message: None,
-) -> Iterator[Transferred]:
+) -> Generator[Transferred, None, None]:
     """Stylise photos. What is wrong with one of them does not keep the others from being done.
 
     Args:
@@ -121,10 +122,10 @@ def _one_by_one(
     places: Places,
     options: ImageOptions,
     stdin: BinaryIO | None,
-) -> Iterator[Transferred]:
-    opened = in_background(open_networks)  # while the first photo is read
-    for path in paths:
-        yield _one(path, opened, places, options, stdin if path == "-" else None)
+) -> Generator[Transferred, None, None]:
+    with beside(open_networks) as opened:  # while the first photo is read
+        for path in paths:
+            yield _one(path, opened, places, options, stdin if path == "-" else None)
 
 
 def _one(
@@ -170,8 +171,9 @@ def open_now(stylizer: Stylizer | Callable[[], Stylizer] | None) -> Stylizer:
     return stylizer() if callable(stylizer) else stylizer
 
 
-def in_background(work: Callable[[], T]) -> Future[T]:
-    """The result of some work that is done beside what follows."""
+@contextmanager
+def beside(work: Callable[[], T]) -> Iterator[Future[T]]:
+    """The result of some work that is done beside what the block does, and waited for at its end."""
     future: Future[T] = Future()
 
     def run() -> None:
@@ -180,8 +182,13 @@ def in_background(work: Callable[[], T]) -> Future[T]:
         except BaseException as error:
             future.set_exception(error)
 
-    Thread(target=run).start()
-    return future
+    thread = Thread(target=run)
+    thread.start()
+    try:
+        yield future
+    finally:
+        if current_thread() is not thread:  # a generator that nobody closes ends in whatever thread collects it
+            thread.join()
 
 
 def _whole(stdin: BinaryIO) -> bytes:

@@ -167,7 +167,7 @@ def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
         InputError: a mask is missing.
     """
     if look.feather and look.mask is None and all(style.mask is None for style in styles):
-        raise UsageError("--feather needs a mask", hint="--mask FILE")
+        raise UsageError("`feather` needs a mask", hint="`mask` FILE")
     for path in masks_of(styles, look):
         if not os.path.exists(path):  # unlike its namesake in pathlib, says no where one may not look
             swapped = str(path) != look.mask and re.fullmatch(r"(.+):([0-9.]+)", str(path))  # STYLE@MASK:WEIGHT

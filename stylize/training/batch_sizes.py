@@ -40,6 +40,6 @@ class BatchSizes:
         now = max(start for start in self.since if start <= done)
         for start, (styles, _) in self.since.items():
             if start >= now and styles % world.size:
-                hint = f"--styles-per-step {-(-styles // world.size) * world.size}"
+                hint = f"`styles` {-(-styles // world.size) * world.size}"
                 message = f"{styles} styles per step cannot be shared by {world.size} devices"
                 raise world.failure(UsageError(message, hint=hint))

@@ -104,7 +104,7 @@ def lower(run: Run, trouble: str = "memory ran out") -> None:
     draw, state, world = run.draw, run.state, run.world
     before = draw.sizes_at(state.step)
     if not draw.shrink(state.step):
-        hint = "smaller --crop and --style-crop" + (", or --device cpu" if world.device.type != "cpu" else "")
+        hint = "smaller `crop` and `style_crop`" + (", or `device` cpu" if world.device.type != "cpu" else "")
         raise world.failure(DeviceError("memory does not suffice for one photo in one style", hint=hint))
     if world.rank == 0:
         (s, n), (fewer_s, fewer_n) = before, draw.sizes_at(state.step)
@@ -125,7 +125,7 @@ def check(run: Run, *, allow_bad: bool, keep: bool) -> None:
     def check_once() -> Checks:
         checks = _look_at(run)
         run.listener(PicturesChecked(checks))
-        hint = "--allow-bad goes on without them"
+        hint = "`allow_bad` goes on without them"
         if keep:
             make_folder(run.folder.path)
             write_atomically(run.folder.data, to_json(checks), overwrite=True)

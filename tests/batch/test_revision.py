@@ -10,6 +10,7 @@ import pytest
 from stylize.batch.fingerprint import REVISION
 from stylize.files.packaged import packaged_path
 from stylize.images.reading import Pixels
+from stylize.options import Look
 from stylize.painting.stylizer import Stylizer
 from stylize.styles.style_code import StyleCode
 
@@ -64,7 +65,9 @@ def painted(engine: str, style: str = "woodcut", strength: float = 1.0, *, tiled
     code = StyleCode.load(packaged_path("styles") / f"{style}.safetensors")
     stylizer = Stylizer(device="cpu", engine=engine)
     if tiled:
-        return mean_colours(stylizer.freeze([photo(), photo()[:, ::-1]], code, strength=strength, tile=64)(photo()))
+        return mean_colours(
+            stylizer.freeze([photo(), photo()[:, ::-1]], code, Look(strength=strength), tile=64)(photo())
+        )
     return mean_colours(stylizer.transfer(photo(), code, strength=strength))
 
 

@@ -65,7 +65,7 @@ def transfer(
     command = typer.main.get_command(cli.make_app())
     monkeypatch.setattr(cli, "make_app", lambda names=(): command)  # built once, not for every file
     monkeypatch.setattr(Stylizer, "paint", small)
-    monkeypatch.setattr("stylize.cli.transfer.open_stylizer", lambda *arguments: stylizer)
+    monkeypatch.setattr("stylize.cli.transfer.stylizer_of", lambda *arguments: stylizer)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # crash logs
     monkeypatch.setenv(process.DEBUG_VARIABLE, "")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
