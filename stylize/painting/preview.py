@@ -115,7 +115,7 @@ def library_styles() -> list[StyleArgument]:
     """All styles of the library. Raises UsageError if there are none."""
     styles = [StyleArgument(path, name) for name, path in library.styles().items()]
     if not styles:
-        raise UsageError("no styles to show", hint="`style` STYLE, or keep some by stylize encode-style")
+        raise UsageError("no styles to show", hint="`style` STYLE, or keep some by encode-style `save` NAME")
     return styles
 
 

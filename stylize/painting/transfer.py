@@ -105,32 +105,46 @@ def transfer(
     opened = open_early(stylizer)
     places.prepare(len(paths))
 
+    warnings: list[str] = []  # told when the networks are needed: what is wrong with a photo comes first
+
     def open_networks() -> tuple[Stylizer, Treatment]:
         networks = opened or open_now(stylizer)
         treatment = read_treatment(
-            networks, parsed, look, options, format=format, tile=tile, recipe=recipe, on_warning=on_warning
+            networks, parsed, look, options, format=format, tile=tile, recipe=recipe, on_warning=warnings.append
         )
         networks.prepare(next(iter(treatment.layers.values())), look.strength)
         return networks, treatment
 
-    return _one_by_one(paths, open_networks, places, options, stdin)
+    def tell() -> None:
+        while warnings:
+            on_warning(warnings.pop(0))
+
+    return _one_by_one(paths, open_networks, tell, places, options, stdin)
 
 
 def _one_by_one(
     paths: Sequence[str],
     open_networks: Callable[[], tuple[Stylizer, Treatment]],
+    tell: Callable[[], None],
     places: Places,
     options: ImageOptions,
     stdin: BinaryIO | None,
 ) -> Generator[Transferred, None, None]:
     with beside(open_networks) as opened:  # while the first photo is read
+
+        def networks() -> tuple[Stylizer, Treatment]:
+            try:
+                return opened.result()
+            finally:
+                tell()
+
         for path in paths:
-            yield _one(path, opened, places, options, stdin if path == "-" else None)
+            yield _one(path, networks, places, options, stdin if path == "-" else None)
 
 
 def _one(
     path: str,
-    opened: Future[tuple[Stylizer, Treatment]],
+    networks: Callable[[], tuple[Stylizer, Treatment]],
     places: Places,
     options: ImageOptions,
     stdin: BinaryIO | None,
@@ -140,7 +154,7 @@ def _one(
     photo.read(Path(path) if stdin is None else lambda: _whole(stdin))
     target = photo.place(lambda picture: places.of(path if stdin is None else "stdin", picture))
     if photo.failure is None:
-        stylizer, treatment = opened.result()  # what is wrong with these is wrong for all photos
+        stylizer, treatment = networks()  # what is wrong with these is wrong for all photos
         photo.paint(lambda picture: treatment.apply(stylizer, picture, Path(path), target=target))
         photo.encode(target, places.format)
     photo.write(places.stream if target is None else target, overwrite=places.overwrite)
