@@ -87,7 +87,7 @@ def actors() -> list[int]:
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_an_actor_dies_and_nothing_is_lost(cluster: None, tmp_path: Path) -> None:
     (tmp_path / "in/sub").mkdir(parents=True)
-    for number in range(60):
+    for number in range(150):  # so many that the actor is not idle already when it is killed
         Image.new("RGB", (45, 30), (number, 0, 99)).save(tmp_path / f"in/sub/{number:03}.png")
     (tmp_path / "in/bad.png").write_text("no picture")
     ray = [*STYLIZE, "batch", "in", *COMMON, "--output", "out", "--on", "ray"]
@@ -101,18 +101,18 @@ def test_an_actor_dies_and_nothing_is_lost(cluster: None, tmp_path: Path) -> Non
     assert process.returncode == 1, stderr
     assert "died" in stderr
     assert "error: cannot read in/bad.png: not an image" in stderr
-    assert "done: 60 ok, 1 failed" in stderr
-    assert stdout.count("\n") == 50
+    assert "done: 150 ok, 1 failed" in stderr
+    assert stdout.count("\n") == 140
 
     # the same bytes, and the local engine knows what was done
     local = [*STYLIZE, "batch", "in", *COMMON, "--output", "out", "--exclude", "bad.png"]
     again = subprocess.run(local, cwd=tmp_path, capture_output=True, text=True)
     assert (again.returncode, again.stdout) == (0, "")
-    assert "60 done before" in again.stderr
+    assert "150 done before" in again.stderr
     local[local.index("out")] = "local"
     subprocess.run([*local, "--quiet", "--include", "*5.png"], cwd=tmp_path, stdout=subprocess.DEVNULL, check=True)
     painted = sorted((tmp_path / "local/sub").iterdir())
-    assert len(painted) == 6
+    assert len(painted) == 15
     for path in painted:
         assert path.read_bytes() == (tmp_path / "out/sub" / path.name).read_bytes()
 
