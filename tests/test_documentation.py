@@ -90,8 +90,6 @@ def test_every_page_of_the_examples_is_linked_from_the_readme() -> None:
 
 
 def test_contributing_names_files_that_exist() -> None:
-    if not (ROOT / "stylize" / "networks").is_dir():
-        pytest.skip("the modules still lie side by side; the page describes their folders")
     named = re.findall(r"`((?:stylize|tests|examples|models)/[^`\s]+?)`", text_of(ROOT / "CONTRIBUTING.md"))
     missing = [name for name in named if "NAME" not in name and not list(ROOT.glob(name))]
     assert named and not missing
