@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from stylize.images.metadata import PACKET_END, PACKET_START, RECIPE, RECIPE_END, RECIPE_START
+from stylize.images.xmp import PACKET_END, PACKET_START, RECIPE, RECIPE_END, RECIPE_START
 from stylize.options import ImageOptions
 
 MAX_PACKET = 60_000  # bytes of XMP; a JPEG segment holds 65,502
