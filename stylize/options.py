@@ -39,6 +39,7 @@ class ImageOptions:
     bit_depth: str = "auto"  # auto, 8, 16
     quality: int = 95  # 1..100
     metadata: str = "keep"  # keep, no-gps, strip
+    times: bool = False  # whether pictures get the modification times of their photos
     background: str | None = None  # under transparent pixels, where the format cannot hold them
 
 

@@ -17,6 +17,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
@@ -365,6 +366,13 @@ def _painted(job: Job, read: _Read, stylise: Callable[[Picture, Job], Picture]) 
     return _Painted(picture, time.perf_counter() - started)
 
 
+def time_of(photo: Path, options: ImageOptions) -> int | None:
+    """The modification time that a photo's picture gets, in nanoseconds; None: that of its writing."""
+    with suppress(OSError):
+        return os.stat(photo).st_mtime_ns if options.times else None
+    return None
+
+
 def _write(job: Job, read: _Read, painted: _Painted, manifest: Manifest, options: ImageOptions) -> Outcome:
     """The last stage, for failures too. Raises OutputError for a full disk, or a manifest that cannot be written."""
     started = time.perf_counter()
@@ -396,7 +404,7 @@ def _write(job: Job, read: _Read, painted: _Painted, manifest: Manifest, options
         else:
             manifest.append(entry)
             try:
-                write_atomically(job.output, encoded.data, overwrite=job.replaces)
+                write_atomically(job.output, encoded.data, overwrite=job.replaces, modified=time_of(job.photo, options))
                 notes = (*painted.picture.warnings, *encoded.warnings)
             except StylizeError as error:
                 failure = error

@@ -15,11 +15,14 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from stylize import __version__
 from stylize.batch.manifest import hash_file
 from stylize.errors import InputError, shown
 from stylize.images.formats import format_of, suffix_of, written_format
 from stylize.images.reading import Picture, read_photo
+from stylize.images.xmp import as_painted
 from stylize.options import ImageOptions
 from stylize.painting.look import Frozen, Layers, Look, check_depth, freeze, paint
 from stylize.painting.masks import mask_of_photo
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
     from stylize.painting.stylizer import Stylizer
 
 REVISION = 4  # to be raised whenever the same model, style and options give other pixels
-_REFUSALS = {"max_pixels", "allow_truncated"}  # options that decide which photos are refused, not how they look
+# Options that decide which photos are refused, or the dates of files, not how pictures look.
+_BESIDE_LOOKS = {"max_pixels", "allow_truncated", "times"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Treatment:
         target: Path | None = None,
         frozen: Frozen | None = None,
     ) -> Picture:
-        """The painted picture, its recipe in its XMP data.
+        """The painted picture; its XMP data say by which recipe, and that a network painted it.
 
         Args:
             photo: its path, by which recipe and masks name it.
@@ -87,9 +91,12 @@ class Treatment:
             stylizer, picture, self.layers, self.look,
             photo=str(photo), max_pixels=self.options.max_pixels, tile=self.tile, frozen=frozen,
         )  # fmt: skip
-        if not self.recipe:
-            return replace(picture, pixels=pixels, xmp=without_recipe(picture.xmp))
-        return replace(picture, pixels=pixels, xmp=with_recipe(picture.xmp, self._own_recipe(picture, photo, target)))
+        xmp = without_recipe(picture.xmp)
+        if not np.array_equal(pixels, picture.pixels):
+            xmp = as_painted(xmp)
+        if self.recipe:
+            xmp = with_recipe(xmp, self._own_recipe(picture, photo, target))
+        return replace(picture, pixels=pixels, xmp=xmp)
 
     def _own_recipe(self, picture: Picture, photo: Path, target: Path | None) -> Recipe:
         """How the picture of a photo is made again; ``transfer`` and ``batch`` write the same."""
@@ -166,7 +173,7 @@ class Treatment:
             "model": self.model_hash,
             "styles": [(content(mask), code.content_hash()) for mask, code in self.layers.items()],
             "look": asdict(self.look) | {"mask": content(self.look.mask)},
-            "options": {name: value for name, value in asdict(self.options).items() if name not in _REFUSALS},
+            "options": {name: value for name, value in asdict(self.options).items() if name not in _BESIDE_LOOKS},
             "recipe": self.recipe,
         }
         if self.frames:

@@ -66,7 +66,10 @@ BitDepth = Annotated[
 ]
 Metadata = Annotated[
     Literal["keep", "no-gps", "strip"],
-    typer.Option(help="EXIF, XMP and resolution of the photo: all, all but its place, or nothing but colour profiles."),
+    typer.Option(
+        help="EXIF, XMP, IPTC, comments and resolution of the photo: all, all but its place, or nothing but colour "
+        "profiles."
+    ),
 ]
 Background = Annotated[
     str | None,
@@ -74,6 +77,7 @@ Background = Annotated[
         help="Colour under transparent pixels in formats without transparency; default: white, with a warning."
     ),
 ]
+Times = Annotated[bool, typer.Option("--times", help="Give pictures the modification times of their photos.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", "-f", help="Replace existing files.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors and results: no progress, no warnings.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is chosen, and how long it takes.")]
@@ -116,7 +120,13 @@ def set_threads(threads: int | None) -> None:
 
 
 def image_options(
-    max_pixels: int, allow_truncated: bool, bit_depth: str, quality: int, metadata: str, background: str | None
+    max_pixels: int,
+    allow_truncated: bool,
+    bit_depth: str,
+    quality: int,
+    metadata: str,
+    background: str | None,
+    times: bool,
 ) -> ImageOptions:
     """The options of pictures. Raises UsageError for what is no colour, and for 16 bits that nothing here can paint."""
     from stylize.images.writing import parse_colour
@@ -125,7 +135,7 @@ def image_options(
         require_torch("--bit-depth 16")
     if background is not None:
         parse_colour(background)  # a wrong one is refused before the work
-    return ImageOptions(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
+    return ImageOptions(max_pixels, allow_truncated, bit_depth, quality, metadata, background=background, times=times)
 
 
 def parse_format(text: str | None) -> str | None:

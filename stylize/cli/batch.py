@@ -37,6 +37,7 @@ from stylize.cli.arguments import (
     StyleScale,
     Threads,
     Tile,
+    Times,
     Verbose,
     check_masks,
     image_options,
@@ -116,6 +117,7 @@ def batch(
     bit_depth: BitDepth = "auto",
     metadata: Metadata = "keep",
     background: Background = None,
+    times: Times = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -140,7 +142,7 @@ def batch(
     part = parse_shard(shard)
     label = label_of(part)
     look = Look(strength, preserve_color, parse_style_scale(style_scale), mask, invert_mask, feather)
-    options = image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
+    options = image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background, times)
     styles = [parse_style(text) for text in style]
     check_masks(styles, look)
     groups = one_folder_each(styles) if each_style else {"": styles}

@@ -37,6 +37,7 @@ from stylize.cli.arguments import (
     StyleScale,
     Threads,
     Tile,
+    Times,
     Verbose,
     check_masks,
     image_options,
@@ -85,6 +86,7 @@ def transfer(
     bit_depth: BitDepth = "auto",
     metadata: Metadata = "keep",
     background: Background = None,
+    times: Times = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -93,6 +95,7 @@ def transfer(
     """Stylise photos: stylize transfer photo.jpg --style mine.png"""
     from dataclasses import replace
 
+    from stylize.batch.run import time_of
     from stylize.batch.treatment import Treatment
     from stylize.files.atomic import check_target, make_folder, refuse_same_file
     from stylize.images.formats import SUFFIXES, format_of, output_name, suffix_of, written_format
@@ -103,7 +106,7 @@ def transfer(
 
     terminal = Terminal(quiet, verbose, json)
     look = Look(strength, preserve_color, parse_style_scale(style_scale), mask, invert_mask, feather)
-    options = image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background)
+    options = image_options(max_pixels, allow_truncated, bit_depth, quality, metadata, background, times)
     wanted = parse_format(format)
     to_folder = output is not None and output != "-" and (output.endswith(("/", os.sep)) or os.path.isdir(output))
     if len(photos) > 1 and not to_folder and (output is not None or "-" in photos):
@@ -210,6 +213,7 @@ def transfer(
                 metadata=metadata,
                 background=background,
                 overwrite=overwrite,
+                modified=None if name == "-" else time_of(Path(name), options),
             )
         except StylizeError as error:  # such as a mask that does not fit, or more pixels than the format can hold
             if disk_is_full(error):

@@ -45,6 +45,7 @@ PLACE_TAGS = frozenset({GPS_IFD, 33550, 33922, 34264, 34735, 34736, 34737})  # t
 SRGB, UNCALIBRATED = 1, 65_535  # values of COLOR_SPACE
 ADOBE_RGB, PLAIN_SRGB = b"R03\0", b"R98\0"  # values of tag 1 of the Interop directory (CIPA DC-008, annex)
 PIXEL_DIMENSIONS, RESOLUTIONS = (0xA002, 0xA003), (282, 283)  # across and down
+RESOLUTION_UNIT = 296
 SIDEWAYS = frozenset({5, 6, 7, 8})  # orientations
 # TIFF keeps EXIF and the layout of its pixels in one directory; the layout must not travel into other files.
 LAYOUT_TAGS = frozenset(
@@ -52,6 +53,8 @@ LAYOUT_TAGS = frozenset(
     | {338, 339, 340, 341, 347, *range(512, 522), 529, 530, 531, 532, XMP, 34377, 34675}
 )
 JPEG_SEGMENT = 65_500  # bytes of EXIF or XMP
+PHOTOSHOP_LAYERS = "Photoshop layers"
+_FATES = {PHOTOSHOP_LAYERS: "were flattened", CREDENTIALS: "were left out"}
 NO_EXIF = frozenset({"GIF", "BMP", "PPM"})  # formats that hold neither EXIF nor XMP
 
 
@@ -65,9 +68,7 @@ class Metadata(NamedTuple):
     lost: tuple[str, ...] = ()  # what lay beside the picture in its file and does not travel
 
 
-def take_metadata(
-    image: Image.Image, stream: BinaryIO, stored: int | None, notes: list[str]
-) -> tuple[int, Metadata]:
+def take_metadata(image: Image.Image, stream: BinaryIO, stored: int | None, notes: list[str]) -> tuple[int, Metadata]:
     """The orientation still to be applied, and what describes the picture after it is.
 
     Args:
@@ -87,7 +88,7 @@ def take_metadata(
         if exif is not None:
             tags = {tag.number: tag.value for tag in exif.remove({RESOURCES_TAG, IPTC_TAG, LAYERS, CREDENTIALS_TAG})}
             resources, iptc = tags.get(RESOURCES_TAG), tags.get(IPTC_TAG)
-            lost |= {"Photoshop layers"} if LAYERS in tags else set()
+            lost |= {PHOTOSHOP_LAYERS} if LAYERS in tags else set()
             lost |= {CREDENTIALS} if CREDENTIALS_TAG in tags else set()
             _make_upright(exif, size, sideways)
             block = exif.to_bytes()
@@ -117,7 +118,10 @@ def _found_exif(image: Image.Image, stream: BinaryIO) -> Exif | None:
             return stream.read(size)
 
         length = stream.seek(0, os.SEEK_END)
-        return parse_tiff(read, length, frame=image.tell(), skip=LAYOUT_TAGS - {RESOURCES_TAG})
+        exif = parse_tiff(read, length, frame=image.tell(), skip=LAYOUT_TAGS - {RESOURCES_TAG})
+        if exif.number(MAIN, RESOLUTION_UNIT) == 1:  # none: what TIFF demands where nothing is known
+            exif.remove({*RESOLUTIONS, RESOLUTION_UNIT})
+        return exif
     block = image.info.get("exif")
     if block is None and isinstance(image, PngImagePlugin.PngImageFile):
         texts = png_text(image)
@@ -203,7 +207,7 @@ def kept_metadata(
     """
     if policy == "strip":
         return Metadata()
-    notes += [f"its {name} {'were' if name.endswith(('s', ')')) else 'was'} left out" for name in found.lost]
+    notes += [f"its {name} {_FATES.get(name, 'was left out')}" for name in found.lost]
     exif, xmp, dpi, texts, _ = found
     if policy == "no-gps":
         texts = texts.without_places()

@@ -16,7 +16,7 @@ import stat
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
@@ -73,7 +73,7 @@ class Picture:
     xmp: bytes | None = None
     warnings: tuple[str, ...] = ()
     native: Native | None = None
-    texts: Texts = Texts()
+    texts: Texts = field(default_factory=Texts)
     lost: tuple[str, ...] = ()
 
 

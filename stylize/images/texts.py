@@ -59,7 +59,9 @@ def take_texts(image: Image.Image, resources: bytes | None = None, iptc: bytes |
     if image.format in ("JPEG", "MPO"):
         segments = getattr(image, "applist", [])
         resources = b"".join(
-            data.removeprefix(APP13_START) for name, data in segments if name == "APP13" and data.startswith(APP13_START)
+            data.removeprefix(APP13_START)
+            for name, data in segments
+            if name == "APP13" and data.startswith(APP13_START)
         )
         comments = [data for name, data in segments if name == "COM" and data.strip(b"\0")]
     elif image.format == "GIF":

@@ -53,12 +53,14 @@ def write_image(
     metadata: str = ImageOptions.metadata,
     background: str | None = None,
     overwrite: bool = False,
+    modified: int | None = None,
 ) -> tuple[str, ...]:
     """Encode (see :func:`encode_image`) and write, completely or not at all.
 
     Args:
         format: else the suffix of the path decides; for a stream, the format of ``like``, else PNG.
         overwrite: replace an existing file; says nothing about streams.
+        modified: the file's modification time, in nanoseconds; by default now.
 
     Returns:
         Warnings: what the format could not hold.
@@ -79,7 +81,7 @@ def write_image(
         background=background,
     )
     if isinstance(target, Path):
-        write_atomically(target, encoded.data, overwrite=overwrite)
+        write_atomically(target, encoded.data, overwrite=overwrite, modified=modified)
     else:
         try:
             target.write(encoded.data)
@@ -105,7 +107,7 @@ def encode_image(
 
     Args:
         pixels: (H, W, 3) uint8 or uint16, sRGB. PNG and TIFF hold 16 bits; for other formats they are rounded.
-        like: the picture whose EXIF, XMP, texts, resolution, colour profile and, failing ``format``, format are kept; not its
+        like: the picture whose metadata, texts, colour profile and, failing ``format``, format are kept; not its
             alpha. Where ``pixels`` equals its pixels, the file's own values are written.
         alpha: (H, W) of the type of ``pixels``.
         format: one of :data:`FORMATS`.
@@ -178,9 +180,7 @@ def _in_native_colours(
         return pixels, None
 
 
-def _encoded(
-    values: Pixels, alpha: Pixels | None, format: str, options: dict[str, Any], notes: list[str]
-) -> bytes:
+def _encoded(values: Pixels, alpha: Pixels | None, format: str, options: dict[str, Any], notes: list[str]) -> bytes:
     """The bytes of a file; what may go wrong is Pillow's."""
     if format == "TIFF" or values.dtype == np.uint16:
         layers = values if alpha is None else np.dstack([values, alpha])
@@ -201,8 +201,9 @@ def _encoded(
 
 def _quality(format: str, quality: int) -> dict[str, Any]:
     """What Pillow's save() is to be told of the pixels."""
-    return {
+    options: dict[str, dict[str, Any]] = {
         "JPEG": {"quality": quality, "subsampling": 0},
         "WEBP": {"quality": quality, "exact": True},  # exact: keep the colours under transparent pixels
         "AVIF": {"quality": quality, "subsampling": "4:4:4"},
-    }.get(format, {})
+    }
+    return options.get(format, {})

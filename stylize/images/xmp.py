@@ -38,7 +38,7 @@ _PREFIXES = {  # of packets that do not declare them
     "photoshop": "http://ns.adobe.com/photoshop/1.0/",
     "Iptc4xmpExt": IPTC_EXT,
 }
-TIFF, EXIF, XMP, PHOTOSHOP = (_PREFIXES[prefix] for prefix in ("tiff", "exif", "xmp", "photoshop"))
+TIFF, EXIF, XMP = (_PREFIXES[prefix] for prefix in ("tiff", "exif", "xmp"))
 GAIN_MAP = "HDR gain map"
 CLIP = "video clip"
 DEPTH = "depth map"
@@ -118,7 +118,10 @@ def truthful(packet: bytes, size: tuple[int, int], lost: set[str]) -> bytes:
         XmpError: it cannot be read.
     """
     truth = {(TIFF, "Orientation"): "1"}
-    for across, down in (((TIFF, "ImageWidth"), (TIFF, "ImageLength")), ((EXIF, "PixelXDimension"), (EXIF, "PixelYDimension"))):
+    for across, down in (
+        ((TIFF, "ImageWidth"), (TIFF, "ImageLength")),
+        ((EXIF, "PixelXDimension"), (EXIF, "PixelYDimension")),
+    ):
         truth |= {across: str(size[0]), down: str(size[1])}
 
     def untrue(property: Property) -> bool:
