@@ -76,6 +76,7 @@ class Exif:
         self.directories: dict[str, Directory] = {}
         self.left_out: list[str] = []
         self._data = data  # what is patched; None: packed anew
+        self._has_thumbnail = False
         self._wiped: list[tuple[int, int]] = []  # offset and length of what is gone, unless something else shares it
         self._secret: list[tuple[int, int]] = []  # of what is gone whoever shares it
 
@@ -147,10 +148,15 @@ class Exif:
         for at, size in self._secret:
             _put(data, at, bytes(max(0, min(size, len(data) - at))))
         end = 8
-        for directory in self.directories.values():
+        for name, directory in self.directories.items():
             table = self._table(directory, {name: below.at for name, below in self.directories.items()})
-            _put(data, directory.at, table + bytes(max(0, directory.size - len(table))))
-            end = max(end, directory.at + len(table), *(t.at + len(t.value) for t in directory.tags if t.at))
+            end = max(end, min(directory.at + len(table), len(data)))
+            if len(table) == directory.size and not (name == MAIN and self._has_thumbnail):
+                table = table[:-4]  # some writers leave the offset of a next directory out
+            else:
+                table += bytes(max(0, directory.size - len(table)))
+            _put(data, directory.at, table)
+            end = max(end, *(t.at + len(t.value) for t in directory.tags if t.at), 8)
         data[:8] = self._header(self.directories[MAIN].at)
         return bytes(data[: max(end, len(data.rstrip(b"\0")))])
 
@@ -164,7 +170,7 @@ class Exif:
         self._drop_empty()
         note = self.tag(EXIF, MAKER_NOTE) if pinned else None
         tables = {name: 6 + 12 * len(d.tags) for name, d in self.directories.items()}
-        if note is None or note.at is None or not 8 + tables[MAIN] <= note.at <= MOST_PINNED:
+        if note is None or note.at is None or not 8 <= note.at <= MOST_PINNED:
             hole = (0, 0)
         else:
             hole = (note.at, note.at + len(note.value))
@@ -347,6 +353,7 @@ class _Walk:
             for directory in other.directories.values():
                 self.exif._wiped.append((directory.at, directory.size))
                 self.exif._wiped += [(tag.at, len(tag.value)) for tag in directory.tags if tag.at is not None]
+            self.exif._has_thumbnail = True
             self.seen |= walk.seen
             at = following
 

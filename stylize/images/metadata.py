@@ -12,6 +12,7 @@ from PIL import Image, PngImagePlugin
 from stylize.images.exif import EXIF as EXIF_NAME
 from stylize.images.exif import GPS, INTEROP, MAIN, MAKER_NOTE, PREFIX, Exif, ExifError, parse_block, parse_tiff
 from stylize.images.formats import DECODE_ERRORS
+from stylize.images.heif_items import exif_item
 from stylize.images.texts import (
     IPTC_TAG,
     PNG_PROFILE,
@@ -123,6 +124,8 @@ def _found_exif(image: Image.Image, stream: BinaryIO) -> Exif | None:
             exif.remove({*RESOLUTIONS, RESOLUTION_UNIT})
         return exif
     block = image.info.get("exif")
+    if image.format == "AVIF":
+        block = exif_item(stream) or block
     if block is None and isinstance(image, PngImagePlugin.PngImageFile):
         texts = png_text(image)
         found = [raw_profile(texts.get(PNG_PROFILE + kind, "")) for kind in ("exif", "APP1", "app1")]

@@ -77,7 +77,7 @@ def take_texts(image: Image.Image, resources: bytes | None = None, iptc: bytes |
                 png.append((keyword, text))
     found = dict(_resources(resources or b""))
     iptc = found.pop(IPTC, None) or iptc
-    return Texts(iptc or None, tuple(sorted(found.items())), tuple(comments), tuple(png))
+    return Texts(_trimmed(iptc or b"") or None, tuple(sorted(found.items())), tuple(comments), tuple(png))
 
 
 def jpeg_segments(texts: Texts) -> tuple[bytes, list[str]]:
@@ -173,21 +173,30 @@ def _packed_resources(texts: Texts) -> bytes:
     )
 
 
-def _placeless(iptc: bytes) -> bytes | None:
-    """Datasets without those of places; what follows a damaged one is cut off."""
-    kept, at = b"", 0
+def _datasets(iptc: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Record, number, start and end of each dataset, up to a damaged one."""
+    at = 0
     while at + 5 <= len(iptc) and iptc[at] == 0x1C:
         record, number, size = struct.unpack_from(">BBH", iptc, at + 1)
         start = at + 5
         if size & 0x8000:  # an extended dataset: so many bytes hold its length
             width = size & 0x7FFF
             if width > 4:
-                break
+                return
             size, start = int.from_bytes(iptc[start : start + width], "big"), start + width
-        end = start + size
-        if end > len(iptc):
-            break
-        if (record, number) not in {(2, place) for place in _PLACES}:
-            kept += iptc[at:end]
-        at = end
-    return kept or None
+        if start + size > len(iptc):
+            return
+        yield record, number, at, start + size
+        at = start + size
+
+
+def _placeless(iptc: bytes) -> bytes | None:
+    """Datasets without those of places; what follows a damaged one is cut off."""
+    kept = (iptc[at:end] for record, number, at, end in _datasets(iptc) if record != 2 or number not in _PLACES)
+    return b"".join(kept) or None
+
+
+def _trimmed(iptc: bytes) -> bytes:
+    """Datasets without the zeros that TIFF fills them up with."""
+    end = max((end for *_, end in _datasets(iptc)), default=0)
+    return iptc if iptc[end:].strip(b"\0") else iptc[:end]

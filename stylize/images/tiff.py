@@ -116,9 +116,11 @@ def encode_tiff(
         layout[number] = Tag(number, type, len(numbers), struct.pack(f"{order}{len(numbers)}{letter}", *numbers))
     main = {tag.number: tag for tag in _readable(source, MAIN, left_out)}
     layout |= _resolution(order, dpi, main)
+    if iptc:  # as exiftool and libtiff have it: whole words of 4 bytes, in no byte order
+        words = iptc + bytes(-len(iptc) % 4)
+        layout[IPTC_TAG] = Tag(IPTC_TAG, LONG, len(words) // 4, words)
     for number, type, data in (
         (XMP_TAG, BYTE, xmp),
-        (IPTC_TAG, UNDEFINED, iptc),
         (PROFILE_TAG, UNDEFINED, icc_profile),
     ):
         if data:
