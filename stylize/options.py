@@ -324,11 +324,16 @@ class ImageOptions:
     metadata: Annotated[
         Literal["keep", "no-gps", "strip"],
         Option(
-            "EXIF, XMP and resolution of the photo: all, all but its place, or nothing but colour profiles.",
+            "EXIF, XMP, IPTC, comments and resolution of the photo: all, all but its place, or nothing but colour "
+            "profiles.",
             "File", in_recipe=False,
         ),
     ] = "keep"  # fmt: skip
     allow_truncated: AllowTruncated = False
+    times: Annotated[
+        bool,
+        Option("Give pictures the modification times of their photos.", "File", in_recipe=False, in_fingerprint=False),
+    ] = False
 
     def __post_init__(self) -> None:
         check(self)

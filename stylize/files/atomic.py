@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -69,14 +70,23 @@ def refuse_same_file(source: str | os.PathLike[str], target: str | os.PathLike[s
             raise OutputError(f"output is the input {shown(source)}", hint=f"{hint}give another name by `output`")
 
 
-def write_atomically(target: str | os.PathLike[str], data: bytes, *, overwrite: bool) -> None:
+def write_atomically(
+    target: str | os.PathLike[str], data: bytes, *, overwrite: bool, modified: int | None = None
+) -> None:
     """Write a file so that its name shows either all of it or what was there before, even after a crash.
+
+    What is replaced keeps its permissions. A symbolic link stays, and what it points to is replaced.
+
+    Args:
+        modified: the modification time, in nanoseconds; by default now.
 
     Raises:
         OutputError: as :func:`check_target`, and for a lack of permission or space. Nothing is left behind.
     """
     target = Path(target)
     check_target(target, overwrite=overwrite)
+    if overwrite and target.is_symlink():
+        target = Path(os.path.realpath(target))
     remove_stale(target.parent)
     temporary = target.with_name(f".stylize-{secrets.token_hex(8)}.tmp")
     try:
@@ -85,6 +95,12 @@ def write_atomically(target: str | os.PathLike[str], data: bytes, *, overwrite: 
                 _lock(stream)
             stream.write(data)
             stream.flush()
+            if overwrite:
+                with suppress(OSError):  # nothing is there, or the file system has no permissions
+                    os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+            if modified is not None:
+                with suppress(OSError):
+                    os.utime(temporary, ns=(modified, modified))
             os.fsync(stream.fileno())
             if fcntl is None:  # Windows renames closed files only
                 stream.close()

@@ -1,1 +1,1 @@
-"""Pixels in and out: formats, metadata, colour profiles, 16 bits."""
+"""Pixels in and out: formats, EXIF, XMP, texts, colour profiles, 16 bits."""

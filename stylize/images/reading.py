@@ -16,7 +16,7 @@ import stat
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
@@ -30,8 +30,9 @@ from stylize.extras import install
 from stylize.images.colour_profile import Native, ProfileError, to_8_bit, to_srgb, to_srgb_16
 from stylize.images.colour_profile import Pixels as Pixels
 from stylize.images.formats import DECODE_ERRORS, READABLE_SUFFIXES, TWO_BYTE_MAGIC, formats_of, is_heic, opener_of
-from stylize.images.metadata import ORIENTATION, SIDEWAYS, take_dpi, take_exif, take_xmp
+from stylize.images.metadata import ORIENTATION, take_metadata
 from stylize.images.sixteen_bit import grey_tones, is_deep, read_deep, scaled, turned
+from stylize.images.texts import Texts
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
 
 MOST_FRAMES = 99
@@ -55,11 +56,13 @@ class Picture:
         pixels: (H, W, 3) uint8 or uint16, sRGB, upright, not multiplied by alpha.
         alpha: (H, W) of the same type, or None when every pixel is opaque.
         format: what the file was by content: one of :data:`FORMATS`, or "HEIF".
-        exif: an EXIF block that says "upright, sRGB" and has no thumbnail, or None.
+        exif: the file's EXIF block, patched to say "upright, sRGB", without its thumbnail; or None.
         dpi: horizontal and vertical resolution, or None.
-        xmp: the XMP packet, its orientation reset too, or None.
+        xmp: the XMP packet, its orientation reset too, without what is no longer true; or None.
         warnings: what the user should know about the reading, one clause each.
         native: the colours as the file has them, if it has a profile that results can be given back in.
+        texts: IPTC captions, comments and the text of PNGs.
+        lost: names of what lay beside the picture in its file and does not travel, such as an HDR gain map.
     """
 
     pixels: Pixels
@@ -70,6 +73,8 @@ class Picture:
     xmp: bytes | None = None
     warnings: tuple[str, ...] = ()
     native: Native | None = None
+    texts: Texts = field(default_factory=Texts)
+    lost: tuple[str, ...] = ()
 
 
 def read_image(
@@ -114,7 +119,7 @@ def read_image(
                     notes.append("16-bit colour read as 8-bit")
                 if (bits := image.info.get("bit_depth", 8)) != 8:  # as pillow-heif calls it
                     notes.append(f"{bits}-bit colour read as 8-bit")
-                picture = _decode(image, deep, values, stored, notes)
+                picture = _decode(image, stream, deep, values, stored, notes)
             except (MemoryError, OSError, ValueError) as error:  # no space for a copy; a mode Pillow cannot convert
                 raise _unreadable(name, error) from error
     return to_16_bit(picture) if bit_depth == "16" else picture
@@ -277,16 +282,20 @@ def _check_header(image: ImageFile.ImageFile, name: str, max_pixels: int) -> Non
 
 
 def _decode(
-    image: ImageFile.ImageFile, deep: bool, values: NDArray[np.uint16] | None, stored: int | None, notes: list[str]
+    image: ImageFile.ImageFile,
+    stream: BinaryIO,
+    deep: bool,
+    values: NDArray[np.uint16] | None,
+    stored: int | None,
+    notes: list[str],
 ) -> Picture:
     """Pixels and metadata of a loaded file, whose 16-bit values (H, W, 1..4), if known, are upright already.
 
     Args:
         stored: the orientation in which a TIFF's pixels lay.
     """
-    orientation, exif = take_exif(image, stored, notes)
-    profile, xmp = image.info.get("icc_profile"), take_xmp(image)
-    dpi = take_dpi(image, sideways=not SIDEWAYS.isdisjoint((orientation, stored)))
+    orientation, said = take_metadata(image, stream, stored, notes)
+    profile = image.info.get("icc_profile")
     pixels: Pixels
     alpha: Pixels | None
     wide = None
@@ -321,11 +330,13 @@ def _decode(
         pixels=pixels,
         alpha=None if alpha is None or alpha.min() == np.iinfo(alpha.dtype).max else alpha,
         format="JPEG" if image.format == "MPO" else str(image.format),  # MPO: JPEGs in a row, the photo first
-        exif=exif,
-        dpi=dpi,
-        xmp=xmp,
+        exif=said.exif,
+        dpi=said.dpi,
+        xmp=said.xmp,
         warnings=tuple(notes),
         native=native,
+        texts=said.texts,
+        lost=said.lost,
     )
 
 

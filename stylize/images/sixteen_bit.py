@@ -1,6 +1,6 @@
 """Files of more than 8 bits a channel: what Pillow clips or cannot write.
 
-Grey comes from Pillow, colour from OpenImageIO (the extra ``deep``); 16-bit PNG and TIFF are written here.
+Grey comes from Pillow, colour from OpenImageIO (the extra ``deep``); 16-bit PNG is written here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from stylize.extras import install
 from stylize.images.formats import DEEP_FORMATS
-from stylize.images.metadata import EXIF_IFD, GPS_IFD, INTEROP_IFD, SIDEWAYS
+from stylize.images.metadata import SIDEWAYS
 
 BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 
@@ -119,12 +119,8 @@ def scaled(values: NDArray[Any], top: int) -> NDArray[Any]:
     return np.rint(np.clip(np.nan_to_num(scaled), 0, top)).astype(np.uint8 if top == 255 else np.uint16)
 
 
-def encode_deep(values: NDArray[Any], format: str, options: dict[str, Any]) -> bytes:
-    """16-bit values (H, W, 3 or 4), which Pillow cannot write, as PNG or TIFF; all but the pixels is left to Pillow."""
-    return (_deep_png if format == "PNG" else _deep_tiff)(values, options)
-
-
-def _deep_png(values: NDArray[Any], options: dict[str, Any]) -> bytes:
+def encode_deep_png(values: NDArray[Any], options: dict[str, Any]) -> bytes:
+    """16-bit values (H, W, 3 or 4), which Pillow cannot write, as PNG; all but the pixels is left to Pillow."""
     stub = io.BytesIO()
     Image.new("RGB", (1, 1)).save(stub, "PNG", **options)
     height, width, channels = values.shape
@@ -151,25 +147,3 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         (length,) = struct.unpack_from(">I", data, at)
         yield data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
         at += 12 + length
-
-
-def _deep_tiff(values: NDArray[Any], options: dict[str, Any]) -> bytes:
-    height, width, channels = values.shape
-    pixels = values.astype("<u2").tobytes()
-    # Offsets of strips count from the directory's end, until tobytes() moves them.
-    directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0")
-    exif: Image.Exif = options["exif"]
-    for tag in exif:
-        directory[tag] = dict(exif.get_ifd(tag)) if tag in (EXIF_IFD, GPS_IFD) else exif[tag]
-    if INTEROP_IFD in directory.get(EXIF_IFD, {}):
-        directory[EXIF_IFD][INTEROP_IFD] = exif.get_ifd(INTEROP_IFD)
-    layout = {256: width, 257: height, 258: (16,) * channels, 259: 1, 262: 2, 273: 0, 277: channels, 278: height}
-    layout |= {279: len(pixels), 284: 1, **({338: 2} if channels == 4 else {})}  # 338: alpha, not multiplied
-    if dpi := options.get("dpi"):
-        layout |= {282: dpi[0], 283: dpi[1], 296: 2}
-    for tag, value in layout.items():
-        directory[tag] = value
-    if profile := options.get("icc_profile"):
-        directory.tagtype[34675] = 7
-        directory[34675] = profile
-    return b"II*\0\x08\0\0\0" + directory.tobytes(8) + pixels

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageColor, PngImagePlugin
+from PIL import Image, ImageColor
 
 from stylize.errors import OutputError, UsageError, reason, shown
 from stylize.files.atomic import write_atomically
@@ -28,9 +28,10 @@ from stylize.images.formats import (
     format_of,
     written_format,
 )
-from stylize.images.metadata import SRGB, UNCALIBRATED, XMP, Metadata, kept_metadata
+from stylize.images.metadata import SRGB, UNCALIBRATED, Metadata, kept_metadata, save_options
 from stylize.images.reading import Picture
-from stylize.images.sixteen_bit import encode_deep
+from stylize.images.sixteen_bit import encode_deep_png
+from stylize.images.tiff import encode_tiff
 from stylize.options import ImageOptions
 
 
@@ -52,12 +53,14 @@ def write_image(
     metadata: str = ImageOptions.metadata,
     background: str | None = None,
     overwrite: bool = False,
+    modified: int | None = None,
 ) -> tuple[str, ...]:
     """Encode (see :func:`encode_image`) and write, completely or not at all.
 
     Args:
         format: else the suffix of the path decides; for a stream, the format of ``like``, else PNG.
         overwrite: replace an existing file; says nothing about streams.
+        modified: the file's modification time, in nanoseconds; by default now.
 
     Returns:
         Warnings: what the format could not hold.
@@ -77,14 +80,14 @@ def write_image(
         metadata=metadata,
         background=background,
     )
-    write_encoded(target, encoded.data, overwrite=overwrite)
+    write_encoded(target, encoded.data, overwrite=overwrite, modified=modified)
     return encoded.warnings
 
 
-def write_encoded(target: Path | BinaryIO, data: bytes, *, overwrite: bool) -> None:
-    """Write the bytes of a picture, completely or not at all. Raises OutputError."""
+def write_encoded(target: Path | BinaryIO, data: bytes, *, overwrite: bool, modified: int | None = None) -> None:
+    """Write the bytes of a picture, completely or not at all; see ``write_image``. Raises OutputError."""
     if isinstance(target, Path):
-        write_atomically(target, data, overwrite=overwrite)
+        write_atomically(target, data, overwrite=overwrite, modified=modified)
         return
     try:
         target.write(data)
@@ -109,7 +112,7 @@ def encode_image(
 
     Args:
         pixels: (H, W, 3) uint8 or uint16, sRGB. PNG and TIFF hold 16 bits; for other formats they are rounded.
-        like: the picture whose EXIF, XMP, resolution, colour profile and, failing ``format``, format are kept; not its
+        like: the picture whose metadata, texts, colour profile and, failing ``format``, format are kept; not its
             alpha. Where ``pixels`` equals its pixels, the file's own values are written.
         alpha: (H, W) of the type of ``pixels``.
         format: one of :data:`FORMATS`.
@@ -148,19 +151,11 @@ def encode_image(
     if format == "GIF":
         notes.append("GIF holds 256 colours, each opaque or fully transparent")
     is_srgb = profile is None or (like is not None and like.native is not None and like.native.values is None)
-    found = Metadata() if like is None else Metadata(like.exif, like.xmp, like.dpi)
-    tags = kept_metadata(found, metadata, SRGB if is_srgb else UNCALIBRATED, notes)
-    options = _options(format, tags, quality, notes) | ({"icc_profile": profile} if profile else {})
+    found = Metadata() if like is None else Metadata(like.exif, like.xmp, like.dpi, like.texts, like.lost)
+    kept = kept_metadata(found, metadata, SRGB if is_srgb else UNCALIBRATED, notes, size=(width, height))
+    options = save_options(kept, format, notes) | ({"icc_profile": profile} if profile else {})
     try:
-        if values.dtype == np.uint16:
-            data = encode_deep(values if alpha is None else np.dstack([values, alpha]), format, options)
-        else:
-            image = Image.fromarray(values, mode="CMYK") if values.shape[2] == 4 else Image.fromarray(values)
-            if alpha is not None:
-                image.putalpha(Image.fromarray(alpha))
-            stream = io.BytesIO()
-            image.save(stream, format, **options)
-            data = stream.getvalue()
+        data = _encoded(values, alpha, format, options | _quality(format, quality), notes)
     except (OSError, ValueError, struct.error) as error:  # such as more than 4 GB in a TIFF
         raise OutputError(f"cannot encode {width}x{height} pixels as {format}: {reason(error)}") from error
     return Encoded(data, tuple(notes))
@@ -190,27 +185,30 @@ def _in_native_colours(
         return pixels, None
 
 
-def _options(format: str, metadata: Metadata, quality: int, notes: list[str]) -> dict[str, Any]:
-    """What Pillow's save() is to be told besides pixels and profile."""
-    exif, xmp = metadata.exif, metadata.xmp
-    options: dict[str, Any] = metadata._asdict()
-    if format == "JPEG":
-        options |= {"quality": quality, "subsampling": 0}
-        for kind in ("exif", "xmp"):
-            if len(options[kind] or b"") > 65_500:  # a JPEG segment
-                notes.append(f"its {kind.upper()} data is too long for JPEG and was left out")
-                del options[kind]
-    elif format == "PNG":
-        if xmp:
-            options["pnginfo"] = info = PngImagePlugin.PngInfo()
-            info.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
-    elif format == "WEBP":
-        options |= {"quality": quality, "exact": True}  # exact: keep the colours under transparent pixels
-    elif format == "AVIF":
-        options |= {"quality": quality, "subsampling": "4:4:4"}
-    elif format == "TIFF":
-        options["exif"] = tags = Image.Exif()
-        tags.load(exif or b"")
-        if xmp:
-            tags[XMP] = xmp  # no compression: libtiff cannot write the EXIF directory
-    return {key: value for key, value in options.items() if value not in (None, b"")}
+def _encoded(values: Pixels, alpha: Pixels | None, format: str, options: dict[str, Any], notes: list[str]) -> bytes:
+    """The bytes of a file; what may go wrong is Pillow's."""
+    if format == "TIFF" or values.dtype == np.uint16:
+        layers = values if alpha is None else np.dstack([values, alpha])
+        if format == "PNG":
+            return encode_deep_png(layers, options)
+        left_out: list[str] = []
+        data = encode_tiff(layers, alpha=alpha is not None, left_out=left_out, **options)
+        if left_out:
+            notes.append(f"EXIF tags that TIFF readers complain about were left out: {', '.join(left_out)}")
+        return data
+    image = Image.fromarray(values, mode="CMYK") if values.shape[2] == 4 else Image.fromarray(values)
+    if alpha is not None:
+        image.putalpha(Image.fromarray(alpha))
+    stream = io.BytesIO()
+    image.save(stream, format, **options)
+    return stream.getvalue()
+
+
+def _quality(format: str, quality: int) -> dict[str, Any]:
+    """What Pillow's save() is to be told of the pixels."""
+    options: dict[str, dict[str, Any]] = {
+        "JPEG": {"quality": quality, "subsampling": 0},
+        "WEBP": {"quality": quality, "exact": True},  # exact: keep the colours under transparent pixels
+        "AVIF": {"quality": quality, "subsampling": "4:4:4"},
+    }
+    return options.get(format, {})

@@ -6,9 +6,10 @@ in one of them, memory that runs out, too, costs this photo only: the stages aft
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -34,6 +35,7 @@ class OnePhoto:
         painted: the same, once it was painted: its pixels, alpha and XMP data are written.
         encoded: the bytes of the file to be written.
         failure: what went wrong.
+        modified: the modification time that its picture gets, in nanoseconds; None: that of its writing.
         seconds: of work so far.
     """
 
@@ -44,12 +46,16 @@ class OnePhoto:
     painted: Picture | None = None
     encoded: Encoded | None = None
     failure: StylizeError | None = None
+    modified: int | None = None
     seconds: float = 0.0
 
     def read(self, source: Path | Callable[[], bytes], check: Callable[[], None] = lambda: None) -> None:
         """Read it. ``check`` comes first, and may raise a StylizeError, too."""
         with self._stage(f"reading {self.name}"):
             check()
+            if self.options.times and isinstance(source, Path):
+                with suppress(OSError):  # what is missing is told by what reads it
+                    self.modified = os.stat(source).st_mtime_ns
             self.picture = read_photo(source if isinstance(source, Path) else source(), self.options)
 
     def place(self, choose: Callable[[Picture], T]) -> T | None:
@@ -83,7 +89,7 @@ class OnePhoto:
         """Write it, completely or not at all. Raises OutputError if the disk is full: no other could be written."""
         if self.encoded is not None and target is not None and self.failure is None:
             with self._stage(f"writing {self.name}"):
-                write_encoded(target, self.encoded.data, overwrite=overwrite)
+                write_encoded(target, self.encoded.data, overwrite=overwrite, modified=self.modified)
         if self.failure is not None and disk_is_full(self.failure):
             raise self.failure
 

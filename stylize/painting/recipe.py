@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stylize.images.metadata import PACKET_END, PACKET_START, RECIPE, RECIPE_END, RECIPE_START
+from stylize.images.xmp import PACKET_END, PACKET_START, RECIPE, RECIPE_END, RECIPE_START
 from stylize.options import ImageOptions, NetworkOptions, changed
 from stylize.styles.arguments import base_name
 

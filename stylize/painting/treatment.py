@@ -9,10 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from stylize import __version__
 from stylize.errors import InputError, UsageError, near_name, shown
 from stylize.images.formats import format_of, suffix_of, written_format
 from stylize.images.reading import Picture, read_photo
+from stylize.images.xmp import as_painted
 from stylize.options import ImageOptions
 from stylize.painting.look import Frozen, Layers, Look, check_depth, freeze, paint, read_layers
 from stylize.painting.recipe import Recipe, command_line, recipe_of, with_recipe, without_recipe, words_of
@@ -59,7 +62,7 @@ class Treatment:
         target: Path | None = None,
         frozen: Callable[[], Frozen | None] = lambda: None,
     ) -> Picture:
-        """The painted picture, its recipe in its XMP data.
+        """The painted picture; its XMP data say by which recipe, and that a network painted it.
 
         Args:
             photo: its path, by which recipe and masks name it.
@@ -77,9 +80,12 @@ class Treatment:
             stylizer, picture, self.layers, self.look,
             photo=str(photo), max_pixels=self.options.max_pixels, tile=self.tile, frozen=frozen(),
         )  # fmt: skip
-        if not self.recipe:
-            return replace(picture, pixels=pixels, xmp=without_recipe(picture.xmp))
-        return replace(picture, pixels=pixels, xmp=with_recipe(picture.xmp, self._own_recipe(picture, photo, target)))
+        xmp = without_recipe(picture.xmp)
+        if not np.array_equal(pixels, picture.pixels):
+            xmp = as_painted(xmp)
+        if self.recipe:
+            xmp = with_recipe(xmp, self._own_recipe(picture, photo, target))
+        return replace(picture, pixels=pixels, xmp=xmp)
 
     def _own_recipe(self, picture: Picture, photo: Path, target: Path | None) -> Recipe:
         """How the picture of a photo is made again; ``transfer`` and ``batch`` write the same."""

@@ -138,6 +138,22 @@ def test_grey_and_16_bit_photos(run: Run, tmp_path: Path, photo: Path, style: Pa
     assert Path("grey_style.png").read_bytes()[24] == 16
 
 
+def test_the_photos_modification_time_if_asked(run: Run, photo: Path, style: Path) -> None:
+    os.utime(photo, (1_600_000_000, 1_600_000_000))
+    for command in ("transfer", "batch"):
+        assert run(command, photo, "-s", style, "-o", f"{command}-now/").code == 0
+        assert run(command, photo, "-s", style, "-o", f"{command}-then/", "--times").code == 0
+        assert Path(f"{command}-now", photo.name).stat().st_mtime > 1_700_000_000
+        assert Path(f"{command}-then", photo.name).stat().st_mtime == 1_600_000_000
+
+
+def test_text_that_a_format_cannot_hold_is_told(run: Run, photo: Path, style: Path) -> None:
+    Image.open(photo).convert("RGB").save("said.jpg", comment=b"by Jane")
+    assert run("transfer", "said.jpg", "-s", style, "-o", "said.png").stderr == ""
+    result = run("transfer", "said.jpg", "-s", style, "-o", "said.webp")
+    assert (result.code, result.stderr) == (0, "warning: said.jpg: WEBP cannot hold its comment: left out\n")
+
+
 def test_the_photos_own_colours_and_metadata(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
     exif = Image.Exif()
     exif[0x010F] = "Camera"
@@ -151,7 +167,10 @@ def test_the_photos_own_colours_and_metadata(run: Run, tmp_path: Path, photo: Pa
                 assert image.info["icc_profile"] == DISPLAY_P3
                 assert (image.getexif().get(0x010F), dict(image.getexif().get_ifd(0x8825))) == (make, place)
                 assert (image.info.get("dpi") == (300, 300)) == (policy != "strip")
+        with Image.open("transfer-keep/p3.jpg") as image:
+            assert b"compositeWithTrainedAlgorithmicMedia" in image.info["xmp"]
     assert run("transfer", "p3.jpg", "-s", style, "-o", "same.tif", "--strength", 0).code == 0
+    assert b"compositeWithTrained" not in Path("same.tif").read_bytes()  # it is the photo
     assert (pixels(tmp_path / "same.tif") == pixels(tmp_path / "p3.jpg")).all()
 
 

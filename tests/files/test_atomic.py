@@ -145,3 +145,35 @@ def test_targets_that_cannot_be_written(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match=reason):
             write_atomically(target, b"data", overwrite=True)
     assert names(tmp_path) == ["file", "folder.png"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_what_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    target.chmod(0o640)
+    write_atomically(target, b"new", overwrite=True)
+    assert target.read_bytes() == b"new"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_symbolic_link_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    real, link = tmp_path / "there" / "file", tmp_path / "link"
+    real.write_bytes(b"old")
+    link.symlink_to(Path("there") / "file")
+    write_atomically(link, b"new", overwrite=True)
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+    assert names(tmp_path / "there") == ["file"]
+    with pytest.raises(OutputError, match="exists"):
+        write_atomically(link, b"newer", overwrite=False)
+    real.unlink()
+    write_atomically(link, b"again", overwrite=True)  # to where it points
+    assert real.read_bytes() == b"again"
+
+
+def test_a_modification_time_can_be_given(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "file", b"", overwrite=False, modified=1_600_000_000_000_000_000)
+    assert (tmp_path / "file").stat().st_mtime == 1_600_000_000
