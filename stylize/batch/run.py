@@ -25,9 +25,9 @@ from stylize.batch.inputs import Found, Photo
 from stylize.batch.manifest import Entry, Known, Manifest, Seen, look_at
 from stylize.errors import DeviceError, StylizeError, disk_is_full, shown
 from stylize.files.atomic import check_target, make_folder, refuse_same_file, remove_stale, write_atomically
-from stylize.images.formats import SUFFIXES, format_of, output_name, suffix_of, written_format
+from stylize.images.formats import SUFFIXES, check_size, format_of, output_name, suffix_of, written_format
 from stylize.images.reading import Picture, read_photo
-from stylize.images.writing import encode_image
+from stylize.images.writing import encode_image, pixel_bytes
 from stylize.options import ImageOptions
 
 PIXELS_BETWEEN_STAGES = 100_000_000  # in each of the two gaps; large photos wait for each other
@@ -344,6 +344,8 @@ def _read(job: Job, options: ImageOptions) -> _Read:
         check_target(job.output, overwrite=job.replaces)
         refuse_same_file(job.photo, job.output)
         picture = read_photo(job.photo, options)
+        height, width = picture.pixels.shape[:2]
+        check_size(width, height, format_of(job.output), pixel_bytes(picture.pixels, picture.alpha))
     except StylizeError as error:
         picture = error
     except MemoryError:

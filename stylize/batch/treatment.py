@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from stylize.batch.run import Job
     from stylize.painting.stylizer import Stylizer
 
-REVISION = 4  # to be raised whenever the same model, style and options give other pixels
+REVISION = 5  # to be raised whenever the same model, style and options give other pixels
 _REFUSALS = {"max_pixels", "allow_truncated"}  # options that decide which photos are refused, not how they look
 
 

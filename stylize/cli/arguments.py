@@ -20,12 +20,24 @@ if TYPE_CHECKING:
     from stylize.painting.stylizer import Stylizer
     from stylize.styles.arguments import StyleArgument
 
+
+def complete_style(incomplete: str) -> list[str]:
+    """What ``--style`` can be that begins so, for shells. Where no name of the library does, they complete paths."""
+    from glob import escape, glob
+
+    from stylize.styles.library import styles
+
+    names = [name for name in styles() if name.startswith(incomplete)]
+    return [*names, *sorted(glob(f"{escape(incomplete)}*"))] if incomplete and names else names
+
+
 Style = Annotated[
     list[str],
     typer.Option(
         "--style",
         "-s",
         metavar="STYLE[:WEIGHT][@MASK]",
+        autocompletion=complete_style,
         help="A picture, a folder of pictures, a style code (.safetensors), or a name of your library; repeatable: "
         "mine:0.7 is its part in a mixture, ink@sky.png paints only where sky.png is white.",
     ),

@@ -23,6 +23,7 @@ from stylize.cli.arguments import (
     Threads,
     Verbose,
     check_masks,
+    complete_style,
     inputs_of,
     open_stylizer,
     open_without_torch,
@@ -41,7 +42,13 @@ def preview(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO")],
     style: Annotated[
         list[str] | None,
-        typer.Option("--style", "-s", metavar="STYLE", help="A style for each row; default: all of your library."),
+        typer.Option(
+            "--style",
+            "-s",
+            metavar="STYLE",
+            autocompletion=complete_style,
+            help="A style for each row; default: all of your library.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,

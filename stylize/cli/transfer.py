@@ -95,9 +95,9 @@ def transfer(
 
     from stylize.batch.treatment import Treatment
     from stylize.files.atomic import check_target, make_folder, refuse_same_file
-    from stylize.images.formats import SUFFIXES, format_of, output_name, suffix_of, written_format
+    from stylize.images.formats import SUFFIXES, check_size, format_of, output_name, suffix_of, written_format
     from stylize.images.reading import read_photo
-    from stylize.images.writing import write_image
+    from stylize.images.writing import pixel_bytes, write_image
     from stylize.painting.look import Look, check_depth, read_layers
     from stylize.styles.arguments import parse_style, title_of
 
@@ -183,6 +183,9 @@ def transfer(
             photo = read_photo(_stdin() if name == "-" else Path(name), options)
             check_depth(photo.pixels, look, "<stdin>" if name == "-" else name)
             target = target_of(name, written_format(photo.format))
+            height, width = photo.pixels.shape[:2]
+            usual = written_format(photo.format) if target is None else format_of(target)
+            check_size(width, height, wanted or usual, pixel_bytes(photo.pixels, photo.alpha))
             if target is not None:
                 if target in written:
                     raise OutputError(
@@ -218,7 +221,6 @@ def transfer(
             continue
         for note in (*painted.warnings, *notes):
             terminal.warn(f"{shown(name)}: {note}")
-        height, width = photo.pixels.shape[:2]
         seconds = time.monotonic() - started
         terminal.note(f"{shown(name)}: {width}x{height} pixels in {seconds:.2f} s")
         if target is not None:
