@@ -52,14 +52,14 @@ RAW_SUFFIXES = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kdc", ".mef"}
     | {".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
 )
-_RAW_STARTS = (
-    *((0, b"FUJIFILMCCD-RAW"), (0, b"IIRO"), (0, b"IIRS"), (0, b"MMOR"), (0, b"IIU\0"), (0, b"FOVb"), (0, b"\0MRM")),
-    *((4, b"ftypcrx "), (6, b"HEAPCCDR"), (8, b"CR\2"), (8, b"IIIITwaR"), (8, b"IIIICwaR"), (8, b"MMMMRawT")),
-    (8, b"MMMMRawC"),
+_RAW_STARTS = (  # places and bytes
+    *((0, b"FUJIFILMCCD-RAW"), (0, b"IIRO\x08\0"), (0, b"IIRS\x08\0"), (0, b"MMOR\0\0"), (0, b"IIU\0"), (0, b"\0MRM")),
+    *((4, b"ftypcrx "), (6, b"HEAPCCDR"), (8, b"CR\2")),
+    *((8, b"IIIITwaR"), (8, b"IIIICwaR"), (8, b"MMMMRawT"), (8, b"MMMMRawC")),
 )
 # Pictures that are known, but not read: how they begin, and what they are called.
 _OTHERS: tuple[tuple[str, tuple[bytes, ...], tuple[str, ...]], ...] = (
-    ("a Photoshop file", (b"8BPS",), (".psd", ".psb")),
+    ("a Photoshop file", (b"8BPS\0\1", b"8BPS\0\2"), (".psd", ".psb")),
     ("a JPEG XL file", (b"\xff\x0a", b"\0\0\0\x0cJXL "), (".jxl",)),
     ("a JPEG 2000 file", (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"), (".jp2", ".j2k", ".j2c", ".jpf", ".jpx")),
     ("a JPEG XR file", (b"II\xbc",), (".jxr", ".wdp", ".hdp")),
