@@ -26,7 +26,7 @@ from PIL import Image, ImageFile
 
 from stylize.errors import InputError, near_name, reason, shown
 from stylize.extras import install
-from stylize.images import tiff
+from stylize.images import tiff_layout
 from stylize.images.colour_profile import Native, ProfileError, to_8_bit, to_srgb, to_srgb_16
 from stylize.images.colour_profile import Pixels as Pixels
 from stylize.images.colour_tags import Colours, colours_of
@@ -112,11 +112,11 @@ def read_image(
         with _open_image(stream, name) as image:
             try:
                 if image.format == "TIFF":
-                    if tiff.is_camera_raw(image, stream, name):
+                    if tiff_layout.is_camera_raw(image, stream, name):
                         raise _other_kind(name, RAW)
-                    tiff.seek_photo(image)
-                    if tiff.is_unsupported(image):
-                        raise _unsupported(name, tiff.describe(getattr(image, "tag_v2", {})))
+                    tiff_layout.seek_photo(image)
+                    if tiff_layout.is_unsupported(image):
+                        raise _unsupported(name, tiff_layout.describe(getattr(image, "tag_v2", {})))
                 _check_header(image, name, max_pixels)
                 deep = is_deep(image)
                 # Pillow turns TIFFs upright while loading them; what is read beside it has to know.
@@ -126,10 +126,10 @@ def read_image(
             except DECODE_ERRORS as error:
                 raise _unreadable(name, error) from error
             try:
-                misread = tiff.is_misread(image)
+                misread = tiff_layout.is_misread(image)
                 values = read_deep(image, stream, stored, notes) if misread or (deep and bit_depth != "8") else None
                 if misread and values is None:
-                    raise _unsupported(name, tiff.describe(getattr(image, "tag_v2", {})))
+                    raise _unsupported(name, tiff_layout.describe(getattr(image, "tag_v2", {})))
                 if deep and (values is None or bit_depth == "8"):
                     notes.append("16-bit colour read as 8-bit")
                 if (bits := image.info.get("bit_depth", 8)) != 8:  # as pillow-heif calls it
@@ -260,9 +260,9 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
     if (kind := unreadable_kind(head, name)) is not None and failure is None:
         raise _other_kind(name, kind)
     if formats == ["TIFF"]:
-        if kind or tiff.has_sensor_data(stream):
+        if kind or tiff_layout.has_sensor_data(stream):
             raise _other_kind(name, RAW) from failure
-        if layout := tiff.unsupported_layout(stream):
+        if layout := tiff_layout.unsupported_layout(stream):
             raise _unsupported(name, layout) from failure
     if failure is None or (TWO_BYTE_MAGIC.issuperset(formats) and not _is_truncation(failure)):
         suffix = PurePath(name).suffix.lower()
@@ -396,7 +396,7 @@ def _count_frames(image: ImageFile.ImageFile) -> int:
                 image.seek(frame)
             except EOFError:
                 return count
-            count += tiff.is_page(image)
+            count += tiff_layout.is_page(image)
         return count + 1
     except DECODE_ERRORS:  # what follows the first frame is damaged, but nobody asked for it
         return 1
