@@ -100,9 +100,13 @@ def shown(name: object) -> str:
 
 
 def near_name(path: Path) -> str:
-    """The hint for a path where nothing is: one beside it with nearly its name, if there is any."""
+    """The hint for a path where nothing is: where its link leads, or one beside it with nearly its name, if any."""
     import difflib  # of no use unless something is wrong
 
+    try:
+        return f"it is a link to {shown(os.readlink(path))}, where nothing is"
+    except (OSError, ValueError):  # no link
+        pass
     try:
         with os.scandir(path.parent) as entries:
             names = [entry.name for entry in islice(entries, 10_000)]

@@ -51,6 +51,7 @@ class Option:
         inside: low and high themselves are out of range.
         hint: what to do about a value out of range; by default the default is told.
         parse: text of the command line -> value; raises UsageError. By default the type says it.
+        complete: the beginning of a value -> values, for shells.
         none: the word of the command line for None, if there is one.
         file: it names a file: recipes tell its base name.
         in_recipe: whether it decides how a picture looks, so that its recipe tells it.
@@ -67,6 +68,7 @@ class Option:
     inside: bool = False
     hint: str = ""
     parse: Callable[[str], Any] | None = None
+    complete: Callable[[str], list[str]] | None = None
     none: str = ""
     file: bool = False
     in_recipe: bool = True

@@ -21,6 +21,15 @@ def has_bf16_instructions(cpuinfo: str = "/proc/cpuinfo") -> bool:
     return False
 
 
+def usual_threads() -> int | None:
+    """How many threads to compute with, if nobody says: ``OMP_NUM_THREADS`` as torch obeys it, else the usable cores.
+
+    Of a list, one number for each level of nesting, the first counts.
+    """
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) > 0 else usable_cores()
+
+
 def usable_cores() -> int | None:
     """The cores that this process may use, threads of one core counted once; None where that is not known.
 

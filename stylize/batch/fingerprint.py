@@ -17,7 +17,7 @@ from stylize.painting.masks import mask_of_photo
 from stylize.painting.treatment import Treatment
 from stylize.styles.arguments import ALPHA
 
-REVISION = 4  # to be raised whenever the same model, style and options give other pixels
+REVISION = 5  # to be raised whenever the same model, style and options give other pixels
 _REFUSALS = {"max_pixels", "allow_truncated"}  # options that decide which photos are refused, not how they look
 
 

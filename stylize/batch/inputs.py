@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from stylize.errors import InputError, OutputError, near_name, reason, shown
-from stylize.images.folders import files_below, format_of_file, is_junk, is_same
+from stylize.images.folders import files_below, format_of_file, is_junk, is_same, unreadable_kind_of
 from stylize.images.formats import TWO_BYTE_MAGIC, formats_of, is_heic
 
 MAX_LIST_BYTES = 1 << 30
@@ -94,8 +94,8 @@ def find_photos(
             found.junk += not folder
             continue
         for photo in files_below(path, output, found.failures) if folder else [path]:
-            format = format_of_file(photo)
-            if folder and (format is None or is_junk(photo)):
+            format, kind = format_of_file(photo), unreadable_kind_of(photo)
+            if folder and ((format or kind) is None or is_junk(photo)):
                 found.junk += 1
                 continue
             relative = place / photo.relative_to(path) if folder else place
@@ -103,7 +103,10 @@ def find_photos(
                 found.excluded += 1
             elif (key := (os.path.abspath(photo), relative)) not in seen:
                 seen.add(key)
-                found.photos.append(Photo(photo, relative, format or "PNG"))
+                if kind is None:
+                    found.photos.append(Photo(photo, relative, format or "PNG"))
+                else:  # it must not take the name that belongs to the picture of another
+                    found.failures.append((photo, f"cannot read {shown(photo)}: it is {kind}"))
     return found
 
 

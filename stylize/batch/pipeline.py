@@ -128,6 +128,7 @@ def _read(job: Job, options: ImageOptions) -> _Read:
     seen = look_at(job.photo)
     photo = OnePhoto(shown(job.photo), options, LESS_MEMORY)
     photo.read(job.photo, check)
+    photo.check_size(job.output)
     return _Read(photo, seen)
 
 

@@ -13,12 +13,23 @@ from stylize.options import ImageOptions, NetworkOptions, Option
 if TYPE_CHECKING:
     from stylize.painting.stylizer import Stylizer
 
+
+def complete_style(incomplete: str) -> list[str]:
+    """What ``--style`` can be that begins so, for shells. Where no name of the library does, they complete paths."""
+    from glob import escape, glob
+
+    from stylize.styles.library import styles
+
+    names = [name for name in styles() if name.startswith(incomplete)]
+    return [*names, *sorted(glob(f"{escape(incomplete)}*"))] if incomplete and names else names
+
+
 Style = Annotated[
     list[str],
     Option(
         "A picture, a folder of pictures, a style code (.safetensors), or a name of your library; repeatable: "
         "mine:0.7 is its part in a mixture, ink@sky.png paints only where sky.png is white.",
-        "What", short="-s", metavar="STYLE[:WEIGHT][@MASK]",
+        "What", short="-s", metavar="STYLE[:WEIGHT][@MASK]", complete=complete_style,
     ),
 ]  # fmt: skip
 Format = Annotated[str | None, Option("png, jpg, webp, tif ...; default: the photo's.", "File")]

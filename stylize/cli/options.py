@@ -99,6 +99,7 @@ def _parameter(name: str, field: Field, option: Option) -> Parameter:
         min=option.low if whole and option.low > -math.inf else None,
         max=option.high if whole and option.high < math.inf else None,
         rich_help_panel=option.group,
+        autocompletion=option.complete,
     )
     return Parameter(name, Parameter.KEYWORD_ONLY, annotation=Annotated[kind, settings], default=default)
 

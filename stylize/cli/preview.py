@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from stylize.cli.arguments import stylizer_of
+from stylize.cli.arguments import complete_style, stylizer_of
 from stylize.cli.options import Only, command
 from stylize.cli.terminal import Terminal
 from stylize.errors import UsageError
@@ -24,7 +24,13 @@ def preview(
     terminal: Terminal,
     style: Annotated[
         list[str] | None,
-        Option("A style for each row; default: all of your library.", "What", short="-s", metavar="STYLE"),
+        Option(
+            "A style for each row; default: all of your library.",
+            "What",
+            short="-s",
+            metavar="STYLE",
+            complete=complete_style,
+        ),
     ] = None,
     output: Annotated[
         Path | None,

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from types import FrameType
 from typing import Any, NoReturn
@@ -29,9 +29,16 @@ def run(app: typer.Typer) -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as shells do for jobs in the background
-            signal.signal(number, _raise_stopped)
+    _on_signals(_raise_stopped)
+    try:
+        _run(app)
+    except Stopped as stop:  # also of one that came while an error was being told
+        sys.exit(128 + stop.signal)
+    finally:
+        _on_signals(signal.SIG_DFL)  # what comes while Python ends, ends it silently
+
+
+def _run(app: typer.Typer) -> NoReturn:
     try:
         _refuse_empty(sys.argv[1:])
         sys.exit(app(prog_name="stylize", standalone_mode=False))
@@ -43,8 +50,6 @@ def run(app: typer.Typer) -> None:
         _debug_traceback()
         show(error)
         sys.exit(error.exit_code)
-    except Stopped as stop:
-        sys.exit(128 + stop.signal)
     except MemoryError:
         _debug_traceback()
         show(DeviceError("out of memory", hint="smaller pictures need less"))
@@ -85,7 +90,16 @@ class Stopped(BaseException):
 
 
 def _raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
+    """Unwind. The next signal finds no handler of ours: it ends the process wherever that is by then, silently."""
+    _on_signals(signal.SIG_DFL)
     raise Stopped(number)
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
+    """What SIGINT and SIGTERM do, but for those that are ignored, as shells have it for jobs in the background."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def stop_gently(
@@ -102,14 +116,12 @@ def stop_gently(
 
     def note(number: int, frame: FrameType | None) -> None:
         if received:
-            raise Stopped(number)
+            _raise_stopped(number, frame)
         received.append(number)
         if not silent:
             say(f"{what}; once more ends at once")
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, note)
+    _on_signals(note)
     return received
 
 

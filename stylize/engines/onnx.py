@@ -26,7 +26,7 @@ from stylize.images.palette import FINISH_FLOOR, Floats, palette_map, palette_of
 from stylize.images.reading import Pixels
 from stylize.networks.plan import CUTS, Layer, Margins, Position, cuts_of, layers_of
 from stylize.options import ModelSizes
-from stylize.processor import usable_cores
+from stylize.processor import usual_threads
 from stylize.styles.style_code import Refinement
 
 onnxruntime.disable_telemetry_events()  # older builds for Windows know this only
@@ -206,7 +206,7 @@ class Graph:
         # Threads that wait must not burn the time of other work; convolutions are long enough to wake up for.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.enable_mem_pattern = False  # of use for pictures of one size only, and takes a third more memory
-        options.intra_op_num_threads = threads or usable_cores() or 0  # 0: its own choice
+        options.intra_op_num_threads = threads or usual_threads() or 0  # 0: its own choice
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(t)) for t in weights.values()]
         options.add_external_initializers(list(weights), values)
         graph = packaged_path(f"{name}.onnx").read_bytes()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stylize.errors import reason, shown
-from stylize.images.formats import READABLE_SUFFIXES, sniff_format
+from stylize.images.formats import READABLE_SUFFIXES, sniff_format, unreadable_kind
 
 JUNK = {"desktop.ini", "thumbs.db"}
 RECORDS = ".stylize"  # folder in an output folder where a batch keeps its records; such folders are never searched
@@ -61,3 +61,14 @@ def format_of_file(path: Path) -> str | None:
     except (OSError, ValueError):  # ValueError: a zero byte in the name
         found = None
     return found or READABLE_SUFFIXES.get(path.suffix.lower())
+
+
+def unreadable_kind_of(path: Path) -> str | None:
+    """What a picture is that is known but not read, such as ``a camera raw file``; None for all other files."""
+    try:
+        if not os.path.isfile(path):
+            return None
+        with path.open("rb") as stream:
+            return unreadable_kind(stream.read(16), path.name)
+    except (OSError, ValueError):
+        return None

@@ -14,7 +14,6 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -27,16 +26,27 @@ from PIL import Image, ImageFile
 
 from stylize.errors import InputError, near_name, reason, shown
 from stylize.extras import install
+from stylize.images import tiff_layout
 from stylize.images.colour_profile import Native, ProfileError, to_8_bit, to_srgb, to_srgb_16
 from stylize.images.colour_profile import Pixels as Pixels
-from stylize.images.formats import DECODE_ERRORS, READABLE_SUFFIXES, TWO_BYTE_MAGIC, formats_of, is_heic, opener_of
+from stylize.images.colour_tags import Colours, colours_of
+from stylize.images.formats import (
+    DECODE_ERRORS,
+    RAW,
+    READABLE_SUFFIXES,
+    TWO_BYTE_MAGIC,
+    formats_of,
+    is_heic,
+    opener_of,
+    unreadable_kind,
+)
 from stylize.images.metadata import ORIENTATION, take_metadata
 from stylize.images.sixteen_bit import grey_tones, is_deep, read_deep, scaled, turned
 from stylize.images.texts import Texts
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
 
 MOST_FRAMES = 99
-SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
+PREVIEW = "Large Thumbnail"  # what MPO files call the smaller copies that cameras append for screens
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -106,22 +116,34 @@ def read_image(
         warnings.simplefilter("ignore")  # Pillow's remarks on damaged tags: nothing the user can act on
         with _open_image(stream, name) as image:
             try:
+                if image.format == "TIFF":
+                    if tiff_layout.is_camera_raw(image, stream, name):
+                        raise _other_kind(name, RAW)
+                    tiff_layout.seek_photo(image)
+                    if tiff_layout.is_unsupported(image):
+                        raise _unsupported(name, tiff_layout.describe(getattr(image, "tag_v2", {})))
                 _check_header(image, name, max_pixels)
                 deep = is_deep(image)
                 # Pillow turns TIFFs upright while loading them; what is read beside it has to know.
                 stored = image.getexif().get(ORIENTATION, 1) if image.format == "TIFF" else None
                 notes = _load(image, allow_truncated)
+                told = colours_of(image, stream, notes)
             except DECODE_ERRORS as error:
                 raise _unreadable(name, error) from error
             try:
-                values = read_deep(image, stream, stored, notes) if deep and bit_depth != "8" else None
-                if deep and values is None:
+                misread = tiff_layout.is_misread(image)
+                values = read_deep(image, stream, stored, notes) if misread or (deep and bit_depth != "8") else None
+                if misread and values is None:
+                    raise _unsupported(name, tiff_layout.describe(getattr(image, "tag_v2", {})))
+                if deep and (values is None or bit_depth == "8"):
                     notes.append("16-bit colour read as 8-bit")
                 if (bits := image.info.get("bit_depth", 8)) != 8:  # as pillow-heif calls it
                     notes.append(f"{bits}-bit colour read as 8-bit")
-                picture = _decode(image, stream, deep, values, stored, notes)
+                picture = _decode(image, stream, deep, values, stored, told, notes)
             except (MemoryError, OSError, ValueError) as error:  # no space for a copy; a mode Pillow cannot convert
                 raise _unreadable(name, error) from error
+    if bit_depth == "8":
+        return to_8_bit_picture(picture)
     return to_16_bit(picture) if bit_depth == "16" else picture
 
 
@@ -149,6 +171,18 @@ def to_16_bit(picture: Picture) -> Picture:
         wide = _widened(pixels)
     alpha = None if alpha is None else _widened(alpha)
     return replace(picture, pixels=wide, alpha=alpha, native=native, warnings=notes)
+
+
+def to_8_bit_picture(picture: Picture) -> Picture:
+    """A picture whose pixels have 8 bits."""
+    if picture.pixels.dtype == np.uint8:
+        return picture
+    return replace(
+        picture,
+        pixels=to_8_bit(picture.pixels),
+        alpha=None if picture.alpha is None else to_8_bit(picture.alpha),
+        native=picture.native and picture.native.to_8_bit(),
+    )
 
 
 def _widened(values: NDArray[Any]) -> NDArray[np.uint16]:
@@ -228,6 +262,13 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
             failure = error
     if heic and "HEIF" not in formats:
         raise InputError(f'cannot read {name}: HEIC needs the "heif" extra', hint=install("heif"))
+    if (kind := unreadable_kind(head, name)) is not None and failure is None:
+        raise _other_kind(name, kind)
+    if formats == ["TIFF"]:
+        if kind or tiff_layout.has_sensor_data(stream):
+            raise _other_kind(name, RAW) from failure
+        if layout := tiff_layout.unsupported_layout(stream):
+            raise _unsupported(name, layout) from failure
     if failure is None or (TWO_BYTE_MAGIC.issuperset(formats) and not _is_truncation(failure)):
         suffix = PurePath(name).suffix.lower()
         if suffix in (".txt", ".lst", ".list", ".csv"):
@@ -241,6 +282,14 @@ def _open_image(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
             hint=hint,
         ) from failure
     raise _unreadable(name, failure) from failure
+
+
+def _other_kind(name: str, kind: str) -> InputError:
+    return InputError(f"cannot read {name}: it is {kind}", hint="export it as JPEG or TIFF first")
+
+
+def _unsupported(name: str, layout: str) -> InputError:
+    return InputError(f"cannot read {name}: {layout} is not read", hint="export it as 16-bit RGB TIFF or PNG")
 
 
 def _register_heif() -> bool:
@@ -275,10 +324,6 @@ def _check_header(image: ImageFile.ImageFile, name: str, max_pixels: int) -> Non
             f"cannot read {name}: {width}x{height} pixels is over the limit of {limit}",
             hint=f"`max_pixels` {10 ** len(str(width * height))} if you trust this file",
         )
-    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
-    if DNG_VERSION in tags or (tags.get(SUBFILE_TYPE) == 1 and SUB_IFDS in tags):
-        # Camera raw files are TIFFs whose first picture is a thumbnail.
-        raise InputError(f"cannot read {name}: it is a camera raw file", hint="export it as JPEG or TIFF first")
 
 
 def _decode(
@@ -287,15 +332,17 @@ def _decode(
     deep: bool,
     values: NDArray[np.uint16] | None,
     stored: int | None,
+    told: Colours | None,
     notes: list[str],
 ) -> Picture:
     """Pixels and metadata of a loaded file, whose 16-bit values (H, W, 1..4), if known, are upright already.
 
     Args:
         stored: the orientation in which a TIFF's pixels lay.
+        told: what the file says of its colours, if that goes before its profile.
     """
     orientation, said = take_metadata(image, stream, stored, notes)
-    profile = image.info.get("icc_profile")
+    profile = image.info.get("icc_profile") if told is None else told.profile()
     pixels: Pixels
     alpha: Pixels | None
     wide = None
@@ -303,6 +350,7 @@ def _decode(
         values = turned(values, orientation)
         channels = values.shape[2]
         colours = values[..., : channels - (channels in (2, 4))]
+        colours = colours if told is None else told.redraw(colours)
         try:
             wide = to_srgb_16(colours, profile)
         except ProfileError:
@@ -315,6 +363,8 @@ def _decode(
     else:
         upright: Image.Image = image.transpose(TRANSPOSE[orientation]) if orientation in TRANSPOSE else image
         colour, alpha = _split_alpha(upright, deep)
+        if told is not None and told.is_redrawn:
+            colour = Image.fromarray(told.redraw(np.asarray(colour)))
         try:
             srgb, native = to_srgb(colour, profile)
         except ProfileError:
@@ -343,16 +393,28 @@ def _decode(
 def _count_frames(image: ImageFile.ImageFile) -> int:
     """How many frames a file has, counted up to one more than ``MOST_FRAMES``; moves on to another frame."""
     try:
+        if image.format == "MPO":
+            return 1 + sum(_is_frame(image, number, image.size) for number in range(1, getattr(image, "n_frames", 1)))
         if image.format != "TIFF":
             return int(getattr(image, "n_frames", 1))
-        for frame in range(1, MOST_FRAMES + 1):  # their number stands nowhere, and each takes longer than the last
+        count = 1
+        for frame in range(image.tell() + 1, MOST_FRAMES + 1):  # their number stands nowhere, and each takes longer
             try:
                 image.seek(frame)
             except EOFError:
-                return frame
-        return MOST_FRAMES + 1
+                return count
+            count += tiff_layout.is_page(image)
+        return count + 1
     except DECODE_ERRORS:  # what follows the first frame is damaged, but nobody asked for it
         return 1
+
+
+def _is_frame(image: Any, number: int, size: tuple[int, int]) -> bool:
+    """Whether a picture of an MPO file is another photo: neither a preview of the first, nor its gain or depth map."""
+    if PREVIEW in image.mpinfo[0xB002][number]["Attribute"]["MPType"]:
+        return False
+    image.seek(number)
+    return bool(image.size == size and image.mode == "RGB")
 
 
 def _split_alpha(image: Image.Image, deep: bool) -> tuple[Image.Image, Pixels | None]:

@@ -17,18 +17,20 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, TiffImagePlugin
+from PIL import Image, ImageFile
 
 from stylize.extras import install
 from stylize.images.formats import DEEP_FORMATS
 from stylize.images.metadata import SIDEWAYS
 
-BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+BITS, PHOTOMETRIC, EXTRA_SAMPLES, SAMPLE_FORMAT, WHITE_IS_ZERO = 258, 262, 338, 339, 0
 
 
 def is_deep(image: ImageFile.ImageFile) -> bool:
     """Whether the file holds more than 8 bits a channel. Pillow drops them from RGB without a word."""
     layouts = [(tile.args,) if isinstance(tile.args, str) else tile.args or ("",) for tile in image.tile[:1]]
+    if image.format == "TIFF" and max(getattr(image, "tag_v2", {}).get(BITS, (1,)), default=1) > 8:
+        return True
     if image.format == "PPM" and any(isinstance(layout[-1], int) and layout[-1] > 255 for layout in layouts):
         return True  # the largest value stands beside the layout
     return image.mode[0] in "IF" or any(";16" in str(layout[0]) for layout in layouts)
@@ -65,13 +67,16 @@ def read_deep(
         if file is None:
             oiio.geterror()
             return None
+        file.seek_subimage(image.tell(), 0)
         spec = file.spec()
-        associated = image.tag_v2.get(338) == (1,) if isinstance(image, TiffImagePlugin.TiffImageFile) else False
+        extras = getattr(image, "tag_v2", {}).get(EXTRA_SAMPLES, ())
         size = image.size if stored not in SIDEWAYS else image.size[::-1]
-        if (spec.width, spec.height) != size or spec.format != oiio.UINT16 or spec.nchannels > 4 or associated:
+        if (spec.width, spec.height) != size or spec.format != oiio.UINT16 or spec.nchannels > 4 or extras == (1,):
             return None
         read: NDArray[np.uint16] | None = file.read_image(oiio.UINT16)
         file.close()
+    if read is not None and extras[:1] == (0,) and read.shape[2] in (2, 4):  # nobody says what it is: no alpha
+        read = read[..., :-1]
     return None if read is None else turned(read, stored or 1)
 
 
@@ -97,6 +102,8 @@ def grey_tones(image: Image.Image) -> NDArray[Any]:
     values = np.asarray(image)
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     bits = next(iter(tags.get(BITS, ())), 16)
+    if bits == 32 and values.dtype == np.int32 and 2 not in tags.get(SAMPLE_FORMAT, (1,)):
+        return values.view(np.uint32)  # Pillow knows signed ones only
     if values.dtype.kind == "f" or not 8 < bits <= 16:
         return values
     if bits < 16:

@@ -22,9 +22,9 @@ from stylize.images.colour_profile import Pixels, ProfileError, to_8_bit
 from stylize.images.formats import (
     CMYK_FORMATS,
     DEEP_FORMATS,
-    MAX_SIDE,
     OPAQUE_FORMATS,
     PROFILE_FORMATS,
+    check_size,
     format_of,
     written_format,
 )
@@ -129,11 +129,7 @@ def encode_image(
     if format is None:
         format = written_format(like.format) if like else "PNG"
     height, width = pixels.shape[:2]
-    if max(width, height) > MAX_SIDE.get(format, 2**31 - 1):
-        raise OutputError(
-            f"{format} cannot hold {width}x{height} pixels: its longest side is {MAX_SIDE[format]}",
-            hint="write a .png or .tif file",
-        )
+    check_size(width, height, format, pixel_bytes(pixels, alpha))
     notes: list[str] = []
     if pixels.dtype == np.uint16 and format not in DEEP_FORMATS:
         notes.append(f"{format} holds 8 bits a channel: 16-bit colour was rounded")
@@ -159,6 +155,11 @@ def encode_image(
     except (OSError, ValueError, struct.error) as error:  # such as more than 4 GB in a TIFF
         raise OutputError(f"cannot encode {width}x{height} pixels as {format}: {reason(error)}") from error
     return Encoded(data, tuple(notes))
+
+
+def pixel_bytes(pixels: Pixels, alpha: Pixels | None) -> int:
+    """How many bytes a pixel takes where nothing is compressed."""
+    return pixels.itemsize * (3 if alpha is None else 4)
 
 
 def parse_colour(name: str) -> tuple[int, int, int]:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from stylize.errors import DeviceError, StylizeError, disk_is_full, shown
-from stylize.images.formats import format_of
+from stylize.images.formats import check_size, format_of, written_format
 from stylize.images.reading import Picture, read_photo
-from stylize.images.writing import Encoded, encode_image, write_encoded
+from stylize.images.writing import Encoded, encode_image, pixel_bytes, write_encoded
 from stylize.options import ImageOptions
 
 T = TypeVar("T")
@@ -64,6 +64,14 @@ class OnePhoto:
             with self._stage(f"reading {self.name}"):
                 return choose(self.picture)
         return None
+
+    def check_size(self, target: Path | None, format: str | None = None) -> None:
+        """Refuse before it is painted what the format, chosen as for ``encode``, cannot hold."""
+        if self.picture is not None and self.failure is None:
+            with self._stage(f"reading {self.name}"):
+                usual = written_format(self.picture.format) if target is None else format_of(target)
+                height, width = self.picture.pixels.shape[:2]
+                check_size(width, height, format or usual, pixel_bytes(self.picture.pixels, self.picture.alpha))
 
     def paint(self, stylise: Callable[..., Picture], *arguments: object) -> None:
         """Paint it: a picture, and the arguments, in; a picture out."""

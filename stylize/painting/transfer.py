@@ -153,6 +153,7 @@ def _one(
     photo = OnePhoto(shown(path) if stdin is None else "<stdin>", options)
     photo.read(Path(path) if stdin is None else lambda: _whole(stdin))
     target = photo.place(lambda picture: places.of(path if stdin is None else "stdin", picture))
+    photo.check_size(target, places.format)
     if photo.failure is None:
         stylizer, treatment = networks()  # what is wrong with these is wrong for all photos
         photo.paint(lambda picture: treatment.apply(stylizer, picture, Path(path), target=target))

@@ -203,6 +203,8 @@ def read_pictures(
         picture = read_image(path, max_pixels=options.max_pixels, allow_truncated=options.allow_truncated)
         for warning in picture.warnings:
             on_warning(f"{shown(path)}: {warning}")
+        if picture.alpha is not None and not picture.alpha.any():
+            raise InputError(f"{shown(path)}: every pixel is transparent", hint="a style needs something to see")
         return fill_transparent(picture.pixels, picture.alpha)
 
     names, pictures = [], []

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from stylize.batch.run import plan_batch
 
 from stylize.batch.inputs import _fits, find_photos
 from stylize.errors import InputError
@@ -105,6 +106,42 @@ def test_text_that_begins_as_a_picture_does_is_passed_over(tmp_path: Path) -> No
     names = [photo.relative.name for photo in found.photos]
     assert names == ["BMP-without-suffix", "PPM-without-suffix", "bits", "comment", "damaged.bmp"]
     assert found.junk == 4
+
+
+UNREADABLE = {
+    "a.psd": b"8BPS\0\1" + bytes(20),
+    "a.jxl": b"\xff\x0a" + bytes(20),
+    "b.jxl": b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(20),
+    "a.jp2": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(20),
+    "a.exr": b"v/1\1" + bytes(20),
+    "a.cr3": b"\0\0\0\x18ftypcrx " + bytes(20),
+    "a.raf": b"FUJIFILMCCD-RAW " + bytes(20),
+    "a.nef": b"MM\0*" + bytes(20),
+    "named wrongly.jpg": b"8BPS\0\1" + bytes(20),
+    "damaged.psd": b"",
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_pictures_that_are_not_read_are_failures_not_junk(tmp_path: Path, name: str) -> None:
+    put(tmp_path / "in/photo.png")
+    (tmp_path / "in/notes.txt").write_text("8BPS is what a Photoshop file begins with")
+    (tmp_path / "in" / name).write_bytes(UNREADABLE[name])
+    found = find_photos([tmp_path / "in"])
+    assert [photo.path.name for photo in found.photos] == ["photo.png"]
+    ((path, reason),) = found.failures
+    assert path.name == name and reason.startswith(f"cannot read {path}: it is a")
+    assert found.junk == 1
+    left_out = find_photos([tmp_path / "in"], exclude=[name.upper()])
+    assert (left_out.failures, left_out.excluded) == ([], 1)
+
+
+def test_a_raw_file_takes_no_name_from_the_photo_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "IMG_1.CR2").write_bytes(b"II*\0\x10\0\0\0CR\2\0" + bytes(20))
+    put(tmp_path / "IMG_1.JPG")
+    found = find_photos([tmp_path])
+    assert [job.name for job in plan_batch(found, tmp_path / "out", format="WEBP").jobs] == ["IMG_1.webp"]
+    assert [path.name for path, _ in found.failures] == ["IMG_1.CR2"]
 
 
 def test_excluded_photos_are_counted(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -400,6 +401,60 @@ def test_a_second_stop_ends_at_once(tmp_path: Path, style: Path, environment: di
     assert process.returncode == 130
     assert b"Traceback" not in stderr
     assert not list((tmp_path / "out").glob(".stylize-*"))
+
+
+@pytest.mark.parametrize("command", ["transfer", "batch"])
+@pytest.mark.parametrize("pause", [0.0, 0.02, 0.1])
+def test_two_interrupts_at_any_moment_show_no_traceback(
+    tmp_path: Path, style: Path, environment: dict[str, str], command: str, pause: float
+) -> None:
+    photos = photos_in(tmp_path / "in", 100)
+    (tmp_path / "out").mkdir()
+    sources: Sequence[Path] = [tmp_path / "in"] if command == "batch" else photos
+    arguments = [*STYLIZE, command, *sources, "-s", style, "-o", tmp_path / "out"]
+    for wait in (0.2, 0.6, 1.2):  # while it is imported, while it begins, while it works
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+            time.sleep(wait)
+            for _ in range(2):
+                process.send_signal(signal.SIGINT)
+                time.sleep(pause)
+            _, stderr = process.communicate(timeout=60)
+        assert process.returncode in (0, 130, -signal.SIGINT)
+        assert b"Traceback" not in stderr and b"ignored" not in stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_python_ends_is_silent(number: signal.Signals) -> None:
+    program = f"""
+import atexit, os, sys
+atexit.register(os.kill, os.getpid(), {int(number)})
+sys.argv = ["stylize", "--version"]
+from stylize.cli import main
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True)
+    assert (result.returncode, result.stderr) == (-number, b"")
+
+
+COMPLETIONS = {
+    "bash": {"COMP_WORDS": "stylize {}", "COMP_CWORD": "4"},
+    "zsh": {"_TYPER_COMPLETE_ARGS": "stylize {}"},
+    "fish": {"_TYPER_COMPLETE_ARGS": "stylize {}", "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+}
+
+
+@pytest.mark.parametrize("shell", COMPLETIONS)
+@pytest.mark.parametrize("command", ["transfer", "batch", "preview"])
+def test_names_of_styles_complete(tmp_path: Path, environment: dict[str, str], shell: str, command: str) -> None:
+    for name in ("nightfall", "night-sky", "day"):
+        (tmp_path / f"{name}.safetensors").touch()
+    (tmp_path / "night.png").touch()
+    environment |= {"STYLIZE_STYLES": str(tmp_path), "_STYLIZE_COMPLETE": f"complete_{shell}"}
+    environment |= {name: text.format(f"{command} a.jpg --style ni") for name, text in COMPLETIONS[shell].items()}
+    result = subprocess.run(STYLIZE, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert all(name in result.stdout for name in ("nightfall", "night-sky", "night.png"))
+    assert "day" not in result.stdout
 
 
 def test_a_closed_pipe_ends_silently(tmp_path: Path, photo: Path, style: Path, environment: dict[str, str]) -> None:

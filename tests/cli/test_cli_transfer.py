@@ -732,3 +732,61 @@ def test_stdin_holds_one_photo_and_stdout_too(run: Run, photo: Path, style: Path
 def test_no_bytes_to_a_terminal(run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert_refused(run("transfer", photo, "-s", style, "-o", "-"), 2, "will not write image bytes to a terminal")
+
+
+# What is refused before the work
+
+
+@pytest.mark.parametrize("command", ["transfer", "batch"])
+def test_a_size_that_the_format_cannot_hold_is_refused_before_painting(
+    run: Run, tmp_path: Path, style: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def unwanted(*arguments: object, **options: object) -> None:
+        raise AssertionError("painted")
+
+    monkeypatch.setattr("stylize.painting.stylizer.Stylizer.transfer", unwanted)
+    Image.new("RGB", (16_384, 2), "teal").save(tmp_path / "long.png")
+    output = ["-o", "out"] if command == "batch" else []
+    result = run(command, "long.png", "-s", style, "--format", "webp", *output)
+    assert result.code == (1 if command == "batch" else 4)
+    assert "WEBP cannot hold 16384x2 pixels: its longest side is 16383" in result.stderr
+    assert "hint: write a .png or .tif file" in result.stderr
+
+
+def test_a_style_of_nothing_is_refused(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    Image.new("RGBA", (64, 48), (200, 30, 20, 0)).save(tmp_path / "clear.png")
+    assert_refused(run("transfer", photo, "-s", "clear.png"), 1, "clear.png: every pixel is transparent")
+    assert_refused(run("encode-style", "clear.png", "-o", "x.safetensors"), 1, "every pixel is transparent")
+    (tmp_path / "several").mkdir()
+    (tmp_path / "clear.png").rename(tmp_path / "several/clear.png")
+    (tmp_path / "several/style.png").write_bytes(style.read_bytes())
+    result = run("transfer", photo, "-s", "several")
+    assert result.code == 0
+    assert "clear.png: every pixel is transparent; left out" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["transfer", "batch"])
+def test_a_link_to_nothing_says_where_it_leads(run: Run, tmp_path: Path, style: Path, command: str) -> None:
+    (tmp_path / "photo.jpg").symlink_to("moved.jpg")
+    result = run(command, "photo.jpg", "-s", style, *(["-o", "out"] if command == "batch" else []))
+    assert result.code == 1
+    assert "error: cannot read photo.jpg: no such file" in result.stderr
+    assert "hint: it is a link to moved.jpg, where nothing is" in result.stderr
+
+
+def test_pictures_that_are_not_read_are_called_by_their_names(run: Run, tmp_path: Path, style: Path) -> None:
+    (tmp_path / "a.psd").write_bytes(b"8BPS\0\1" + bytes(20))
+    assert_refused(run("transfer", "a.psd", "-s", style), 1, "cannot read a.psd: it is a Photoshop file")
+    (tmp_path / "a.CR3").write_bytes(b"\0\0\0\x18ftypcrx " + bytes(20))
+    assert_refused(run("transfer", "a.CR3", "-s", style), 1, "cannot read a.CR3: it is a camera raw file", "export it")
+
+
+def test_the_colours_of_a_camera_that_writes_adobe_rgb(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
+    tags = Image.Exif()
+    tags.get_ifd(0x8769).update({0xA001: 65_535, 0xA005: {1: "R03", 2: b"0100"}})
+    with Image.open(photo) as image:
+        image.convert("RGB").save(tmp_path / "_DSC1.png", exif=tags.tobytes())
+    assert run("transfer", "_DSC1.png", "-s", style, "--strength", "0", "-o", "out.png").code == 0
+    with Image.open(tmp_path / "out.png") as image:
+        assert b"A\0d\0o\0b\0e\0 \0R\0G\0B" in image.info["icc_profile"]
+    assert np.array_equal(pixels(tmp_path / "out.png"), pixels(tmp_path / "_DSC1.png"))

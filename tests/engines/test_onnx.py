@@ -23,7 +23,7 @@ from stylize.networks.model import load_model, save_model
 from stylize.networks.plan import Margins, refinement_shapes
 from stylize.painting import tiles
 from stylize.painting.stylizer import Stylizer
-from stylize.processor import usable_cores
+from stylize.processor import usable_cores, usual_threads
 from stylize.styles.style_code import StyleCode
 
 MakePicture = Callable[..., np.ndarray]
@@ -211,3 +211,24 @@ def test_threads_are_for_the_cores_that_this_process_may_use() -> None:
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout == "1\n"
     assert 1 <= (usable_cores() or 0) <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "threads"), [("3", 3), (" 2,4", 2), ("0", None), ("-1", None), ("many", None), ("", None)]
+)
+def test_threads_as_torch_counts_them(value: str, threads: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert usual_threads() == (threads or usable_cores())
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="where threads can be counted")
+def test_a_session_has_as_many_threads_as_were_asked_for() -> None:
+    script = (
+        "import os; from stylize.engines.onnx import Graph; before = len(os.listdir('/proc/self/task'));"
+        "graph = Graph('finish', {}, None); print(len(os.listdir('/proc/self/task')) - before)"
+    )
+    for number in (1, 5):
+        environment = {**os.environ, "OMP_NUM_THREADS": str(number)}
+        command = [sys.executable, "-c", script]
+        found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert found.stdout == f"{number - 1}\n"  # and this one

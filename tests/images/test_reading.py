@@ -544,6 +544,20 @@ def test_only_the_first_frame_is_used(format: str) -> None:
     assert picture.format == ("JPEG" if format == "MPO" else format)
 
 
+def test_a_cameras_preview_is_no_frame() -> None:
+    """Cameras append smaller copies for screens to their JPEGs; phones, maps of gain or depth."""
+    photo, small = Image.fromarray(SMOOTH), Image.fromarray(SMOOTH[::2, ::2])
+    tone = Image.fromarray(SMOOTH[..., 0])
+    for others in ([small], [tone], [small, tone]):
+        picture = read_image(encoded(photo, "MPO", save_all=True, append_images=others))
+        assert (picture.warnings, picture.format) == ((), "JPEG")
+    data = encoded(photo, "MPO", save_all=True, append_images=[photo])
+    entry = data.index(struct.pack("<I", 0x030000)) + 16  # after that of the first picture
+    preview = data[:entry] + struct.pack("<I", 0x010001) + data[entry + 4 :]
+    assert read_image(preview).warnings == ()
+    assert read_image(data).warnings == ("has 2 frames: only the first is used",)
+
+
 def test_a_file_of_very_many_frames_is_not_counted_to_the_end() -> None:
     frame = Image.new("L", (1, 1))
     data = encoded(frame, "TIFF", save_all=True, append_images=[frame] * 150)
