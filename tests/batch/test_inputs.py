@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from stylize.batch.run import plan_batch
+from stylize.batch.planning import plan_batch
 
 from stylize.batch.inputs import _fits, find_photos
 from stylize.errors import InputError

@@ -307,7 +307,7 @@ def test_lack_of_memory_costs_one_photo(
 def test_a_full_disk_ends_it(run: Run, photo: Path, style: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     tried = []
 
-    def full(target: Path, data: bytes, *, overwrite: bool) -> None:
+    def full(target: Path, data: bytes, *, overwrite: bool, modified: int | None) -> None:
         tried.append(target)
         raise OutputError("cannot write: no space left") from OSError(errno.ENOSPC, "no space left on device")
 

@@ -297,7 +297,7 @@ def test_a_recipe_stays_where_a_place_has_to_go(run: Run, tmp_path: Path, style:
     xmp = b'<x:xmpmeta><rdf:RDF><rdf:Description other:GPSLatitude="1"/></rdf:RDF></x:xmpmeta>'
     Image.new("RGB", (30, 20), "red").save(tmp_path / "walk.jpg", xmp=xmp)
     result = run("transfer", "walk.jpg", "-s", style, "-o", "out.jpg", "--metadata", "no-gps")
-    assert result.code == 0 and "XMP may tell a place" in result.stderr
+    assert result.code == 0
     assert "walk.jpg" in json.loads(run("inspect", "out.jpg", "--json").stdout)["recipe"]
     assert b"GPSLatitude" not in Path("out.jpg").read_bytes()
 
