@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from stylize.batch.planning import plan_batch
 
 from stylize.batch.inputs import _fits, find_photos
+from stylize.batch.planning import plan_batch
 from stylize.errors import InputError
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)

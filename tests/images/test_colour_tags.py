@@ -55,7 +55,8 @@ def adobe_exif(index: str = "R03", space: int = 65_535) -> bytes:
     tags = Image.Exif()
     tags[0x010F] = "Camera"
     tags.get_ifd(0x8769)[0xA001] = space
-    tags.get_ifd(0x8769)[0xA005] = {1: index, 2: b"0100"} if index else {}
+    if index:
+        tags.get_ifd(0x8769)[0xA005] = {1: index, 2: b"0100"}
     return tags.tobytes()
 
 
@@ -129,7 +130,7 @@ def test_a_viewer_sees_the_photo(told: str, format: str) -> None:
         photo = rgb_to_lab(np.asarray(image.convert("RGB")) / 255, columns, gamma)
     assert delta_e(rgb_to_lab(MUTED / 255, SRGB_COLUMNS, None), photo) > 0.5  # to take it for sRGB would change it
     written, warnings = encode_image(picture.pixels, like=picture, format=format, quality=100)
-    assert warnings == ()
+    assert [warning for warning in warnings if warning != "BMP cannot hold its EXIF: left out"] == []
     assert delta_e(viewed(written), photo) < (1.5 if format in ("WEBP", "AVIF") else 1)  # those lose some themselves
 
 
