@@ -411,7 +411,7 @@ def test_two_interrupts_at_any_moment_show_no_traceback(
     photos = photos_in(tmp_path / "in", 100)
     (tmp_path / "out").mkdir()
     sources: Sequence[Path] = [tmp_path / "in"] if command == "batch" else photos
-    arguments = [*STYLIZE, command, *sources, "-s", style, "-o", tmp_path / "out"]
+    arguments = [*STYLIZE, command, *sources, "-s", style, "-o", tmp_path / "out", "-f"]
     for wait in (0.2, 0.6, 1.2):  # while it is imported, while it begins, while it works
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
             time.sleep(wait)
