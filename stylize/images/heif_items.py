@@ -6,7 +6,8 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-MOST_BYTES = 1 << 24
+MOST_BYTES = 1 << 24  # of what is looked through
+_MOST_META, _MOST_EXTENTS = 1 << 20, 16
 Box = tuple[bytes, int, int]  # kind, start and end of its content
 
 
@@ -15,7 +16,7 @@ def exif_item(stream: BinaryIO) -> bytes | None:
     try:
         size = stream.seek(0, 2)
         meta = next((box for box in _boxes(_at(stream, 0, min(size, MOST_BYTES))) if box[0] == b"meta"), None)
-        if meta is None:
+        if meta is None or meta[2] - meta[1] > _MOST_META:
             return None
         content = _at(stream, meta[1] + 4, meta[2] - meta[1] - 4)
         parts = {kind: content[start:end] for kind, start, end in _boxes(content)}
@@ -26,7 +27,7 @@ def exif_item(stream: BinaryIO) -> bytes | None:
         data = b"".join(_at(stream, at, length) for at, length in extents)
         (skipped,) = struct.unpack_from(">I", data)
         return data[4 + skipped :]
-    except (KeyError, struct.error):
+    except (KeyError, IndexError, OverflowError, OSError, struct.error):  # cut off, or no offset at all
         return None
 
 
@@ -51,9 +52,9 @@ def _boxes(data: bytes) -> Iterator[Box]:
 
 def _items(iinf: bytes) -> Iterator[tuple[int, bytes]]:
     """Numbers and types of the items."""
-    for _, start, end in _boxes(iinf[6:] if iinf[:1] == b"\0" else iinf[8:]):
-        entry = iinf[6:] if iinf[:1] == b"\0" else iinf[8:]
-        entry = entry[start:end]
+    entries = iinf[6:] if iinf[:1] == b"\0" else iinf[8:]
+    for _, start, end in _boxes(entries):
+        entry = entries[start:end]
         if entry[:1] == b"\2":
             yield struct.unpack_from(">H", entry, 4)[0], entry[8:12]
         elif entry[:1] == b"\3":
@@ -80,7 +81,9 @@ def _extents(iloc: bytes, wanted: int) -> list[tuple[int, int]]:
         number(2)  # which file it is in
         base = number(widths[2])
         parts = []
-        for _ in range(number(2)):
+        if (count := number(2)) > _MOST_EXTENTS:
+            return []
+        for _ in range(count):
             number(widths[3])
             offset = number(widths[0])
             parts.append((base + offset, number(widths[1])))

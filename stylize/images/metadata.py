@@ -40,7 +40,7 @@ from stylize.images.xmp import (
 )
 
 ORIENTATION, COLOR_SPACE, XMP = 0x0112, 0xA001, 700
-EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
+GPS_IFD = 0x8825
 LAYERS, CREDENTIALS_TAG = 37724, 52545  # Photoshop's ImageSourceData; C2PA's store
 PLACE_TAGS = frozenset({GPS_IFD, 33550, 33922, 34264, 34735, 34736, 34737})  # the others are GeoTIFF's
 SRGB, UNCALIBRATED = 1, 65_535  # values of COLOR_SPACE

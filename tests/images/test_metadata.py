@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from stylize.images.exif import ExifError, parse_block
+from stylize.images.heif_items import exif_item
 from stylize.images.reading import Picture, read_image
 from stylize.images.texts import Texts
 from stylize.images.writing import encode_image
@@ -308,6 +309,19 @@ def test_avif_that_lies_on_its_side_keeps_its_exif() -> None:
     assert damaged in data and len(damaged) == len(right)
     tags = tags_of(block_of(written(data.replace(damaged, right), "JPEG")[0]))
     assert tags["IFD0", COPYRIGHT][2] == "© café, 東京\0".encode()
+
+
+AVIF = photo(FULL, "AVIF")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 600), st.binary(min_size=1, max_size=4)), max_size=8), st.integers(0, 700))
+def test_mutated_avif_has_an_exif_item_or_none(changes: list[tuple[int, bytes]], cut: int) -> None:
+    data = bytearray(AVIF)
+    for at, new in changes:
+        data[at : at + len(new)] = new
+    exif_item(io.BytesIO(bytes(data[: len(data) - cut])))
+    exif_item(io.BytesIO(bytes(data[:cut])))
 
 
 # Places
