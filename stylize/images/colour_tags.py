@@ -20,11 +20,11 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import ExifTags, Image, ImageFile
 
 from stylize.images.colour_profile import STRIP
 from stylize.images.formats import DECODE_ERRORS
-from stylize.images.metadata import COLOR_SPACE, EXIF_IFD, INTEROP_IFD, SRGB
+from stylize.images.metadata import COLOR_SPACE, SRGB
 
 Floats = NDArray[np.float64]
 PixelT = TypeVar("PixelT", np.uint8, np.uint16, np.uint8 | np.uint16)
@@ -207,11 +207,11 @@ def _told_by_exif(image: ImageFile.ImageFile, notes: list[str]) -> Colours | Non
     else:  # a copy: what is damaged is found, and told, where it is taken over
         tags = Image.Exif()
         tags.load(image.info.get("exif") or b"")
-    details = tags.get_ifd(EXIF_IFD)
+    details = tags.get_ifd(ExifTags.IFD.Exif)
     space = details.get(COLOR_SPACE)
     if space in (None, SRGB) and PRIMARY_CHROMATICITIES not in tags:
         return None
-    index = str(tags.get_ifd(INTEROP_IFD).get(INTEROP_INDEX, ""))
+    index = str(tags.get_ifd(ExifTags.IFD.Interop).get(INTEROP_INDEX, ""))
     if space == ADOBE_SPACE or (space != SRGB and index.startswith(ADOBE_INDEX)):
         return Colours(ADOBE_RGB, gamma(563 / 256), "Compatible with Adobe RGB (1998)")
     if PRIMARY_CHROMATICITIES in tags:
