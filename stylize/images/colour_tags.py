@@ -211,7 +211,8 @@ def _told_by_exif(image: ImageFile.ImageFile, notes: list[str]) -> Colours | Non
     space = details.get(COLOR_SPACE)
     if space in (None, SRGB) and PRIMARY_CHROMATICITIES not in tags:
         return None
-    index = str(tags.get_ifd(ExifTags.IFD.Interop).get(INTEROP_INDEX, ""))
+    interop = tags.get_ifd(ExifTags.IFD.Interop) if ExifTags.IFD.Interop in details else {}  # Pillow 11: KeyError
+    index = str(interop.get(INTEROP_INDEX, ""))
     if space == ADOBE_SPACE or (space != SRGB and index.startswith(ADOBE_INDEX)):
         return Colours(ADOBE_RGB, gamma(563 / 256), "Compatible with Adobe RGB (1998)")
     if PRIMARY_CHROMATICITIES in tags:
