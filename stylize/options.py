@@ -214,11 +214,6 @@ def parse_widths(text: str) -> tuple[int, ...]:
     return widths
 
 
-def check_strength(strength: float) -> None:
-    """Raises UsageError for a strength that is not between 0 and 1."""
-    check(Look(strength=strength))
-
-
 def check_perceptual(name: str, networks: tuple[str, ...] = PERCEPTUAL_NETWORKS) -> None:
     """Raises UsageError for a perceptual network that is none of those."""
     if name not in networks:
