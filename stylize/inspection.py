@@ -70,6 +70,7 @@ def _style_code(path: Path, metadata: dict[str, str], model: Path) -> dict[str, 
         "version": metadata.get("stylize.version", ""),
         "numbers": sum(values.size for values in style.tensors().values()),
         "refined": bool(style.refinement),
+        "fine": bool(style.moments),
         "thumbnail": style.thumbnail is not None,
         "bytes": path.stat().st_size,
     }

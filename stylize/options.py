@@ -251,6 +251,7 @@ class Look:
     """How a photo is painted, whatever the styles.
 
     Attributes:
+        effort: ``fast``, in one pass; or ``fine``, by optimising the picture, see ``stylize.painting.fine``.
         strength: 0 (the photo itself) to 1 (the full style).
         preserve_color: keep the photo's colours.
         style_scale: width of the strokes, 0.25 to 4; None: chosen by the photo's size, see
@@ -263,13 +264,17 @@ class Look:
         UsageError: a value is out of its range.
     """
 
+    effort: Annotated[
+        Literal["fast", "fine"],
+        Option("fast: in one pass; fine: in a minute or two, with the strokes of the style.", "Look"),
+    ] = "fast"
     strength: Strength = 1.0
     preserve_color: Annotated[bool, Option("Keep the photo's colours.", "Look")] = False
     style_scale: Annotated[
         float | None,
         Option(
             "Width of the strokes, 0.25 to 4; 1: as in the style's picture at 512 pixels; auto: as on a copy of the "
-            "photo of one megapixel.",
+            "photo of one megapixel. With fine, 1: as on a copy of 512x512 pixels.",
             "Look", low=LEAST_SCALE, high=MOST_SCALE, hint="0.25 to 4, or auto", parse=parse_style_scale, none="auto",
         ),
     ] = 1.0  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "stylize"
-WITH_TORCH = ("networks/", "training/", "engines/torch.py", "engines/export.py")
+WITH_TORCH = ("networks/", "training/", "engines/torch.py", "engines/export.py", "painting/fine.py")
 
 
 def imported_at_the_top(nodes: list[ast.stmt]) -> Iterator[str]:

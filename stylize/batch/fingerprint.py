@@ -55,11 +55,14 @@ class Fingerprints:
                 return mask
             return "folder" if os.path.isdir(mask) else hash_file(Path(mask))
 
+        look, fine = asdict(self.treatment.look), self.treatment.look.effort == "fine"
+        if not fine:
+            del look["effort"]  # so it was before there was another
         facts = {
             "revision": REVISION,
             "model": self.treatment.model_hash,
-            "styles": [(content(mask), code.content_hash()) for mask, code in self.treatment.layers.items()],
-            "look": asdict(self.treatment.look) | {"mask": content(self.treatment.look.mask)},
+            "styles": [(content(mask), code.content_hash(fine=fine)) for mask, code in self.treatment.layers.items()],
+            "look": look | {"mask": content(self.treatment.look.mask)},
             "options": {name: value for name, value in asdict(self.treatment.options).items() if name not in _REFUSALS},
             "recipe": self.treatment.recipe,
         }

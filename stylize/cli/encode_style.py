@@ -45,6 +45,7 @@ def encode_style(
     save: Annotated[str | None, Option("Keep it in your library: --style NAME.", "Where to", metavar="NAME")] = None,
     overwrite: Overwrite = False,
     refine: Annotated[bool, Option("Take a minute to make the style more like its pictures.", "Refining")] = False,
+    fine: Annotated[bool, Option("Store what --effort fine needs, too: 0.8 MB of statistics.", "File")] = False,
     name: Annotated[str | None, Option("Title; default: the output's name.", "File")] = None,
     no_thumbnail: Annotated[bool, Option("Store no picture of the style.", "File")] = False,
 ) -> None:
@@ -61,6 +62,8 @@ def encode_style(
         require_torch("refining")
     elif given := changed(refining):
         raise UsageError(f"{given[0][0].flag} needs --refine", hint="add --refine")
+    if fine:
+        require_torch("`fine`")
     targets = _targets(output, save, terminal)
     styles = [parse_style(text, masks=False) for text in sources]
     for style in styles:
@@ -74,7 +77,7 @@ def encode_style(
     encoding = _Encoding(stylizer_of(networks, terminal), refining if refine else None, terminal)
     code = read_style(
         encoding.stylizer, styles, title,
-        options=images, on_warning=terminal.warn, on_picture=encoding.tell, encode=encoding.encode,
+        options=images, on_warning=terminal.warn, on_picture=encoding.tell, encode=encoding.encode, fine=fine,
     )  # fmt: skip
     code = replace(code, title=title)
     if no_thumbnail:
@@ -83,7 +86,7 @@ def encode_style(
         code.save(target, overwrite=overwrite)
         terminal.result(
             str(target), output=str(target), title=code.title, images=code.images, model=code.model_hash,
-            pictures=encoding.pictures, refined=encoding.refined,
+            pictures=encoding.pictures, refined=encoding.refined, fine=bool(code.moments),
         )  # fmt: skip
 
 
@@ -165,10 +168,12 @@ class _Encoding:
         if distance is not None and (self.terminal.verbose or (sys.stderr.isatty() and not self.terminal.quiet)):
             say(f"{picture}: distance to the rest {distance:.2f}, weight {member.weight:.2g}")
 
-    def encode(self, pictures: Sequence[Pixels], title: str, report: Callable[[Sequence[Member]], None]) -> StyleCode:
+    def encode(
+        self, pictures: Sequence[Pixels], title: str, fine: bool, report: Callable[[Sequence[Member]], None]
+    ) -> StyleCode:
         """In place of ``Stylizer.encode_style``."""
         members: list[Member] = []
-        code = self.stylizer.encode_style(pictures, title=title, report=members.extend)
+        code = self.stylizer.encode_style(pictures, title=title, fine=fine, report=members.extend)
         report(members)
         if self.refining is None:
             return code

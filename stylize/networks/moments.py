@@ -84,6 +84,9 @@ class _ChannelProducts(Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor) -> Tensor:
         ctx.save_for_backward(maps)
+        if maps.is_contiguous(memory_format=torch.channels_last):  # (B, M, C): not to be written down transposed
+            positions = maps.permute(0, 2, 3, 1).flatten(1, 2)
+            return (positions.transpose(1, 2) @ positions).float() / positions.shape[1]
         return _channel_products(maps)
 
     @staticmethod

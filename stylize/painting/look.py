@@ -43,10 +43,15 @@ def read_layers(
     *,
     options: ImageOptions,
     on_warning: Callable[[str], None],
+    fine: bool = False,
 ) -> Layers:
-    """The styles that the arguments ask for, one for each mask. Raises as ``read_style``."""
+    """The styles that the arguments ask for, one for each mask. Raises as ``read_style``.
+
+    Args:
+        fine: they are to be painted finely, too.
+    """
     return {
-        mask: read_style(stylizer, group, title, options=options, on_warning=on_warning)
+        mask: read_style(stylizer, group, title, options=options, on_warning=on_warning, fine=fine)
         for mask, group in by_mask(arguments).items()
     }
 
@@ -130,7 +135,11 @@ def paint(
     if look.strength == 0:
         return output
     for source, style in layers.items():
-        passes = frozen.passes[source] if frozen else (partial(stylizer.paint, style=style, look=look, tile=tile), None)
-        painted = at_stroke_scale(visible, scale, *passes)
+        if look.effort == "fine":  # with scales of its own
+            painted = stylizer.paint(visible, style, look, tile=tile)
+        elif frozen:
+            painted = at_stroke_scale(visible, scale, *frozen.passes[source])
+        else:
+            painted = at_stroke_scale(visible, scale, partial(stylizer.paint, style=style, look=look, tile=tile))
         output = painted if source is None else composite(output, painted, masks[source])
     return output if bound is None else composite(picture.pixels, output, bound)

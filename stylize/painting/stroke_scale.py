@@ -22,6 +22,8 @@ from stylize.images.reading import Pixels
 from stylize.options import MOST_SCALE
 
 AUTO_PIXELS = 1_000_000  # a larger photo gets, with the automatic scale, the look of its copy of so many pixels
+FINE_STROKES = 512 * 512  # pixels of the copy on which, painted finely, strokes are as in the style's pictures
+FINE_PIXELS = 1_000_000  # of a photo that is painted finely; a larger one as a copy of so many
 MOST_PIXELS = 1_000_000_000  # of an enlarged copy
 _ROWS = 256  # computed at a time: no copy of a whole picture in wider numbers
 
@@ -31,6 +33,22 @@ Transfer = Callable[[Pixels], Pixels]  # a picture -> the same, painted
 def auto_scale(photo: Pixels) -> float:
     """The scale at which a photo, as a whole, looks like its 1-megapixel copy; 1 for smaller ones."""
     return float(min(max((photo.shape[0] * photo.shape[1] / AUTO_PIXELS) ** 0.5, 1.0), MOST_SCALE))
+
+
+def fine_scales(photo: Pixels, width: float) -> tuple[float, float]:
+    """In which sizes a photo is painted finely, for strokes so wide as on its copy of ``FINE_STROKES`` pixels.
+
+    Args:
+        width: of the strokes, against those.
+
+    Returns:
+        by how much smaller than the photo the copy is that is painted finely, less than 1: larger; and by how much
+        smaller again is that on which strokes are as in the style's pictures, 1 or more.
+    """
+    pixels = photo.shape[0] * photo.shape[1]
+    strokes = min(min(pixels, FINE_STROKES) / width**2, FINE_PIXELS)
+    painted = min(max(pixels, strokes), FINE_PIXELS)
+    return float((pixels / painted) ** 0.5), float((painted / strokes) ** 0.5)
 
 
 def at_stroke_scale(photo: Pixels, scale: float, paint: Transfer, again: Transfer | None = None) -> Pixels:

@@ -17,14 +17,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from stylize.engines.choice import Engines
+from stylize.engines.device import memory_errors, pick_device
 from stylize.engines.protocol import Engine, Painter
 from stylize.errors import DeviceError, InputError, RefusedError, UsageError, shown
+from stylize.extras import require_torch
 from stylize.files.packaged import MODEL_VARIABLE, default_model
 from stylize.images.colour_profile import to_8_bit
 from stylize.images.palette import LUMINANCE, Floats, palette_among, palette_map, palette_of_pixels
@@ -32,6 +34,7 @@ from stylize.images.reading import Pixels
 from stylize.networks.plan import BORDER, Margins, refinement_fits
 from stylize.options import NetworkOptions
 from stylize.painting.look import Look
+from stylize.painting.stroke_scale import at_stroke_scale, fine_scales
 from stylize.painting.tiles import (
     LEAST_TILE,
     is_own_proxy,
@@ -44,11 +47,15 @@ from stylize.painting.tiles import (
 )
 from stylize.styles.members import Member, examine
 from stylize.styles.mixing import mean
+from stylize.styles.moments import weighted_mean
 from stylize.styles.refinement import scaled
 from stylize.styles.style_code import StyleCode, make_thumbnail
 
 if TYPE_CHECKING:
     from stylize.engines.torch import TorchEngine
+    from stylize.painting.fine import Fine, Progress
+
+T = TypeVar("T")
 
 STRIP = 64  # rows of a picture that are worked on at a time where no network is involved
 STYLE_SHORT_SIDE = (256, 512)  # pixels: style pictures are brought between these
@@ -66,6 +73,7 @@ class Stylizer:
             is installed, on GPUs, for models of unusual sizes, and for large photos where the processor has bf16.
         threads: of the processor; by default all.
         on_warning: told when the work goes on in another way than was asked for, such as when memory runs out.
+        on_progress: told after every step of fine painting how far it is.
 
     Raises:
         InputError, RefusedError: the model is missing or no model.
@@ -81,12 +89,15 @@ class Stylizer:
         engine: str = "auto",
         threads: int | None = None,
         on_warning: Callable[[str], None] = lambda message: None,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         self.path = Path(model) if model is not None else default_model()
         if model is None and os.environ.get(MODEL_VARIABLE) and not os.path.lexists(self.path):
             raise InputError(f"cannot read {shown(self.path)}: no such file", hint=f"{MODEL_VARIABLE} names it")
         self.asked = NetworkOptions(None if model is None else self.path, device, engine, threads)
         self.engines = Engines(self.path, device, engine, threads, on_warning)
+        self.on_progress = on_progress
+        self._fine: tuple[str, Fine] | None = None  # by its device; opened when it is first needed
 
     @property
     def engine(self) -> Engine:
@@ -102,6 +113,7 @@ class Stylizer:
         pictures: Sequence[Pixels],
         title: str = "style",
         *,
+        fine: bool = False,
         report: Callable[[Sequence[Member]], None] = lambda members: None,
     ) -> StyleCode:
         """Learn a style from pictures: the mean of their codes, near-duplicates together counted as one.
@@ -111,7 +123,11 @@ class Stylizer:
 
         Args:
             pictures: (H, W, 3) uint8 each.
+            fine: note their moments, too, so that it can be painted finely; takes torch, and some seconds.
             report: called with what is to be said of each picture, in their order.
+
+        Raises:
+            UsageError: no pictures, or torch or VGG19's weights are needed, and are not installed.
         """
         if not pictures:
             raise UsageError("a style needs at least one picture")
@@ -141,6 +157,7 @@ class Stylizer:
             title=title,
             images=len(pictures),
             thumbnail=make_thumbnail(ordered),
+            moments=self._finely(lambda on: weighted_mean([on.moments(p) for p in working], shares)) if fine else {},
         )
 
     def transfer(
@@ -150,6 +167,7 @@ class Stylizer:
         *,
         strength: float = 1.0,
         preserve_color: bool = False,
+        effort: Literal["fast", "fine"] = "fast",
         tile: int | None = None,
     ) -> Pixels:
         """Stylise a photo of any size.
@@ -161,6 +179,7 @@ class Stylizer:
                 style's.
             preserve_color: keep the photo's colours: it is painted in its own palette (the colour statistics are
                 matched first), and of that only the lightness is taken.
+            effort: ``fine`` takes a minute or two for the strokes of the style, see ``stylize.painting.fine``.
             tile: side of the tiles in pixels, rounded up to a multiple of 16; by default as large as memory and speed
                 allow. The result does not depend on it. Photos of up to two megapixels are done whole.
 
@@ -173,17 +192,20 @@ class Stylizer:
             InputError: a photo of 16 bits needs torch, which is not installed.
             DeviceError: out of memory.
         """
-        return self.paint(photo, style, Look(strength, preserve_color), tile=tile)
+        look = Look(strength=strength, preserve_color=preserve_color, effort=effort)
+        return self.paint(photo, style, look, tile=tile)
 
     def paint(self, photo: Pixels, style: StyleCode, look: Look, *, tile: int | None = None) -> Pixels:
         """``transfer`` with the strength and the colours of a look.
 
-        Masks and the width of strokes are for ``stylize.painting.look.paint``, which calls this.
+        Masks, and in fast painting the width of strokes, are for ``stylize.painting.look.paint``, which calls this.
         """
         _check_tile(tile)
         self.check(style)
         if look.strength == 0:
             return photo.copy()
+        if look.effort == "fine":
+            return self._paint_finely(photo, style, look, tile)
 
         def work() -> Pixels:
             adapted = self._adapted([photo], style, look)
@@ -192,6 +214,49 @@ class Stylizer:
         with _explained(photo):
             output = self.engines.or_on_processor(work)
         return _finished(photo, output, look)
+
+    def _paint_finely(self, photo: Pixels, style: StyleCode, look: Look, tile: int | None) -> Pixels:
+        """``paint`` with effort: the photo, or of a large one a copy, finely, and finer detail in one pass."""
+        if not style.moments:
+            raise RefusedError(
+                f"style {shown(style.title)} has no moments, which fine painting needs",
+                hint="encode it again from its pictures, with `fine`",
+            )
+        quick = replace(look, effort="fast", preserve_color=False)
+        scale, copy = fine_scales(photo, 1.0 if look.style_scale is None else look.style_scale)
+
+        def in_one_pass(picture: Pixels) -> Pixels:
+            return self.paint(picture, style, quick, tile=tile)
+
+        def finely(picture: Pixels) -> Pixels:
+            return self._finely(
+                lambda on: on.paint(
+                    picture, style.moments, in_one_pass,
+                    strength=look.strength, copy=copy, report=self.on_progress,
+                )
+            )  # fmt: skip
+
+        with _explained(photo):
+            output = at_stroke_scale(photo, scale, finely, in_one_pass)
+        if look.preserve_color:
+            own, painted = (palette_of_pixels(at_working_size(pixels)) for pixels in (photo, output))
+            recolour = palette_map(painted, own)
+            _in_strips(lambda _, strip: _recoloured(strip, *recolour), photo, output)
+        return _finished(photo, output, look)
+
+    def _finely(self, work: Callable[[Fine], T]) -> T:
+        """Some work of fine painting, on the processor if a GPU has too little memory. Raises UsageError."""
+        require_torch("fine painting")
+        from stylize.painting.fine import Fine
+
+        def on_device() -> T:
+            device = self.engines.device
+            if self._fine is None or self._fine[0] != device:
+                self._fine = device, Fine(pick_device(device), self.asked.threads)
+            return work(self._fine[1])
+
+        with memory_errors():
+            return self.engines.or_on_processor(on_device)
 
     def prepare(self, style: StyleCode, strength: float = 1.0) -> None:
         """Do what depends on the style only, so that the first photo need not wait for it."""
@@ -360,6 +425,12 @@ def keep_color(photo: Pixels, stylised: Pixels) -> Pixels:
     """
     lighter = (stylised.astype(np.float32) - photo) @ np.array(LUMINANCE, np.float32)  # (H, W)
     return np.clip(np.rint(photo + lighter[..., None]), 0, np.iinfo(photo.dtype).max).astype(photo.dtype)
+
+
+def _recoloured(pixels: Pixels, matrix: Floats, offset: Floats) -> Pixels:
+    """Pixels (H, W, 3) after the map ``x -> M x + t`` of colours in [0, 1]."""
+    most = np.iinfo(pixels.dtype).max
+    return np.clip(np.rint(pixels @ matrix.T + offset * most), 0, most).astype(pixels.dtype)
 
 
 def _in_strips(work: Callable[[Pixels, Pixels], Pixels], photo: Pixels, output: Pixels) -> None:

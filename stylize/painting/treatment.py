@@ -103,7 +103,7 @@ class Treatment:
         if self.frames:  # only its whole folder makes a frame again
             folder = os.path.basename(os.path.dirname(os.path.abspath(photo)))
             command = ("stylize", "batch", folder, "--sequence", *command[3:], "--output", f"{folder}-stylised")
-        codes = tuple(code.content_hash() for code in self.layers.values())
+        codes = tuple(code.content_hash(fine=self.look.effort == "fine") for code in self.layers.values())
         return Recipe(command, __version__, self.model_hash, codes)
 
     def freeze(self, stylizer: Stylizer) -> Frozen | None:
@@ -145,7 +145,14 @@ def read_treatment(
     """The treatment that is asked for, its styles read. Raises as ``stylize.styles.arguments.read_style``."""
     return Treatment(
         styles=tuple(styles),
-        layers=read_layers(stylizer, styles, title_of(styles), options=options, on_warning=on_warning),
+        layers=read_layers(
+            stylizer,
+            styles,
+            title_of(styles),
+            options=options,
+            on_warning=on_warning,
+            fine=look.effort == "fine",
+        ),
         look=look,
         options=options,
         model_hash=stylizer.engine.hash,

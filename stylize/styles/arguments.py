@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from stylize.errors import InputError, UsageError, shown
+from stylize.errors import InputError, RefusedError, UsageError, shown
 from stylize.images.folders import pictures_below
 from stylize.images.formats import READABLE_FILES, READABLE_SUFFIXES
 from stylize.images.reading import fill_transparent, read_image
@@ -127,9 +127,14 @@ class StyleEncoder(Protocol):
     """What makes style codes of pictures, and knows which codes its model can read; a ``Stylizer`` is one."""
 
     def encode_style(
-        self, pictures: Sequence[Pixels], title: str = ..., *, report: Callable[[Sequence[Member]], None] = ...
+        self,
+        pictures: Sequence[Pixels],
+        title: str = ...,
+        *,
+        fine: bool = ...,
+        report: Callable[[Sequence[Member]], None] = ...,
     ) -> StyleCode:
-        """The code of some pictures; ``report`` is told of each."""
+        """The code of some pictures, with their moments if it is to be painted finely; ``report`` is told of each."""
 
     def check(self, style: StyleCode, name: str | None = ...) -> None:
         """Raises RefusedError for the code of another model."""
@@ -144,17 +149,19 @@ def read_style(
     on_warning: Callable[[str], None],
     on_picture: Callable[[str, Member], None] = lambda name, member: None,
     encode: Callable[..., StyleCode] | None = None,
+    fine: bool = False,
 ) -> StyleCode:
     """The style that the arguments ask for together, whatever their masks.
 
     Args:
+        fine: it is to be painted finely, too.
         on_warning: called with what people should know of a picture.
         on_picture: called with the name of every picture that is encoded, and what is to be said of it.
         encode: in place of ``encoder.encode_style``.
 
     Raises:
         InputError: a picture cannot be read.
-        RefusedError: a style code is malformed, or of another model.
+        RefusedError: a style code is malformed, or of another model, or cannot be painted finely.
     """
     from stylize.styles.mixing import mix
     from stylize.styles.style_code import StyleCode
@@ -168,12 +175,17 @@ def read_style(
                     on_warning(f"{name}: {remark}")
                 on_picture(name, member)
 
-        return (encode or encoder.encode_style)(pictures, title=title, report=report)
+        return (encode or encoder.encode_style)(pictures, title=title, fine=fine, report=report)
     parts = []
     for argument in arguments:
         if argument.is_code:
             code = StyleCode.load(argument.source)
             encoder.check(code, shown(argument.source))
+            if fine and not code.moments:
+                raise RefusedError(
+                    f"style {shown(argument.source)} has no moments, which fine painting needs",
+                    hint="encode it again from its pictures, with `fine`",
+                )
         else:
             alone = replace(argument, weight=None)
             code = read_style(
@@ -184,6 +196,7 @@ def read_style(
                 on_warning=on_warning,
                 on_picture=on_picture,
                 encode=encode,
+                fine=fine,
             )
         parts.append((code, 1.0 if argument.weight is None else argument.weight))
     if len(parts) == 1 and arguments[0].weight is None:

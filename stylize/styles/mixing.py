@@ -2,8 +2,8 @@
 
 Codes mix by their weighted mean: what the generator reads from a code, kernels, scales and shifts, it reads by linear
 maps, so these mix alike. Palettes mix so that contrast changes evenly
-(``stylize.images.palette.palette_among``). Refinements (``stylize.styles.refinement``) add up by their weights. A style
-with all of the weight comes out unchanged.
+(``stylize.images.palette.palette_among``). Refinements (``stylize.styles.refinement``) add up by their weights, moments
+(``stylize.styles.moments``) mix by their weighted mean. A style with all of the weight comes out unchanged.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from stylize.errors import RefusedError, UsageError
 from stylize.images.palette import Floats, palette_among
+from stylize.styles.moments import weighted_mean
 from stylize.styles.refinement import weighted_sum
 from stylize.styles.style_code import StyleCode
 
@@ -53,6 +54,7 @@ def mix(parts: Sequence[tuple[StyleCode, float]], title: str = "mixture") -> Sty
         images=sum(style.images for style in styles),
         thumbnail=styles[int(np.argmax(shares))].thumbnail,
         refinement=weighted_sum([style.refinement for style in styles], shares),
+        moments=weighted_mean([style.moments for style in styles], shares),
         merged_from=", ".join(f"{style.title}:{share:.3g}" for style, share in zip(styles, shares, strict=True)),
     )
 

@@ -1,9 +1,9 @@
 """Style codes: a personal style as a small file that outlives the pictures it came from.
 
-A file holds two tensors, ``code`` and ``palette``, those of a refinement if there is one, and string metadata after
-the Stability AI model metadata standard (modelspec) 1.0.1: title, hash, thumbnail, and which model the code belongs
-to. It never holds the paths or the EXIF of its pictures. Equal pictures give equal bytes. Files come from strangers:
-every field is checked when one is read.
+A file holds two tensors, ``code`` and ``palette``, those of a refinement and of the moments for fine painting if there
+are any, and string metadata after the Stability AI model metadata standard (modelspec) 1.0.1: title, hash, thumbnail,
+and which model the code belongs to. It never holds the paths or the EXIF of its pictures. Equal pictures give equal
+bytes. Files come from strangers: every field is checked when one is read.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from stylize.files import tensors as tensor_file
 from stylize.files.atomic import write_atomically
 from stylize.images.palette import PALETTE, covariance_of
 from stylize.images.reading import Pixels
+from stylize.styles import moments as style_moments
+from stylize.styles.moments import Moments
 
 FORMAT = 1
-MAX_CODE_BYTES = 8 << 20  # a refined style has 0.2 MB; a mixture has the sum of its parts
+MAX_CODE_BYTES = 8 << 20  # a refined style has 0.2 MB, moments 0.8; a mixture has the sum of its refinements
 THUMBNAIL_SIDE = 128  # pixels
 REFINED = "refine."  # prefix of the tensors of a refinement
 FACTORS = (".left", ".right")  # ends of the names of matrices among them; the others are vectors
@@ -52,6 +54,7 @@ class StyleCode:
         images: number of pictures it was learnt from.
         thumbnail: a small JPEG of them, or None.
         refinement: what was learnt on top of the code.
+        moments: what fine painting needs, see ``stylize.styles.moments``; empty: it cannot be painted finely.
         merged_from: titles and weights of the styles it was mixed from.
     """
 
@@ -62,16 +65,26 @@ class StyleCode:
     images: int = 1
     thumbnail: bytes | None = None
     refinement: Refinement = field(default_factory=dict)
+    moments: Moments = field(default_factory=dict)
     merged_from: str = ""
 
     def tensors(self) -> tensor_file.Tensors:
         """The numbers of the style, by the names that they have in its file."""
+        moments = {style_moments.PREFIX + name: values for name, values in self.moments.items()}
+        return self._fast() | moments
+
+    def content_hash(self, *, fine: bool = False) -> str:
+        """SHA-256 of its numbers: the style's identity, whatever its title.
+
+        Args:
+            fine: those of its moments, too, which do not matter but for fine painting.
+        """
+        return tensor_file.content_hash(self.tensors() if fine else self._fast())
+
+    def _fast(self) -> tensor_file.Tensors:
+        """The numbers that painting in one pass takes."""
         refined = {REFINED + name: values for name, values in self.refinement.items()}
         return {"code": self.code, "palette": self.palette, **refined}
-
-    def content_hash(self) -> str:
-        """SHA-256 of its numbers: the style's identity, whatever its title."""
-        return tensor_file.content_hash(self.tensors())
 
     def to_bytes(self) -> bytes:
         """The file's content; equal codes give equal bytes. The date is written if ``SOURCE_DATE_EPOCH`` gives it."""
@@ -123,14 +136,18 @@ class StyleCode:
         what = f"style {shown(path)}"
         tensors, metadata = tensor_file.read(path, "style", max_bytes=MAX_CODE_BYTES)
         tensor_file.check_kind(metadata, "style-code", FORMAT, what)
-        refinement = {k.removeprefix(REFINED): t for k, t in tensors.items() if k.startswith(REFINED)}
+        refinement = _below(REFINED, tensors)
+        moments = _below(style_moments.PREFIX, tensors)
+        others = {k: t for k, t in tensors.items() if not k.startswith(style_moments.PREFIX)}
         if (
-            set(tensors) - {REFINED + name for name in refinement} != {"code", "palette"}
+            set(others) - {REFINED + name for name in refinement} != {"code", "palette"}
             or not all(map(_REFINED_NAME.fullmatch, refinement))
-            or any(t.dtype != np.float32 or not t.size for t in tensors.values())
-            or any(t.ndim != (2 if name.endswith(FACTORS) else 1) for name, t in tensors.items())
+            or any(t.dtype != np.float32 or not t.size for t in others.values())
+            or any(t.ndim != (2 if name.endswith(FACTORS) else 1) for name, t in others.items())
         ):
             raise tensor_file.malformed(f"{what} holds other tensors than the 32-bit numbers of a style code")
+        if not style_moments.are_well_formed(moments):
+            raise tensor_file.malformed(f"{what} does not hold the moments of a style")
         if tensors["palette"].shape != (PALETTE,) or not _is_palette(tensors["palette"]):
             raise tensor_file.malformed(f"{what} does not hold a palette")
         if metadata.get("modelspec.hash_sha256") != "0x" + tensor_file.content_hash(tensors):
@@ -147,8 +164,14 @@ class StyleCode:
             images=int(images) if images.isascii() and images.isdigit() and len(images) < 10 else 1,
             thumbnail=_thumbnail_of(metadata.get("modelspec.thumbnail", "")),
             refinement=refinement,
+            moments=moments,
             merged_from=metadata.get("modelspec.merged_from", "")[:_MOST_TEXT],
         )
+
+
+def _below(prefix: str, tensors: tensor_file.Tensors) -> tensor_file.Tensors:
+    """The tensors whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): values for name, values in tensors.items() if name.startswith(prefix)}
 
 
 def _is_palette(palette: np.ndarray) -> bool:
