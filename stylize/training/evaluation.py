@@ -44,7 +44,7 @@ from stylize.networks.perceptual import FeatureStatistics, PerceptualNetwork, fe
 from stylize.painting.stylizer import Stylizer
 from stylize.styles.style_code import StyleCode
 from stylize.training import losses
-from stylize.training.checkpoint import load_discriminator, newest_checkpoint
+from stylize.training.checkpoint import checkpoints_of, load_discriminator
 from stylize.training.data import to_tensor
 from stylize.training.judges import as_judge
 
@@ -249,12 +249,12 @@ class Critic:
     """
 
     def __init__(self, run: Path, device: torch.device) -> None:
-        newest = newest_checkpoint(run)
-        if newest is None:
+        checkpoints = checkpoints_of(run)
+        if not checkpoints:
             raise InputError(f"{shown(run)} holds no checkpoint", hint="`discriminator` takes the folder of a run")
         model = load_model(run / "model.safetensors", device)
         self.encoder = model.encoder
-        self.discriminator = load_discriminator(newest, model.sizes.code).to(device)
+        self.discriminator = load_discriminator(checkpoints[0], model.sizes.code).to(device)
 
     @torch.no_grad()
     def code(self, style: Tensor) -> Tensor:

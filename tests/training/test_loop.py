@@ -30,7 +30,7 @@ from stylize.training import step as training_step
 from stylize.training.batch_sizes import BatchSizes
 from stylize.training.checkpoint import TrainingState
 from stylize.training.devices import World
-from stylize.training.events import Estimate, Event, PictureChecked, StepsTaken, Warned
+from stylize.training.events import CHECK, Doing, Ended, Estimate, Event, StepsTaken, Warned
 from stylize.training.loop import Wish, sample_sheet, train
 from stylize.training.run_folder import RunFolder
 from stylize.training.step import Draw
@@ -87,7 +87,7 @@ class Told(list[Event]):
         return [event.message for event in self if isinstance(event, Warned)]
 
     def checked(self) -> list[tuple[int, int]]:
-        return [(event.done, event.total) for event in self if isinstance(event, PictureChecked)]
+        return [(event.done, event.total or 0) for event in self if isinstance(event, Doing) and event.what == CHECK]
 
 
 def checkpoints(folder: Path) -> list[str]:
@@ -133,7 +133,7 @@ def test_metrics_of_an_older_version_get_the_columns_of_this_one(run: Train, tmp
 def test_a_full_disk_is_no_bug(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").symlink_to("/dev/full")
     with pytest.raises(OutputError, match=r"no space left while writing .*metrics\.csv"):
-        RunFolder(tmp_path).add_metrics(1, 0.5, {"total": 1.0})
+        RunFolder(tmp_path).add_metrics(1, 0.5, 1, {"total": 1.0})
 
 
 def test_the_model_can_be_used(run: Train, make_picture: Callable[..., np.ndarray]) -> None:
@@ -363,7 +363,7 @@ def test_a_resumed_run_does_not_check_the_pictures_again(
     assert [total for _, total in told.checked()] == [6] * 6 and not told.warnings()
     write_picture(tmp_path / "photos" / "new.png", seed=7)
     run(steps=6, **more)
-    assert [total for _, total in told.checked()] == [6] * 6 + [7] * 4
+    assert [total for _, total in told.checked()] == [6] * 6 + [4] * 4
     (warning,) = told.warnings()
     assert "pictures" in warning
 
