@@ -15,7 +15,7 @@ import typer
 from stylize.cli.arguments import stylizer_of
 from stylize.cli.long_work import Limits, Watch
 from stylize.cli.options import Only, command
-from stylize.cli.process import stop_gently
+from stylize.cli.process import Stopped, stop_gently
 from stylize.cli.terminal import Terminal, say
 from stylize.errors import OutputError, UsageError, shown
 from stylize.extras import require_torch
@@ -225,10 +225,14 @@ class _Encoding:
                 watch.stopped = late or bool(self.limits.stopped_by)
                 return watch.stopped
 
-            result = refine(
-                self.stylizer, code, pictures, weights=weights, options=options,
-                report=report, listener=tell, stopping=stopping,
-            )  # fmt: skip
+            try:
+                result = refine(
+                    self.stylizer, code, pictures, weights=weights, options=options,
+                    report=report, listener=tell, stopping=stopping,
+                )  # fmt: skip
+            except Stopped:
+                say("stopped; no style is kept")
+                raise
         self._tell_refined(seen[0], seen[-1], options.perceptual, watch)
         return result
 

@@ -150,6 +150,7 @@ def bars(until: float | None = None) -> Iterator[Show]:
 
     def end() -> None:
         if phases:
+            live.refresh()  # the last count is seen, though the line may go
             phases[-1].ended = time.monotonic()
             if phases[-1].ended - phases[-1].started < SHORT:
                 phases.pop()
@@ -161,7 +162,6 @@ def bars(until: float | None = None) -> Iterator[Show]:
     with live:
         try:
             yield show
-            live.refresh()  # the last count, though its line may go
         finally:
             end()
             live.transient = not phases

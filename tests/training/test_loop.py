@@ -30,7 +30,7 @@ from stylize.training import step as training_step
 from stylize.training.batch_sizes import BatchSizes
 from stylize.training.checkpoint import TrainingState
 from stylize.training.devices import World
-from stylize.training.events import CHECK, Doing, Ended, Estimate, Event, StepsTaken, Warned
+from stylize.training.events import CHECK, Doing, Estimate, Event, StepsTaken, Warned
 from stylize.training.loop import Wish, sample_sheet, train
 from stylize.training.run_folder import RunFolder
 from stylize.training.step import Draw
