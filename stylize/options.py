@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -29,10 +29,12 @@ MAX_SEED = 2**63 - 1
 
 
 Group = Literal[
-    "What", "Where to", "Refining", "Look", "File", "Steps", "Rates", "Losses", "Model", "The run's folder", "Machine",
+    "What matters most", "What", "Where to", "Refining", "Look", "File", "Steps", "Rates", "Losses", "Model",
+    "The run's folder", "Machine",
     "Output", "Options",
 ]  # fmt: skip
 GROUPS: tuple[str, ...] = get_args(Group)  # headings of the help, in their order
+FIRST: Group = "What matters most"
 
 # What a field says of itself
 
@@ -147,8 +149,15 @@ def check(options: Any, path: str = "") -> None:
             check(value, f"{path}{each.name}.")
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             _check_number(path + each.name, value, each.option, each.default)
-        elif get_origin(each.kind) is Literal and value not in get_args(each.kind):
-            raise UsageError(f"`{path}{each.name}` {value}: no such choice", hint=", ".join(get_args(each.kind)))
+        elif (choices := choices_of(each.kind)) and value is not None and value not in choices:
+            raise UsageError(f"`{path}{each.name}` {value}: no such choice", hint=", ".join(choices))
+
+
+def choices_of(kind: Any) -> tuple[str, ...]:
+    """The choices of ``Literal["a", "b"]``, or of that or None; none of other types."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return next((get_args(part) for part in get_args(kind) if get_origin(part) is Literal), ())
 
 
 def _check_number(name: str, value: float, option: Option, default: Any) -> None:
@@ -241,7 +250,7 @@ Threads = Annotated[
 ]
 MaxSeconds = Annotated[
     float | None,
-    Option("Stop after 90s, 45m or 6h, with everything saved.", "Steps", name="max-time", parse=parse_seconds, low=0),
+    Option("End within 90s, 45m or 6h, saving included.", "Steps", name="max-time", parse=parse_seconds, low=0),
 ]
 Seed = Annotated[int, Option("Of all random numbers.", "Steps", low=0, high=MAX_SEED)]
 
@@ -489,12 +498,30 @@ def _every(what: str) -> Option:
 class TrainingOptions:
     """Every option of a training run.
 
+    Attributes:
+        preset: the name under which others of them were chosen, see ``PRESETS``; by itself it sets none.
+
     Raises:
         UsageError: a value is out of its range, or two contradict each other.
     """
 
+    preset: Annotated[
+        Literal["quick", "evening", "gpu"] | None,
+        Option(
+            "Settings that go together; options beside it win. All bend the packaged model towards your pictures. "
+            "quick: minutes on two cores, to see that it works; evening: hours on two cores, a model of your own; "
+            "gpu: larger steps, not measured.",
+            FIRST,
+        ),
+    ] = None  # fmt: skip
     steps: Annotated[int, Option("Steps of the whole run.", "Steps", low=1)] = 20_000
-    max_seconds: MaxSeconds = None  # of one call; the run can be resumed
+    max_seconds: Annotated[  # of one call; the run can be resumed
+        float | None,
+        Option(
+            "End within 90s, 45m or 6h, checks and saving included; --resume goes on.", FIRST,
+            name="max-time", parse=parse_seconds, low=0,
+        ),
+    ] = None  # fmt: skip
     init: Annotated[str, Option("Start from: scratch, packaged, or a model file.", "Steps")] = "scratch"
     styles: Annotated[  # S, per step, of all devices
         int, Option("Style pictures per step.", "Steps", name="styles-per-step", low=1)
@@ -557,6 +584,23 @@ class TrainingOptions:
                 f"`init` {self.init}: the model says the sizes",
                 hint="leave out `sizes.widths`, `sizes.bank` and `sizes.code`",
             )
+
+
+_LIKE_THE_PACKAGED_MODEL = TrainingOptions(  # as in its last stage, see models/TRAINING.md
+    init="packaged", perceptual="vgg19", layers=5, style_scales=2, content_layers=(2, 3, 4, 5),
+    styles=4, contents=1, crop=256, style_crop=288, decay=0.7,
+    adversarial_start=0.05, discriminator_rate=1e-3,
+    weights=LossWeights(adversarial=0.2, content=6.2, style=11.0, moments=3.0, palette=12.0),
+)  # fmt: skip
+PRESETS = {
+    "quick": replace(
+        _LIKE_THE_PACKAGED_MODEL, preset="quick", steps=200, styles=2, crop=128, style_crop=160, rate=3e-4,
+        modulation_rate=6e-5, encoder_rate=3e-5, weights=replace(_LIKE_THE_PACKAGED_MODEL.weights, adversarial=0.0),
+        log_every=10, save_every=50, sample_every=50,
+    ),
+    "evening": replace(_LIKE_THE_PACKAGED_MODEL, preset="evening", steps=5000),
+    "gpu": replace(_LIKE_THE_PACKAGED_MODEL, preset="gpu", steps=20_000, styles=16),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

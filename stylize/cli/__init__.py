@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import time
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -27,7 +28,7 @@ COMMANDS = {
     "inspect": ("inspect:inspect", "List your styles; say what a file is."),
     "preview": ("preview:preview", "Try styles and strengths on a photo."),
     "train": ("train:train", "Train a model of your own."),
-    "distill": ("train:distill", "Distil a light network for training."),
+    "distill": ("distill:distill", "Distil a light network for training."),
     "evaluate": ("evaluate:evaluate", "Measure a model."),
     "doctor": ("doctor:doctor", "Say what works on this machine."),
 }
@@ -69,8 +70,13 @@ def root(
         os.environ[process.DEBUG_VARIABLE] = "1"
 
 
-def main() -> None:
-    """The entry point: run a command and turn whatever happens into a line and an exit code."""
+def main(started: float | None = None) -> None:
+    """The entry point: run a command and turn whatever happens into a line and an exit code.
+
+    Args:
+        started: when the process began, by ``time.monotonic``; by default, now.
+    """
+    process.started = time.monotonic() if started is None else started
     named = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     completing = any(name.endswith("_COMPLETE") for name in os.environ)  # a shell asks for the names
     process.run(make_app([named] if named in COMMANDS and not completing else COMMANDS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stylize.cli.arguments import stylizer_of
+from stylize.cli.long_work import Limits, Watch
 from stylize.cli.options import Only, command
+from stylize.cli.process import Stopped, stop_gently
 from stylize.cli.terminal import Terminal, say
 from stylize.errors import OutputError, UsageError, shown
 from stylize.extras import require_torch
-from stylize.options import ImageOptions, NetworkOptions, Option, Overwrite, RefineOptions, changed
+from stylize.options import ImageOptions, NetworkOptions, Option, Overwrite, RefineOptions, changed, parse_seconds
 
 if TYPE_CHECKING:
     from stylize.images.reading import Pixels
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from stylize.styles.members import Member
     from stylize.styles.style_code import StyleCode
     from stylize.training.refine_objective import Progress
+
+SAVING = 0.5  # seconds, to write a style and end the process
 
 
 @command
@@ -46,6 +51,16 @@ def encode_style(
     overwrite: Overwrite = False,
     refine: Annotated[bool, Option("Take a minute to make the style more like its pictures.", "Refining")] = False,
     fine: Annotated[bool, Option("Store what --effort fine needs, too: 0.8 MB of statistics.", "File")] = False,
+    max_seconds: Annotated[
+        float | None,
+        Option(
+            "End --refine so that all takes 90s, 45m or 6h, with the best style by then.",
+            "Refining",
+            name="max-time",
+            parse=parse_seconds,
+            low=0,
+        ),
+    ] = None,
     name: Annotated[str | None, Option("Title; default: the output's name.", "File")] = None,
     no_thumbnail: Annotated[bool, Option("Store no picture of the style.", "File")] = False,
 ) -> None:
@@ -60,8 +75,8 @@ def encode_style(
     _check_output(output, save)
     if refine:
         require_torch("refining")
-    elif given := changed(refining):
-        raise UsageError(f"{given[0][0].flag} needs --refine", hint="add --refine")
+    elif given := [each.flag for each, _ in changed(refining)] + ["--max-time"] * (max_seconds is not None):
+        raise UsageError(f"{given[0]} needs --refine", hint="add --refine")
     if fine:
         require_torch("`fine`")
     targets = _targets(output, save, terminal)
@@ -74,7 +89,8 @@ def encode_style(
     _check_targets(targets, styles, made_here=output, overwrite=overwrite)
     refining = _judged(refining) if refine else refining
     title = name or (save and _library_name(save)) or targets[0].stem
-    encoding = _Encoding(stylizer_of(networks, terminal), refining if refine else None, terminal)
+    limits = Limits(max_seconds, [])
+    encoding = _Encoding(stylizer_of(networks, terminal), refining if refine else None, limits, terminal)
     code = read_style(
         encoding.stylizer, styles, title,
         options=images, on_warning=terminal.warn, on_picture=encoding.tell, encode=encoding.encode, fine=fine,
@@ -88,6 +104,8 @@ def encode_style(
             str(target), output=str(target), title=code.title, images=code.images, model=code.model_hash,
             pictures=encoding.pictures, refined=encoding.refined, fine=bool(code.moments),
         )  # fmt: skip
+    if limits.stopped_by:
+        raise typer.Exit(128 + limits.stopped_by[0])
 
 
 def _check_output(output: Path | None, save: str | None) -> None:
@@ -156,6 +174,7 @@ class _Encoding:
 
     stylizer: Stylizer
     refining: RefineOptions | None
+    limits: Limits
     terminal: Terminal
     pictures: list[dict[str, Any]] = field(default_factory=list)
     refined: list[dict[str, Any]] = field(default_factory=list)
@@ -182,25 +201,53 @@ class _Encoding:
     def _refine(
         self, code: StyleCode, pictures: Sequence[Pixels], weights: Sequence[float], options: RefineOptions
     ) -> StyleCode:
-        """The code, refined."""
+        """The code, refined; as far as it was refined when it was stopped."""
+        from stylize.training.events import REFINE, Doing, Ended, Event
         from stylize.training.refine import refine
 
+        if self.limits.stopped_by:
+            return code
         seen: list[Progress] = []
-        with self.terminal.progress("refine", options.steps) as advance:
+        until = self.limits.until
+        with self.terminal.phases(until) as show:
+            watch = Watch(REFINE, self.limits, show, begun=bool(self.refined))
 
             def report(now: Progress) -> None:
                 seen.append(now)
                 change = now.style / seen[0].style - 1
-                advance(now.step, f"style distance {now.style:.3f} ({change:+.0%}), content {now.content:.3f}")
+                watch.facts = (f"style distance {now.style:.3f} ({change:+.0%})", f"content {now.content:.3f}")
 
-            result = refine(self.stylizer, code, pictures, weights=weights, options=options, report=report)
-        self._tell_refined(seen[0], seen[-1], options.perceptual)
+            def tell(event: Event) -> None:
+                if isinstance(event, Doing):
+                    if event.what == REFINE and not watch.begun:  # from now on there is something to keep
+                        stop_gently("keeping the best style so far", self.limits.stopped_by)
+                    watch.doing(event)
+                elif isinstance(event, Ended):
+                    watch.end = event
+
+            def stopping(seconds: float) -> bool:
+                late = until is not None and time.monotonic() + seconds + SAVING > until
+                watch.stopped = late or bool(self.limits.stopped_by)
+                return watch.stopped
+
+            try:
+                result = refine(
+                    self.stylizer, code, pictures, weights=weights, options=options,
+                    report=report, listener=tell, stopping=stopping,
+                )  # fmt: skip
+            except Stopped:
+                say("stopped; no style is kept")
+                raise
+        self._tell_refined(seen[0], seen[-1], options.perceptual, watch)
         return result
 
-    def _tell_refined(self, first: Progress, last: Progress, judge: str) -> None:
+    def _tell_refined(self, first: Progress, last: Progress, judge: str, watch: Watch) -> None:
         measures = ("style", "moments", "colours", "patterns", "content")
         changes = {what: [getattr(first, what), getattr(last, what)] for what in measures}
         self.refined.append({"steps": last.step, "perceptual": judge, **changes})
+        if self.limits.stopped_by or (watch.stopped and not self.terminal.quiet):
+            best = f"the best style so far is kept, that of step {last.step}" if last.step else "none was better so far"
+            say(f"{watch.stopped_at}; {best}")
         if not self.terminal.quiet:
             say(
                 f"refined in {last.step} steps with {judge}: style distance {first.style:.3f} -> "

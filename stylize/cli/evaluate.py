@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from stylize.cli.arguments import ContentFolders, set_threads, stylizer_of
 from stylize.cli.options import Only, command
+from stylize.cli.progress import Show
 from stylize.cli.terminal import Terminal
 from stylize.errors import DeviceError, UsageError, shown
 from stylize.extras import require_torch
@@ -68,28 +69,29 @@ def evaluate(
     """
     require_torch("evaluating")
     targets = _checked_targets(options)
-
-    from stylize.engines.device import pick_device
-    from stylize.files.packaged import default_model
-    from stylize.training.evaluation import Critic, load_judge, means, select, share_better
-
-    files = _files(options.content), _files(options.style)
-    paths = {"model": networks.model or default_model()}
-    paths |= {} if options.compare is None else {"compare": options.compare}
-    _refuse_sources([*files[0], *files[1], *paths.values()], targets)
-    set_threads(networks.threads)
-    where = pick_device(networks.device)
-    network = load_judge(options.perceptual)
-    critic = None if options.discriminator is None else Critic(options.discriminator, where)
-    stylizers = {name: stylizer_of(replace(networks, model=path), terminal) for name, path in paths.items()}
     left_out: list[str] = []
 
     def leave_out(message: str) -> None:
         left_out.append(message)
         terminal.warn(message)
 
-    selection = select(*files, options.pairs, options.size, leave_out)
-    scored, rows = _scored(selection, stylizers, network, critic, where, look.strength, options, terminal)
+    with terminal.phases() as show:
+        show("start")
+        from stylize.engines.device import pick_device
+        from stylize.files.packaged import default_model
+        from stylize.training.evaluation import Critic, load_judge, means, select, share_better
+
+        files = _files(options.content), _files(options.style)
+        paths = {"model": networks.model or default_model()}
+        paths |= {} if options.compare is None else {"compare": options.compare}
+        _refuse_sources([*files[0], *files[1], *paths.values()], targets)
+        set_threads(networks.threads)
+        where = pick_device(networks.device)
+        network = load_judge(options.perceptual)
+        critic = None if options.discriminator is None else Critic(options.discriminator, where)
+        stylizers = {name: stylizer_of(replace(networks, model=path), terminal) for name, path in paths.items()}
+        selection = select(*files, options.pairs, options.size, leave_out, on_read=show)
+        scored, rows = _scored(selection, stylizers, network, critic, where, look.strength, options, show)
     mean = means(scored)
     better = None if options.compare is None else share_better(scored, "model", "compare")
     record = {
@@ -145,7 +147,7 @@ def _scored(
     device: torch.device,
     strength: float,
     options: EvaluationOptions,
-    terminal: Terminal,
+    show: Show,
 ) -> tuple[list[Pair], list[Cells]]:
     """All pairs, without their pictures, and the rows of the sheet if there is to be one."""
     from stylize.engines.device import memory_errors
@@ -158,14 +160,17 @@ def _scored(
     try:
         with memory_errors():
             calibration = selection.calibration()
-            with terminal.progress("calibrate", len(calibration)) as advance:
-                judge = Judge(network, calibration, device, on_done=lambda done: advance(done, options.perceptual))
-            with terminal.progress("evaluate", len(selection.pairs)) as advance:
-                for pair in evaluate(selection, stylizers, judge, critic, strength=strength):
-                    if len(scored) in in_sheet:
-                        rows.append(_cells(pair, min(size, SHEET_CELL)))
-                    scored.append(replace(pair, outputs={}))  # a thousand pictures need not be kept
-                    advance(len(scored), f"{shown(pair.content.name)} × {shown(pair.style.name)}")
+            show("prepare the judge", 0, len(calibration))
+            judge = Judge(
+                network, calibration, device, on_done=lambda done: show("prepare the judge", done, len(calibration))
+            )
+            show("evaluate", 0, len(selection.pairs))
+            for pair in evaluate(selection, stylizers, judge, critic, strength=strength):
+                if len(scored) in in_sheet:
+                    rows.append(_cells(pair, min(size, SHEET_CELL)))
+                scored.append(replace(pair, outputs={}))  # a thousand pictures need not be kept
+                pictures = f"{shown(pair.content.name)} × {shown(pair.style.name)}"
+                show("evaluate", len(scored), len(selection.pairs), pictures)
     except MemoryError as error:
         raise DeviceError(
             f"out of memory while evaluating pictures of {size}x{size} pixels", hint=f"--size {size // 2}"

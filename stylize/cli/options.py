@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from functools import wraps
 from inspect import Parameter
 from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -17,6 +17,7 @@ from typer.core import TyperCommand
 from stylize.options import GROUPS, Field, Option, field_of, fields_of, flag_of
 
 Command = TypeVar("Command", bound=Callable[..., None])
+Options = TypeVar("Options")  # a dataclass of options
 Value = Callable[[Mapping[str, Any]], Any]  # what typer has read, by parameter -> what the function gets
 
 _FLAGS: dict[str, str] = {}  # what the command line calls a parameter, where it is not by its own name
@@ -74,6 +75,24 @@ def _reader(name: str, field: Field, path: str) -> tuple[list[Parameter], Value]
     return [
         _parameter(name, field, field.option)
     ], lambda r: parse(r[name]) if parse and r[name] is not None else r[name]
+
+
+def with_defaults(options: Options, defaults: Options, context: typer.Context, name: str) -> Options:
+    """The options, with other defaults for those that were not given on the command line.
+
+    Args:
+        options, defaults: of one dataclass.
+        name: what the command calls it.
+    """
+    values = {}
+    for each in fields_of(type(options)):
+        mine, other, parameter = getattr(options, each.name), getattr(defaults, each.name), f"{name}_{each.name}"
+        if each.option is None:
+            values[each.name] = with_defaults(mine, other, context, parameter)
+        else:
+            source = context.get_parameter_source(parameter)
+            values[each.name] = mine if source is not None and source.name == "COMMANDLINE" else other
+    return cast(Options, replace(cast(Any, options), **values))
 
 
 def _dataclass_in(annotation: Any) -> tuple[type | None, Only | None]:

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -20,6 +21,7 @@ from stylize.cli.terminal import say
 from stylize.errors import DISK_FULL, REMEDIES, DeviceError, OutputError, StylizeError, UsageError, one_line, shown
 
 DEBUG_VARIABLE = "STYLIZE_DEBUG"
+started = time.monotonic()  # when this run began: set by ``stylize.cli.main``
 # Typer needs click, or carries its own copy of it.
 _ClickError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 

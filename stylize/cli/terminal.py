@@ -1,27 +1,31 @@
 """What the user sees: results on stdout, everything else on stderr.
 
-Progress bars appear only where stderr is a terminal; elsewhere a line comes at most every ten seconds. There are no
-prompts, so scripts cannot hang. Rich, which is slow to import, is loaded when a bar is drawn.
+How far a long work is: ``stylize.cli.progress``. There are no prompts, so scripts cannot hang.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from stylize.cli.options import in_options
+from stylize.cli.progress import Show, bars, lines
 from stylize.errors import OutputError, reason
 from stylize.options import Option
 
-SECONDS_BETWEEN_LINES = 10.0
 Quiet = Annotated[bool, Option("Only errors and results: no progress, no warnings.", "Output", short="-q")]
 Json = Annotated[bool, Option("Results as JSON lines.", "Output")]
-Advance = Callable[[int, str], None]  # steps done in all, a note
+
+
+class Advance(Protocol):
+    """Tells how much of a work is done in all, and facts of it, the most important first."""
+
+    def __call__(self, done: int, /, *facts: str) -> None:
+        """Show it."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,27 @@ class Terminal:
             say(message)
 
     @contextmanager
-    def progress(self, what: str, total: int) -> Iterator[Advance]:
-        """Show how far a long work is. Yields a function to call with the number of steps done and a short note."""
+    def phases(self, until: float | None = None) -> Iterator[Show]:
+        """Show how far a work of several phases is.
+
+        Args:
+            until: when it ends at the latest, by ``time.monotonic``, if that is known.
+        """
         if self.quiet:
-            yield lambda done, note: None
+            yield lambda what, done=0, total=None, /, *facts: None
         elif sys.stderr.isatty():
-            yield from _bar(what, total)
+            with bars(until) as show:
+                yield show
         else:
-            yield from _lines(what, total)
+            with lines(say, until) as show:
+                yield show
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Advance]:
+        """Show how far a work of one phase is."""
+        with self.phases() as show:
+            show(what, 0, total)
+            yield lambda done, /, *facts: show(what, done, total, *facts)
 
 
 def say(message: str) -> None:
@@ -79,37 +96,3 @@ def say(message: str) -> None:
     message = in_options(message)
     encoding = sys.stderr.encoding or "ascii"
     print(message.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
-
-
-def _bar(what: str, total: int) -> Iterator[Advance]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = ("[bold]{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bar = Progress(
-        *columns, "left", TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=Console(stderr=True),
-        redirect_stdout=sys.stdout.isatty(),  # results that go elsewhere must not end above the bar
-    )  # fmt: skip
-    with bar:
-        task = bar.add_task(what, total=total, note="")
-        yield lambda done, note: bar.update(task, completed=done, note=note)
-
-
-def _lines(what: str, total: int) -> Iterator[Advance]:
-    last = time.monotonic()
-
-    def advance(done: int, note: str) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES:
-            last = now
-            say(f"{what}: {done} of {total} {note}".rstrip())
-
-    yield advance

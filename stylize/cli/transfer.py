@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
@@ -54,11 +55,13 @@ def transfer(
         stylizer=lambda: stylizer_of(networks, terminal), stdin=sys.stdin.buffer, on_warning=terminal.warn,
     )  # fmt: skip
     code = 0
-    with closing(outcomes):
-        for outcome in outcomes:
+    with closing(outcomes), terminal.progress("transfer", len(photos)) if len(photos) > 1 else nullcontext() as advance:
+        for done, outcome in enumerate(outcomes, start=1):
             if outcome.failure is not None:
                 code = max(code, outcome.failure.exit_code)
             tell(outcome, terminal, alone=len(photos) == 1)
+            if advance is not None:
+                advance(done, shown(os.path.basename(outcome.photo)))
     if code:
         raise typer.Exit(code)
 

@@ -130,9 +130,15 @@ def parameters_of(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [p for group in optimiser.param_groups for p in group["params"]]
 
 
-def newest_checkpoint(run: Path) -> Path | None:
-    """The last checkpoint in a training run's folder."""
-    return max((run / "checkpoints").glob("step-*.safetensors"), default=None)
+def checkpoints_of(run: Path) -> list[Path]:
+    """The checkpoints in a training run's folder, the newest first."""
+    return sorted((run / "checkpoints").glob("step-*.safetensors"), key=step_of, reverse=True)
+
+
+def step_of(checkpoint: Path) -> int:
+    """After how many steps a checkpoint was written, by its name; -1 for other names."""
+    number = checkpoint.stem.removeprefix("step-")
+    return int(number) if number.isdecimal() else -1
 
 
 def load_discriminator(path: Path, code_size: int) -> Discriminator:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from stylize.errors import TrainingError, shown
 from stylize.training.data import PictureFolders
@@ -131,19 +132,23 @@ def refuse_bad(folders: Sequence[Path], checks: Sequence[FolderCheck], hint: str
             )
 
 
+def entries(checks: Mapping[str, Sequence[FolderCheck]]) -> dict[str, list[dict[str, Any]]]:
+    """What is told of the folders: by kind of picture, ``content`` and ``style``, one entry for each folder."""
+    return {kind: [{**asdict(c), "usable": c.usable} for c in of_kind] for kind, of_kind in checks.items()}
+
+
 def to_json(checks: Mapping[str, Sequence[FolderCheck]]) -> bytes:
-    """The content of ``data.json``: by kind of picture, ``content`` and ``style``, one entry for each folder."""
-    entries = {kind: [{**asdict(c), "usable": c.usable} for c in of_kind] for kind, of_kind in checks.items()}
-    return json.dumps({"schema": 1, **entries}, indent=1).encode()
+    """The content of ``data.json``."""
+    return json.dumps({"schema": 1, **entries(checks)}, indent=1).encode()
 
 
 def recall(path: Path, kind: str, pictures: PictureFolders) -> list[FolderCheck] | None:
     """What an earlier check found, if the folders still list the same files; None otherwise."""
     try:
-        entries = json.loads(path.read_bytes())[kind]
-        for entry in entries:
+        found = json.loads(path.read_bytes())[kind]
+        for entry in found:
             entry.pop("usable")
-        checks = [FolderCheck(**entry) for entry in entries]
+        checks = [FolderCheck(**entry) for entry in found]
         sound = all(isinstance(text, str) for check in checks for pair in check.left_out for text in pair)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):  # missing, or tampered with
         return None

@@ -8,6 +8,7 @@ squared error relative to the teacher's energy is minimised. The heads are throw
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from stylize.networks.model import save_perceptual
 from stylize.networks.perceptual import VGG19_WIDTHS, PerceptualNetwork, load_vgg19
 from stylize.options import LIGHT_WIDTHS, DistillationOptions
 from stylize.training.data import PictureFolders, batches, content_crop, step_random, style_crop, to_tensor
+from stylize.training.deadline import Deadline
+from stylize.training.events import DISTIL, Doing, Ended, Listener, ignore, told
 from stylize.training.judges import as_judge
 
 CALIBRATION_BATCHES = 24
@@ -32,14 +35,24 @@ def distil(
     options: DistillationOptions,
     *,
     device: torch.device,
+    started: float | None = None,
     report: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
+    listener: Listener = ignore,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> PerceptualNetwork:
     """Train the light φ and save it to ``output``.
 
     Args:
         contents, styles: folders of pictures; half of each batch comes from either.
+        started: when the work began, by ``time.monotonic``; ``max_seconds`` counts from then. By default, now.
         report: called after every step with the relative squared error per layer (0: exact, 1: nothing learnt).
+        listener: told what is being done, and how it ended.
+        stopping: asked after every step; once true, φ is saved as it is.
+
+    At least one step is taken, however short the time.
     """
+    deadline = Deadline(time.monotonic() if started is None else started, options.max_seconds)
+    listener(Doing("list pictures"))
     content, style = PictureFolders(contents), PictureFolders(styles)
 
     def make(step: int) -> Tensor:
@@ -48,34 +61,53 @@ def distil(
         crops += [style_crop(random, style, options.crop) for _ in range(options.batch - half)]
         return to_tensor(crops, device)
 
-    calibration = [make(-1 - k + 2**31) for k in range(CALIBRATION_BATCHES)]
+    calibration = [make(-1 - k + 2**31) for k in told(range(CALIBRATION_BATCHES), "read pictures", listener)]
     torch.manual_seed(options.seed)
-    teacher = as_judge(load_vgg19(), calibration, device)
+    teacher = as_judge(load_vgg19(), told(calibration, "prepare VGG19", listener), device)
     student, heads = _student(device)
     precision = training_precision(device)
     optimiser = torch.optim.Adam([*student.parameters(), *heads.parameters()], lr=options.rate)
-    started = time.monotonic()
-    for step, images in enumerate(batches(make, 0, options.steps)):
-        done = step / options.steps
-        if options.max_seconds is not None:
-            done = max(done, (time.monotonic() - started) / options.max_seconds)
-        if done >= 1:
+    if options.max_seconds is not None:
+        with deadline.saving(), torch.no_grad():
+            copy.deepcopy(student).normalise(told(calibration, "time the saving", listener))
+    begun = time.monotonic()
+    listener(Doing(DISTIL, 0, options.steps))
+    for step, images in enumerate(batches(make, 0, options.steps), start=1):
+        with deadline.step():
+            done = max((step - 1) / options.steps, deadline.part_over(begun))
+            for group in optimiser.param_groups:
+                group["lr"] = options.rate * (1 - done) * min(1, step / 50)
+            errors = _take_step(teacher, student, heads, optimiser, images, precision)
+        report(step, {f"relu{k}_1": error for k, error in enumerate(errors, start=1)})
+        listener(Doing(DISTIL, step, options.steps))
+        if stopping() or not deadline.allows_step():
             break
-        for group in optimiser.param_groups:
-            group["lr"] = options.rate * (1 - done) * min(1, (step + 1) / 50)
-        with autocast(device, precision):
-            with torch.no_grad():
-                wanted = teacher(images)
-            errors = [_relative_error(head(f), t) for head, f, t in zip(heads, student(images), wanted, strict=True)]
-        loss = torch.stack(errors).sum()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        report(step + 1, {f"relu{k}_1": float(e.detach()) for k, e in enumerate(errors, start=1)})
+    each = (time.monotonic() - begun) / step
     with torch.no_grad():
-        student.normalise(calibration)
+        student.normalise(told(calibration, "save", listener))
     save_perceptual(student, output)
+    listener(Ended(step, options.steps, each))
     return student
+
+
+def _take_step(
+    teacher: PerceptualNetwork,
+    student: PerceptualNetwork,
+    heads: nn.ModuleList,
+    optimiser: torch.optim.Optimizer,
+    images: Tensor,
+    precision: torch.dtype,
+) -> list[float]:
+    """Bring the student nearer to the teacher on pictures (B, 3, H, W); the errors by layer, before."""
+    with autocast(images.device, precision):
+        with torch.no_grad():
+            wanted = teacher(images)
+        errors = [_relative_error(head(f), t) for head, f, t in zip(heads, student(images), wanted, strict=True)]
+    loss = torch.stack(errors).sum()
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return [float(error.detach()) for error in errors]
 
 
 def _student(device: torch.device) -> tuple[PerceptualNetwork, nn.ModuleList]:

@@ -22,9 +22,9 @@ apart at all.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -44,7 +44,7 @@ from stylize.networks.perceptual import FeatureStatistics, PerceptualNetwork, fe
 from stylize.painting.stylizer import Stylizer
 from stylize.styles.style_code import StyleCode
 from stylize.training import losses
-from stylize.training.checkpoint import load_discriminator, newest_checkpoint
+from stylize.training.checkpoint import checkpoints_of, load_discriminator
 from stylize.training.data import to_tensor
 from stylize.training.judges import as_judge
 
@@ -109,7 +109,12 @@ def spread(items: Sequence[T], most: int) -> list[T]:
 
 
 def select(
-    photos: Sequence[Path], styles: Sequence[Path], pairs: int, size: int, on_warning: Callable[[str], None]
+    photos: Sequence[Path],
+    styles: Sequence[Path],
+    pairs: int,
+    size: int,
+    on_warning: Callable[[str], None],
+    on_read: Callable[[str, int, int], object] = lambda what, done, all: None,
 ) -> Selection:
     """Choose pictures and read them; nothing is left to chance, so the same folders always give the same pairs.
 
@@ -118,13 +123,14 @@ def select(
         pairs: how many pairs to make at most; pictures that they do not need are not read.
         size: pictures are reduced or enlarged and cut to squares of this side around their middle.
         on_warning: called for each that cannot be read or is smaller than ``LEAST_SIDE``; it is left out.
+        on_read: called with what is read, how many of them are, and how many there are.
 
     Raises:
         InputError: no photo or no style picture is left.
     """
-    contents = _read(spread(photos, pairs), size, on_warning)
+    contents = _read(spread(photos, pairs), size, on_warning, partial(on_read, "read photos"))
     rounds = math.ceil(pairs / len(contents))
-    arts = _read(spread(styles, len(contents) + rounds - 1), size, on_warning)
+    arts = _read(spread(styles, len(contents) + rounds - 1), size, on_warning, partial(on_read, "read styles"))
     return Selection(contents, arts, pair_up(len(contents), len(arts), pairs))
 
 
@@ -138,10 +144,13 @@ def pair_up(contents: int, styles: int, pairs: int) -> list[tuple[int, int]]:
     return sorted(islice(rounds, pairs))
 
 
-def _read(files: Iterable[Path], size: int, on_warning: Callable[[str], None]) -> list[Named]:
+def _read(
+    files: Sequence[Path], size: int, on_warning: Callable[[str], None], on_read: Callable[[int, int], object]
+) -> list[Named]:
     pictures = []
     reason = ""
-    for file in files:
+    for done, file in enumerate(files):
+        on_read(done, len(files))
         try:
             picture = read_image(file)
             height, width = picture.pixels.shape[:2]
@@ -249,12 +258,12 @@ class Critic:
     """
 
     def __init__(self, run: Path, device: torch.device) -> None:
-        newest = newest_checkpoint(run)
-        if newest is None:
+        checkpoints = checkpoints_of(run)
+        if not checkpoints:
             raise InputError(f"{shown(run)} holds no checkpoint", hint="`discriminator` takes the folder of a run")
         model = load_model(run / "model.safetensors", device)
         self.encoder = model.encoder
-        self.discriminator = load_discriminator(newest, model.sizes.code).to(device)
+        self.discriminator = load_discriminator(checkpoints[0], model.sizes.code).to(device)
 
     @torch.no_grad()
     def code(self, style: Tensor) -> Tensor:

@@ -22,21 +22,19 @@ import torch
 from PIL import Image
 
 from stylize.engines.device import keep_freed_memory
+from stylize.files.tensors import to_bytes
 from stylize.networks.model import Model
 from stylize.options import TrainingOptions
 from stylize.training.checkpoint import TrainingState
 from stylize.training.data import batches, content_crop, step_random, style_crop, to_tensor
+from stylize.training.deadline import Deadline
 from stylize.training.devices import World
-from stylize.training.events import Event, Listener, StepsTaken, Warned
+from stylize.training.events import TRAIN, Doing, Ended, Listener, StepsTaken, Warned, ignore
 from stylize.training.preparation import Run, begin, check, fit_memory, go_on, lower, open_run
 from stylize.training.rehearsal import rehearse
 from stylize.training.step import CALIBRATION, Batch, Draw, take_step
 
 Wish = Literal["save", "stop"] | None
-
-
-def ignore(event: Event) -> None:
-    """The listener of who does not want to know."""
 
 
 def train(
@@ -50,6 +48,7 @@ def train(
     allow_bad: bool = False,
     estimate: bool = False,
     dry_run: bool = False,
+    started: float | None = None,
     listener: Listener = ignore,
     wish: Callable[[], Wish] = lambda: None,
 ) -> Path:
@@ -64,8 +63,11 @@ def train(
         estimate: tell what is to be expected, before the first step of a new run and in a dry run; it is measured on a
             few steps that are thrown away.
         dry_run: end before the first step, having written nothing.
+        started: when the work began, by ``time.monotonic``; ``max_seconds`` counts from then. By default, now.
         listener: called with every event, see ``stylize.training.events``.
         wish: asked after every step. ``save`` writes a checkpoint; ``stop`` ends the run with one.
+
+    At least one step is taken, however short the time.
 
     Returns:
         the path of the model.
@@ -77,48 +79,70 @@ def train(
         UsageError: the styles of a step cannot be shared among the processes.
     """
     keep_freed_memory()
+    deadline = Deadline(time.monotonic() if started is None else started, options.max_seconds)
     run = open_run(contents, styles, output, options, world, resume, listener)
     go_on(run)
     fit_memory(run)
     check(run, allow_bad=allow_bad, keep=not dry_run)
     begin(run)
-    if estimate and (run.latest is None or dry_run):
-        expected = rehearse(options, run.judges, run.draw, run.state.step, lambda: lower(run))
-        if world.rank == 0:
-            listener(expected)
+    if estimate and (not run.checkpoints or dry_run):
+        expected = rehearse(
+            options, run.judges, run.draw, run.state.step,
+            lower=lambda: lower(run), on_step=lambda done, all: run.tell(Doing("try some steps", done, all)),
+        )  # fmt: skip
+        run.tell(expected)
     if not dry_run:
-        _take_steps(run, wish)
+        _take_steps(run, deadline, wish)
     return run.folder.model
 
 
-def _take_steps(run: Run, wish: Callable[[], Wish]) -> None:
+def _take_steps(run: Run, deadline: Deadline, wish: Callable[[], Wish]) -> None:
     """All steps that are left, or as many as are wished for; they end with a checkpoint."""
     options, world, folder, state, draw = run.options, run.world, run.folder, run.state, run.draw
     world.once(lambda: folder.begin(options, draw.sizes, world.size, state.step))
-    started = time.monotonic()
+    if options.max_seconds is not None and world.rank == 0:
+        _time_saving(run, deadline)
+    started, before = time.monotonic(), state.step
     interval = _Interval()
+    run.tell(Doing(TRAIN, state.step, options.steps))
     with closing(folder):
         for batch in batches(draw, state.step, options.steps):
-            _set_rates(state, options)
-            interval.add(*_take_step(run, batch))
-            state.step += 1
-            state.update_average(options.average)
-            seconds = time.monotonic() - started
-            time_is_up = options.max_seconds is not None and seconds > options.max_seconds
+            with deadline.step():
+                _set_rates(state, options)
+                interval.add(*_take_step(run, batch))
+                state.step += 1
+                state.update_average(options.average)
+            run.tell(Doing(TRAIN, state.step, options.steps))
             wished = wish()
+            due = state.step % options.save_every == 0 and not state.overflows
+            sheet_due = state.step % options.sample_every == 0
+            time_is_up = not deadline.allows_step(saving_after=due or sheet_due or wished == "save")
             stop, save = world.any(wished == "stop" or time_is_up, wished == "save")
             stop = stop or state.step == options.steps
             if (stop or state.step % options.log_every == 0) and interval.terms and world.rank == 0:
-                _report(run, interval, seconds)
+                _report(run, interval, time.monotonic() - started)
                 interval = _Interval()
-            if stop or save or (state.step % options.save_every == 0 and not state.overflows):
-                world.once(lambda: folder.save(state, options.keep))
-            if (stop or state.step % options.sample_every == 0) and world.rank == 0:
-                folder.add_samples(state.step, sample_sheet(state.average, draw))
+            if stop:
+                run.tell(Doing("save"))
+            with deadline.saving():
+                if stop or save or due:
+                    world.once(lambda: folder.save(state, options.keep))
+                if (stop or sheet_due) and world.rank == 0:
+                    folder.add_samples(state.step, sample_sheet(state.average, draw))
             if stop:
                 break
         else:  # nothing was left to do
             world.once(lambda: folder.save(state, options.keep))
+    each = (time.monotonic() - started) / max(state.step - before, 1)
+    run.tell(Ended(state.step, options.steps, each))
+
+
+def _time_saving(run: Run, deadline: Deadline) -> None:
+    """Learn how long the last checkpoint and sheet will take, by making both for nothing."""
+    run.tell(Doing("time the saving"))
+    with deadline.saving():
+        to_bytes(run.state.tensors(), {})
+        sample_sheet(run.state.average, run.draw)
 
 
 def _take_step(run: Run, batch: Batch) -> tuple[dict[str, float], int]:
@@ -136,12 +160,12 @@ def _take_step(run: Run, batch: Batch) -> tuple[dict[str, float], int]:
 def _report(run: Run, interval: _Interval, seconds: float) -> None:
     """Write and tell what an interval brought, and which pictures have been left out since."""
     step, means = run.state.step, interval.means()
-    run.folder.add_metrics(step, seconds, means)
-    run.listener(StepsTaken(step, means, interval.images_per_second(), seconds))
+    run.folder.add_metrics(step, seconds, interval.steps, means)
+    run.tell(StepsTaken(step, means, interval.images_per_second(), seconds))
     for pictures in run.pictures.values():
         for path, reason in pictures.skipped.copy().items():  # threads go on drawing
             if path not in run.named:
-                run.listener(Warned(f"{reason}; left out"))
+                run.tell(Warned(f"{reason}; left out"))
                 run.named.add(path)
 
 
@@ -157,6 +181,11 @@ class _Interval:
         if np.isfinite(list(terms.values())).all():  # a step that overflowed was not taken
             for name, value in terms.items():
                 self.terms[name].append(value)
+
+    @property
+    def steps(self) -> int:
+        """How many the means are of."""
+        return max(map(len, self.terms.values()), default=0)
 
     def means(self) -> dict[str, float]:
         return {name: float(np.mean(values)) for name, values in self.terms.items()}

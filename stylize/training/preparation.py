@@ -6,7 +6,7 @@ call them alike; what is done once is done by the first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from stylize.engines.device import free_memory
-from stylize.errors import DeviceError, TrainingError, shown
+from stylize.errors import DeviceError, InputError, RefusedError, StylizeError, TrainingError, shown
 from stylize.files.atomic import make_folder, write_atomically
 from stylize.networks.model import Model
 from stylize.networks.perceptual import PerceptualNetwork, load_vgg19, style_statistics
@@ -26,7 +26,7 @@ from stylize.training.checkpoint import TrainingState
 from stylize.training.data import PictureFolders
 from stylize.training.data_check import Checks, check_pictures, leave_out, listings, recall, refuse_bad, to_json
 from stylize.training.devices import World
-from stylize.training.events import Listener, PictureChecked, PicturesChecked, Warned
+from stylize.training.events import CHECK, Doing, Event, Listener, PicturesChecked, Warned, ignore, told
 from stylize.training.judges import Judges, as_judge, freeze
 from stylize.training.run_folder import RunFolder
 from stylize.training.step import CALIBRATION, Draw
@@ -34,6 +34,7 @@ from stylize.training.step import CALIBRATION, Draw
 # What a step needs for a pixel of its crops on a processor, in bf16; measured.
 STEP_BYTES = {"light": 1000, "vgg19": 2400}
 FULL_PRECISION = 1.5  # times as much in fp32
+NORMALISATION_BATCHES, CALIBRATION_BATCHES = 8, 64  # of the judges, of a new encoder
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,18 @@ class Run:
     options: TrainingOptions
     world: World
     folder: RunFolder
-    latest: Path | None  # the checkpoint that it goes on from
+    checkpoints: list[Path]  # that it can go on from, the newest first
     pictures: dict[str, PictureFolders]  # of the kinds content and style
     state: TrainingState
     draw: Draw
     judges: Judges
     listener: Listener
     named: set[Path] = field(default_factory=set)  # pictures that are left out, and the user knows
+
+    def tell(self, event: Event) -> None:
+        """Tell the listener, if this is the first process."""
+        if self.world.rank == 0:
+            self.listener(event)
 
 
 def open_run(
@@ -62,35 +68,53 @@ def open_run(
     listener: Listener,
 ) -> Run:
     """List the pictures and build the networks; see ``stylize.training.loop.train``."""
+    tell = listener if world.rank == 0 else ignore
     folder = RunFolder(output)
-    latest = world.once(lambda: folder.latest(resume))
+    checkpoints = world.once(lambda: folder.checkpoints(resume))
+    tell(Doing("list pictures"))
     pictures = {"content": PictureFolders(contents), "style": PictureFolders(styles)}
+    tell(Doing("build the networks"))
     state = TrainingState(options, world.device)
     draw = Draw(options, pictures["content"], pictures["style"], world)
     perceptual = state.model.encoder.perceptual if options.perceptual == "light" else load_vgg19()
     judges = Judges(perceptual, RandomNetwork())
-    return Run(options, world, folder, latest, pictures, state, draw, judges, listener)
+    return Run(options, world, folder, checkpoints, pictures, state, draw, judges, listener)
 
 
 def go_on(run: Run) -> None:
-    """Load the newest checkpoint, if there is one, and the batch sizes that belong to it.
+    """Load the newest intact checkpoint, if there is one, and the batch sizes that belong to it.
 
     Raises:
-        RefusedError: the checkpoint does not fit.
+        InputError, RefusedError: none can be read, or none fits: what is wrong with the newest.
         UsageError: the styles of a step cannot be shared among the processes.
     """
     options, state = run.options, run.state
 
     def load() -> tuple[BatchSizes, int]:
-        if run.latest is None:
+        if not run.checkpoints:
             return run.draw.sizes, 0
-        state.load(run.latest)
+        _load_newest(run)
         if changes := run.folder.changes(options):
-            run.listener(Warned(f"goes on with other options than so far: {', '.join(changes)}"))
+            run.tell(Warned(f"goes on with other options than so far: {', '.join(changes)}"))
         return run.folder.batch_sizes(options, state.step), state.step
 
     run.draw.sizes, done = run.world.once(load)
     run.draw.sizes.check_shares(done, run.world)
+
+
+def _load_newest(run: Run) -> None:
+    troubles: list[StylizeError] = []
+    for path in run.checkpoints:
+        run.tell(Doing("load the checkpoint"))
+        try:
+            run.state.load(path)
+        except (InputError, RefusedError) as error:
+            troubles.append(error)
+            continue
+        for trouble in troubles:
+            run.tell(Warned(f"{trouble.message}; going on from step {run.state.step} instead"))
+        return
+    raise troubles[0]
 
 
 def fit_memory(run: Run) -> None:
@@ -106,9 +130,8 @@ def lower(run: Run, trouble: str = "memory ran out") -> None:
     if not draw.shrink(state.step):
         hint = "smaller `crop` and `style_crop`" + (", or `device` cpu" if world.device.type != "cpu" else "")
         raise world.failure(DeviceError("memory does not suffice for one photo in one style", hint=hint))
-    if world.rank == 0:
-        (s, n), (fewer_s, fewer_n) = before, draw.sizes_at(state.step)
-        run.listener(Warned(f"{trouble} with {s} styles x {n} photos per step; going on with {fewer_s} x {fewer_n}"))
+    (s, n), (fewer_s, fewer_n) = before, draw.sizes_at(state.step)
+    run.tell(Warned(f"{trouble} with {s} styles x {n} photos per step; going on with {fewer_s} x {fewer_n}"))
 
 
 def check(run: Run, *, allow_bad: bool, keep: bool) -> None:
@@ -124,7 +147,7 @@ def check(run: Run, *, allow_bad: bool, keep: bool) -> None:
 
     def check_once() -> Checks:
         checks = _look_at(run)
-        run.listener(PicturesChecked(checks))
+        run.tell(PicturesChecked(checks))
         hint = "`allow_bad` goes on without them"
         if keep:
             make_folder(run.folder.path)
@@ -147,11 +170,11 @@ def check(run: Run, *, allow_bad: bool, keep: bool) -> None:
 
 def begin(run: Run) -> None:
     """Calibrate what is new, and let all processes begin with the same."""
-    options, state, draw, world = run.options, run.state, run.draw, run.world
+    options, state, world = run.options, run.state, run.world
 
     def calibrate() -> tuple[Any, ...]:
-        if run.latest is None and options.init == "scratch":
-            _calibrate_encoder(state.model, draw)
+        if not run.checkpoints and options.init == "scratch":
+            _calibrate_encoder(state.model, run)
             state.average.encoder.load_state_dict(state.model.encoder.state_dict())
         return (state.tensors(), state.step) if world.size > 1 else ()
 
@@ -160,9 +183,9 @@ def begin(run: Run) -> None:
         state.restore(*start)
     perceptual, patterns = run.judges
     if options.weights.patterns > 0:
-        _normalise(patterns, draw)
+        _normalise(patterns, run)
     if perceptual is not state.model.encoder.perceptual:
-        _normalise(perceptual, draw)
+        _normalise(perceptual, run)
         perceptual.to(state.precision)  # autocast would convert the frozen weights again at every call
 
 
@@ -180,25 +203,29 @@ def _exceeds_memory(draw: Draw, state: TrainingState) -> bool:
 def _look_at(run: Run) -> Checks:
     """What is wrong with the pictures; what the run's record tells is not looked for again."""
     record = run.folder.data
-    known = {kind: recall(record, kind, pictures) for kind, pictures in run.pictures.items()} if run.latest else {}
+    known = {kind: recall(record, kind, pictures) for kind, pictures in run.pictures.items()} if run.checkpoints else {}
     if None in known.values():
         message = "the pictures are not those that the run began with: it goes on, but not with the same steps"
-        run.listener(Warned(message))
-    total = sum(map(len, run.pictures.values()))
+        run.tell(Warned(message))
+    total = sum(len(pictures) for kind, pictures in run.pictures.items() if not known.get(kind))
     done = count(1)
     return {
         kind: known.get(kind)
-        or check_pictures(pictures, lambda: run.listener(PictureChecked(next(done), total)), photos=kind == "content")
+        or check_pictures(pictures, lambda: run.tell(Doing(CHECK, next(done), total)), photos=kind == "content")
         for kind, pictures in run.pictures.items()
     }
 
 
-def _normalise(network: PerceptualNetwork | RandomNetwork, draw: Draw) -> None:
+def _normalise(network: PerceptualNetwork | RandomNetwork, run: Run) -> None:
     """Make a network a judge of the losses, by the same pictures in all processes."""
-    world = draw.world
+    world, draw = run.world, run.draw
+
+    def pictures() -> Iterator[torch.Tensor]:
+        for k in told(range(NORMALISATION_BATCHES), "prepare the losses", run.tell):
+            yield from draw.whole(CALIBRATION + k)[:2]
 
     def normalise() -> dict[str, torch.Tensor]:
-        as_judge(network, (crops for k in range(8) for crops in draw.whole(CALIBRATION + k)[:2]), world.device)
+        as_judge(network, pictures(), world.device)
         return {k: v.cpu() for k, v in network.state_dict().items()} if world.size > 1 else {}
 
     weights = world.once(normalise)
@@ -208,10 +235,10 @@ def _normalise(network: PerceptualNetwork | RandomNetwork, draw: Draw) -> None:
 
 
 @torch.no_grad()
-def _calibrate_encoder(model: Model, draw: Draw) -> None:
+def _calibrate_encoder(model: Model, run: Run) -> None:
     encoder = model.encoder
     known = []
-    for k in range(64):
-        maps = encoder.perceptual(draw.whole(CALIBRATION + k).style)
+    for k in told(range(CALIBRATION_BATCHES), "calibrate the encoder", run.tell):
+        maps = encoder.perceptual(run.draw.whole(CALIBRATION + k).style)
         known.append(encoder.statistics(style_statistics(maps)))
     encoder.calibrate(torch.cat(known))

@@ -12,6 +12,7 @@ the end, which step was the best. The model's weights stay as they are; the styl
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple, cast
@@ -36,6 +37,7 @@ from stylize.options import PERCEPTUAL_NETWORKS, ModelSizes, RefineOptions, chec
 from stylize.painting.stylizer import Stylizer, at_working_size
 from stylize.styles.style_code import FACTORS, StyleCode
 from stylize.training.data import to_tensor
+from stylize.training.events import REFINE, Doing, Ended, Listener, ignore, told
 from stylize.training.judges import Judges, as_judge
 from stylize.training.refine_objective import Objective, Painting, Prices, Progress, View
 
@@ -52,6 +54,8 @@ def refine(
     photos: Sequence[Pixels] | None = None,
     options: RefineOptions = DEFAULTS,
     report: Callable[[Progress], None] = lambda progress: None,
+    listener: Listener = ignore,
+    stopping: Callable[[float], bool] = lambda seconds: False,
 ) -> StyleCode:
     """Optimise a style.
 
@@ -64,6 +68,9 @@ def refine(
         photos: to paint on; by default those that the package carries.
         options: how many steps at most, the judge, and all numbers of the optimisation.
         report: called at the start, every ``check_every`` steps, and last with the step whose style is returned.
+        listener: told what is being done, and how it ended.
+        stopping: asked after every step with the seconds that another one and judging it would take; once true, the
+            best style so far is returned.
 
     Raises:
         UsageError: steps below 1, no pictures, no such φ, or VGG19 is asked for and not there.
@@ -84,11 +91,14 @@ def refine(
             with torch.no_grad():
                 windows = _windows_of(photos or packaged_photos(), engine, style, options)
                 tensors = [to_tensor([at_working_size(picture)], engine.device) for picture in pictures]
-                view = _view(engine, windows.photos, tensors, chosen(options.perceptual))
-                wanted = view.targets(tensors, shares)
+                view = _view(engine, windows.photos, tensors, chosen(options.perceptual), listener)
+                wanted = view.targets(list(told(tensors, "measure the style", listener)), shares)
                 varied = _VariedStyle(engine, style, windows)
-                objective = Objective(view, wanted, windows.photos, varied.paint, options)
-            return _optimise(varied, objective, options, report)
+                objective = Objective(
+                    view, wanted, windows.photos, varied.paint, options,
+                    on_window=lambda done, all: listener(Doing("measure the photos", done, all)),
+                )  # fmt: skip
+            return _optimise(varied, objective, options, report, listener, stopping)
     except MemoryError as error:
         hint = "end other programs" if engine.device.type == "cpu" else "`device` cpu"
         raise DeviceError(f"out of memory while refining a style on {engine}", hint=hint) from error
@@ -192,32 +202,42 @@ class _VariedStyle:
         )
 
 
-def _view(engine: TorchEngine, photos: Tensor, pictures: Sequence[Tensor], perceptual: str) -> View:
+def _view(engine: TorchEngine, photos: Tensor, pictures: Sequence[Tensor], perceptual: str, listener: Listener) -> View:
     """The judges of an optimisation, normalised on its photos (P, 3, crop, crop) and pictures (1, 3, H, W)."""
     device, seen = engine.device, [*photos.split(1), *pictures]
     precision = training_precision(device)
     network = engine.model.encoder.perceptual  # normalised when it was distilled
     if perceptual == "vgg19":
         with autocast(device, precision):
-            network = as_judge(load_vgg19(), seen, device)
+            network = as_judge(load_vgg19(), told(seen, "prepare VGG19", listener), device)
         network = network.to(precision)  # autocast would convert the frozen weights again at every call
+    listener(Doing("prepare the filters"))
     judges = Judges(network, as_judge(RandomNetwork(), seen, device))
     return View(judges, octaves_within(photos, *pictures), device, precision)
 
 
 def _optimise(
-    varied: _VariedStyle, objective: Objective, options: RefineOptions, report: Callable[[Progress], None]
+    varied: _VariedStyle,
+    objective: Objective,
+    options: RefineOptions,
+    report: Callable[[Progress], None],
+    listener: Listener,
+    stopping: Callable[[float], bool],
 ) -> StyleCode:
     """Take the steps; the style of the best one, which may be the plain style."""
     vectors, kernels = varied.vectors(), varied.kernels()
     rates = [(vectors, options.rate), (kernels, options.kernel_rate)]
     optimiser = torch.optim.Adam([{"params": p, "lr": rate} for p, rate in rates], betas=(0.9, 0.99))
+    listener(Doing(REFINE, 0, options.steps, note="judge the plain style"))
+    begun = time.monotonic()
     best, best_progress, idle = varied.style, objective.measure(0, varied.paint, varied.windows.kept), 0
     prices = Prices(best_progress.distance, options, varied.device)
     report(best_progress)
+    judging, started = time.monotonic() - begun, time.monotonic()
     random = np.random.default_rng(0)
     left: list[int] = []
     for step in range(1, options.steps + 1):
+        begun = time.monotonic()
         for group, (_, rate) in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * (1 - 0.9 * (step - 1) / options.steps)
         if len(left) < options.batch:
@@ -228,16 +248,20 @@ def _optimise(
         loss.backward()
         nn.utils.clip_grad_norm_([*vectors, *kernels], 1.0)
         optimiser.step()
-        if step % options.check_every == 0 or step == options.steps:
+        stop = stopping(time.monotonic() - begun + judging) or step == options.steps
+        judge = stop or step % options.check_every == 0
+        listener(Doing(REFINE, step, options.steps, note="judge it" if judge else ""))
+        if judge:
             progress = objective.measure(step, varied.paint, varied.windows.kept)
             report(progress)
             cost, best_cost = (_cost(p, options.fence) for p in (progress, best_progress))
             idle = idle + 1 if cost > best_cost * (1 - options.least_gain) else 0
             if cost < best_cost:
                 best, best_progress = varied.now(), progress
-            if idle == options.patience:
+            if stop or idle == options.patience:
                 break
     report(best_progress)
+    listener(Ended(step, options.steps, (time.monotonic() - started) / step))
     return best
 
 

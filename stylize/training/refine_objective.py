@@ -134,6 +134,7 @@ class Objective:
         wanted: the statistics of the style's pictures.
         photos: the windows, (P, 3, crop, crop).
         paint: paints the chosen ones; now, with the plain code.
+        on_window: called with how much is measured: each window twice, as it is and painted.
     """
 
     def __init__(
@@ -143,12 +144,17 @@ class Objective:
         photos: Tensor,
         paint: Callable[[Sequence[int]], Painting],
         options: RefineOptions,
+        on_window: Callable[[int, int], object] = lambda done, all: None,
     ) -> None:
         self.view, self.wanted, self.options = view, wanted, options
         self.weights = torch.tensor(options.weights, device=view.device)
-        self.content = [_deep(view.maps(photo[None])) for photo in photos]
+        self.content: list[list[Tensor]] = []
+        for photo in photos:
+            on_window(len(self.content), 2 * len(photos))
+            self.content.append(_deep(view.maps(photo[None])))
         self.allowed, finishes = [], []
         for k in range(len(photos)):
+            on_window(len(photos) + k, 2 * len(photos))
             plain = paint([k])
             self.allowed.append(self.content_losses(view.maps(plain.output), [k]))  # (2,)
             finishes.append(plain.finish)

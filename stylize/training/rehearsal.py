@@ -26,22 +26,33 @@ from stylize.training.step import Draw, take_step
 NEVER = 2**62
 
 
-def rehearse(options: TrainingOptions, judges: Judges, draw: Draw, step: int, lower: Callable[[], None]) -> Estimate:
+def rehearse(
+    options: TrainingOptions,
+    judges: Judges,
+    draw: Draw,
+    step: int,
+    *,
+    lower: Callable[[], None],
+    on_step: Callable[[int, int], None] = lambda done, all: None,
+) -> Estimate:
     """Take a few steps from ``step`` on, and forget them.
 
     Args:
         judges: the networks of the losses.
+        on_step: called with how many of these steps are done, and how many there are.
         lower: called when memory ran out, to make the batches of ``draw`` smaller.
     """
     device = draw.world.device
     while True:
         with suppress(MemoryError):
-            seconds = draw.world.together(lambda: _seconds_per_step(options, judges, draw, step))
+            seconds = draw.world.together(lambda: _seconds_per_step(options, judges, draw, step, on_step))
             return Estimate(options.steps - step, seconds, _memory_taken(device), *draw.sizes_at(step), str(device))
         lower()  # only here, where what the failed step held is free again
 
 
-def _seconds_per_step(options: TrainingOptions, judges: Judges, draw: Draw, step: int) -> float:
+def _seconds_per_step(
+    options: TrainingOptions, judges: Judges, draw: Draw, step: int, on_step: Callable[[int, int], None]
+) -> float:
     """The mean over the kinds of steps that the run has: with the discriminator and without, with identity and without.
 
     Raises:
@@ -56,7 +67,9 @@ def _seconds_per_step(options: TrainingOptions, judges: Judges, draw: Draw, step
     state = TrainingState(options, draw.world.device)
     alone = World(draw.world.device)
     mean = 0.0
-    for (discriminator, identity_too, share), batch in zip(kinds, batches(draw, step, step + len(kinds)), strict=True):
+    on_step(0, len(kinds))
+    of_each = zip(kinds, batches(draw, step, step + len(kinds)), strict=True)
+    for done, ((discriminator, identity_too, share), batch) in enumerate(of_each, start=1):
         kind = replace(
             options,
             adversarial_start=0.0,
@@ -67,6 +80,7 @@ def _seconds_per_step(options: TrainingOptions, judges: Judges, draw: Draw, step
         started = time.monotonic()
         take_step(state, judges, batch, kind, alone)
         mean += share * (time.monotonic() - started)
+        on_step(done, len(kinds))
     return mean
 
 

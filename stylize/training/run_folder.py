@@ -2,7 +2,7 @@
 
 config.json                    every option; the batch sizes, should memory have run out
 data.json                      what the check of the pictures found
-metrics.csv                    all loss terms, averaged over intervals
+metrics.csv                    all loss terms, averaged over intervals; ``averaged`` says over how many steps
 samples/step-0000500.png       fixed photos × fixed styles
 checkpoints/step-0000500.safetensors   everything needed to go on: networks, averages, optimisers
 model.safetensors              the exponential moving average of E and G: the model to use
@@ -29,14 +29,14 @@ from stylize.files.atomic import make_folder, write_atomically, writing
 from stylize.networks.model import save_model
 from stylize.options import TrainingOptions
 from stylize.training.batch_sizes import BatchSizes
-from stylize.training.checkpoint import TrainingState, newest_checkpoint
+from stylize.training.checkpoint import TrainingState, checkpoints_of, step_of
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 _COLUMNS = (
-    "step", "seconds", "total", "content", "style", "moments", "palette", "patterns", "tv", "grid", "code", "identity",
-    "adversarial", "discriminator",
+    "step", "seconds", "averaged", "total", "content", "style", "moments", "palette", "patterns", "tv", "grid", "code",
+    "identity", "adversarial", "discriminator",
 )  # fmt: skip
 
 
@@ -58,12 +58,12 @@ class RunFolder:
         self._tensorboard: SummaryWriter | None = None
         self._spent = 0.0  # seconds, before the last stop
 
-    def latest(self, resume: bool) -> Path | None:
-        """The checkpoint to go on from. Raises OutputError if there is one, and ``resume`` was not asked for."""
-        latest = newest_checkpoint(self.path)
-        if latest is not None and not resume:
+    def checkpoints(self, resume: bool) -> list[Path]:
+        """Those to go on from, the newest first. Raises OutputError if ``resume`` was not asked for."""
+        checkpoints = checkpoints_of(self.path)
+        if checkpoints and not resume:
             raise OutputError(f"{shown(self.path)} holds a training run", hint="`resume` continues it")
-        return latest
+        return checkpoints
 
     def batch_sizes(self, options: TrainingOptions, step: int) -> BatchSizes:
         """The batch sizes so far: those asked for, until memory ran out, or until others were asked for at ``step``."""
@@ -102,6 +102,7 @@ class RunFolder:
             make_folder(folder)
         self.write_config(options, sizes, devices)
         self._forget_metrics(step)
+        self._set_aside_checkpoints(step)
         if options.logger == "tensorboard":
             self._tensorboard = _tensorboard(self.path / "tensorboard", step)
 
@@ -119,18 +120,19 @@ class RunFolder:
                 old.unlink()
         save_model(state.average, self.model, {"training.steps": str(state.step)})
 
-    def add_metrics(self, step: int, seconds: float, means: Mapping[str, float]) -> None:
+    def add_metrics(self, step: int, seconds: float, averaged: int, means: Mapping[str, float]) -> None:
         """Add a line: every loss term, in the mean over an interval.
 
         Args:
             seconds: since the last start; those before it are added.
+            averaged: steps of the interval. A run that was killed begins a new one at its last checkpoint.
         """
         new = not self._metrics.exists()
         with writing(self._metrics), self._metrics.open("a", newline="") as file:
             writer = csv.DictWriter(file, _COLUMNS, restval="")
             if new:
                 writer.writeheader()
-            facts = {"step": step, "seconds": f"{self._spent + seconds:.1f}"}
+            facts = {"step": step, "seconds": f"{self._spent + seconds:.1f}", "averaged": averaged}
             writer.writerow(facts | {name: f"{mean:.5g}" for name, mean in means.items()})
         if self._tensorboard is not None:
             for name, mean in means.items():
@@ -148,6 +150,13 @@ class RunFolder:
         """Let TensorBoard write what it holds back."""
         if self._tensorboard is not None:
             self._tensorboard.close()
+
+    def _set_aside_checkpoints(self, step: int) -> None:
+        """Rename those of later steps, which are damaged: they must not be kept in place of sound ones."""
+        for path in checkpoints_of(self.path):
+            if step_of(path) > step:
+                with writing(path):
+                    path.replace(path.with_suffix(".damaged"))
 
     def _forget_metrics(self, step: int) -> None:
         """Drop the lines of later steps, which will be taken again; give the others the columns of this version."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import signal
 from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +22,7 @@ from PIL import Image
 from stylize.files.packaged import packaged
 from stylize.options import RefineOptions
 from stylize.styles.style_code import StyleCode
+from stylize.training.refine_objective import Objective
 
 # the library
 
@@ -207,6 +212,58 @@ def test_refine(run: Run, photo: Path, style: Path, code_file: Path, monkeypatch
     refused = run("encode-style", style, "--refine", "--perceptual", "vgg16", "-o", "no.safetensors")
     assert_refused(refused, 2, "--perceptual vgg16: no such network")
     assert not Path("no.safetensors").exists()
+
+
+@pytest.fixture
+def refine(monkeypatch: pytest.MonkeyPatch, style: Path) -> list[object]:
+    """A command that refines with small windows, of which any step is a gain."""
+    small = partial(
+        RefineOptions, crop=64, zoom=64, windows=4, check_every=9, rate=0.02, kernel_rate=0.0005, price=0.0, fence=0.0
+    )
+    monkeypatch.setattr("stylize.cli.encode_style.RefineOptions", small)
+    return ["encode-style", style, "--refine", "--perceptual", "light", "-o", "mine.safetensors"]
+
+
+def test_a_stop_keeps_the_best_style_so_far(
+    run: Run, refine: list[object], style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = count(1)
+    loss = Objective.loss
+
+    def interrupted(self: Objective, *arguments: Any) -> torch.Tensor:
+        if next(steps) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss(self, *arguments)
+
+    monkeypatch.setattr(Objective, "loss", interrupted)
+    result = run(*refine, "--refine-steps", 100)
+    assert (result.code, result.lines) == (130, ["mine.safetensors"])
+    assert "keeping the best style so far; once more ends at once" in result.stderr.splitlines()
+    end = r"^stopped at 3 of 100 steps after .+, about .+ left; the best style so far is kept, that of step 3$"
+    assert re.search(end, result.stderr, re.M)
+    assert json.loads(run("inspect", "mine.safetensors", "--json").stdout)["refined"]
+
+
+def test_a_stop_before_the_first_step_keeps_nothing(
+    run: Run, refine: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Objective, "__init__", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+    result = run(*refine)
+    assert (result.code, result.stdout) == (130, b"")
+    assert result.stderr.splitlines()[-1] == "stopped; no style is kept"
+    assert not Path("mine.safetensors").exists()
+
+
+def test_refining_until_the_time_is_up(run: Run, refine: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run(*refine, "--max-time", "0s")
+    assert_refused(result, 1, "the time is up before the first step: ", "more --max-time")
+    assert not Path("mine.safetensors").exists()
+    monkeypatch.setattr("stylize.cli.encode_style.SAVING", 3600.0)  # no time for a second step
+    result = run(*refine, "--max-time", "1h")
+    assert (result.code, result.lines) == (0, ["mine.safetensors"])
+    assert re.search(r"^stopped at 1 of 200 steps after ", result.stderr, re.M)
+    refused = run("encode-style", refine[1], "--max-time", "1h", "-o", "x.safetensors")
+    assert_refused(refused, 2, "--max-time needs --refine")
 
 
 def test_a_code_says_nothing_about_where_it_comes_from(run: Run, tmp_path: Path, photo: Path) -> None:

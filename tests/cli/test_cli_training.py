@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +18,7 @@ from command import STYLIZE, Run, assert_refused, content, pixels
 from conftest import WritePicture
 
 from stylize.files.packaged import packaged
+from stylize.options import PRESETS, TrainingOptions
 
 # train
 
@@ -105,10 +109,93 @@ def test_a_dry_run_of_training(
     found, estimate = map(json.loads, result.lines)
     assert [check["pictures"] for check in found["content"] + found["style"]] == [3, 3]
     assert estimate["steps"] == 20_000 and estimate["seconds"] > 0
+    assert run(*command, "--steps", 1).code == 0
+    assert found == json.loads((tmp_path / "run" / "data.json").read_text())
+    shutil.rmtree(tmp_path / "run")
     text = run(*command, "--dry-run", "--max-time", "1s").lines
     assert text[0] == "pictures: 3 photos, 3 styles"
     assert re.fullmatch(r"estimate: 20000 steps of .* s each, .*, of which --max-time allows \d+ steps; .*", text[1])
     assert not (tmp_path / "run").exists()
+
+
+def test_training_until_the_time_is_up(
+    run: Run,
+    tmp_path: Path,
+    tiny_model: Path,
+    photo_folder: Path,
+    style_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = ["train", "--content", photo_folder, "--style", style_folder, "-o", "a run", "--init", tiny_model, *TINY]
+    result = run(*command, "--max-time", "0s", "--quiet")
+    assert_refused(result, 1, "the time is up before the first step: ", "more --max-time")
+    assert not (tmp_path / "a run").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("stylize.training.deadline.Deadline.allows_step", lambda self, **_: False)
+        result = run(*command, "--max-time", "1h", "--resume", "--steps", "3")
+    assert (result.code, result.lines) == (0, ["a run/model.safetensors"])
+    end = re.search(r"^stopped at 1 of 3 steps after .+, about .+ left; (stylize .+) goes on$", result.stderr, re.M)
+    assert end is not None
+    words = shlex.split(end[1])
+    assert words.count("--resume") == 1
+    result = run(*words[1:])
+    assert (result.code, result.lines) == (0, ["a run/model.safetensors"])
+    assert "done: 3 steps, " in result.stderr
+
+
+def test_a_stop_while_training_is_prepared(
+    run: Run,
+    tmp_path: Path,
+    tiny_model: Path,
+    photo_folder: Path,
+    style_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("stylize.training.loop.fit_memory", interrupted)
+    result = run("train", "--content", photo_folder, "--style", style_folder, "-o", "run", "--init", tiny_model, *TINY)
+    assert (result.code, result.stdout) == (130, b"")
+    assert result.stderr.splitlines()[-1] == "stopped before the first step: check pictures"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_preset_of_training(
+    run: Run, tmp_path: Path, tiny_model: Path, photo_folder: Path, style_folder: Path
+) -> None:
+    """What is given beside it wins, though it be the default; a run that goes on keeps it."""
+    command = ["train", "--content", photo_folder, "--style", style_folder, "-o", "run", "--init", tiny_model]
+    own = ["--crop", 32, "--style-crop", 32, "--styles-per-step", 1, "--perceptual", "light", "--threads", 1]
+    given = ["--rate", "0.001", "--lambda-style", "2"]  # as without a preset
+    result = run(*command, "--preset", "quick", *own, *given, "--steps", 1)
+    assert result.code == 0, result.stderr
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    quick = PRESETS["quick"]
+    assert (config["preset"], config["crop"], config["rate"], config["steps"]) == ("quick", 32, 0.001, 1)
+    assert (config["weights"]["style"], config["weights"]["content"]) == (2, quick.weights.content)
+    assert config["save_every"] == quick.save_every != TrainingOptions().save_every
+
+    result = run(*command, *own, *given, "--steps", 2, "--resume")
+    assert result.code == 0 and "other options" not in result.stderr
+    again = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert again == config | {"steps": 2}
+    result = run(*command, *own, *given, "--preset", "gpu", "--steps", 3, "--resume")
+    assert "preset gpu instead of quick" in result.stderr
+    assert_refused(run(*command, "--preset", "slow"), 2, "slow")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_knows_its_name(name: str) -> None:
+    assert PRESETS[name].preset == name
+
+
+def test_training_s_help_begins_with_the_five_that_matter(run: Run) -> None:
+    groups = run("train", "--help").stdout.decode().split("\n\n")
+    first = next(group for group in groups if group.startswith("What matters most:"))
+    options = re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", first, re.M)
+    assert options == ["--content", "--style", "--output", "--preset", "--max-time"]
+    assert groups.index(first) == min(k for k, group in enumerate(groups) if re.match(r"[A-Z][\w' ]+:\n", group))
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from functools import partial
@@ -29,8 +30,9 @@ from stylize.training import losses, preparation
 from stylize.training import step as training_step
 from stylize.training.batch_sizes import BatchSizes
 from stylize.training.checkpoint import TrainingState
+from stylize.training.deadline import MARGIN
 from stylize.training.devices import World
-from stylize.training.events import Estimate, Event, PictureChecked, StepsTaken, Warned
+from stylize.training.events import CHECK, Doing, Ended, Estimate, Event, StepsTaken, Warned
 from stylize.training.loop import Wish, sample_sheet, train
 from stylize.training.run_folder import RunFolder
 from stylize.training.step import Draw
@@ -83,11 +85,14 @@ class Told(list[Event]):
     def steps(self) -> list[StepsTaken]:
         return [event for event in self if isinstance(event, StepsTaken)]
 
+    def phases(self) -> list[str]:
+        return list(dict.fromkeys(event.what for event in self if isinstance(event, Doing)))
+
     def warnings(self) -> list[str]:
         return [event.message for event in self if isinstance(event, Warned)]
 
     def checked(self) -> list[tuple[int, int]]:
-        return [(event.done, event.total) for event in self if isinstance(event, PictureChecked)]
+        return [(event.done, event.total or 0) for event in self if isinstance(event, Doing) and event.what == CHECK]
 
 
 def checkpoints(folder: Path) -> list[str]:
@@ -133,7 +138,7 @@ def test_metrics_of_an_older_version_get_the_columns_of_this_one(run: Train, tmp
 def test_a_full_disk_is_no_bug(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").symlink_to("/dev/full")
     with pytest.raises(OutputError, match=r"no space left while writing .*metrics\.csv"):
-        RunFolder(tmp_path).add_metrics(1, 0.5, {"total": 1.0})
+        RunFolder(tmp_path).add_metrics(1, 0.5, 1, {"total": 1.0})
 
 
 def test_the_model_can_be_used(run: Train, make_picture: Callable[..., np.ndarray]) -> None:
@@ -214,6 +219,32 @@ def test_progress_is_reported(run: Train) -> None:
     assert all(event.images_per_second > 0 and event.seconds > 0 for event in told.steps())
 
 
+def test_every_phase_is_told(run: Train, tiny_sizes: ModelSizes) -> None:
+    told = Told()
+    sizes = replace(tiny_sizes, perceptual=ModelSizes.perceptual)
+    new = {"init": "scratch", "sizes": sizes, "weights": LossWeights(patterns=1.0), "estimate": True}
+    run(**new, steps=1, max_seconds=3600.0, listener=told)
+    begin = ["list pictures", "build the networks"]
+    assert told.phases() == [
+        *begin, "check pictures", "calibrate the encoder", "prepare the losses", "try some steps", "time the saving",
+        "train", "save",
+    ]  # fmt: skip
+    measured = {event.what for event in told if isinstance(event, Doing) and event.total is not None}
+    assert measured == {"check pictures", "calibrate the encoder", "prepare the losses", "try some steps", "train"}
+    told.clear()
+    run(**new, steps=2, resume=True, listener=told)
+    assert told.phases() == [*begin, "load the checkpoint", "prepare the losses", "train", "save"]
+    assert [event.done for event in told if isinstance(event, Doing) and event.what == "train"] == [1, 2]
+
+
+def test_the_end_tells_what_is_left(run: Train) -> None:
+    told = Told()
+    run(steps=10, wish=stop_after(2), listener=told)
+    end = told[-1]
+    assert isinstance(end, Ended) and (end.step, end.steps) == (2, 10)
+    assert end.seconds_left == pytest.approx(8 * end.seconds_per_step) and end.seconds_per_step > 0
+
+
 def test_a_run_is_not_overwritten(run: Train) -> None:
     folder = run(steps=2)
     before = (folder / "model.safetensors").read_bytes()
@@ -248,6 +279,28 @@ def test_a_stop_saves_everything(run: Train) -> None:
 
 def test_time_that_is_up_saves_everything(run: Train) -> None:
     assert checkpoints(run(steps=100, max_seconds=0.0)) == ["step-0000001.safetensors"]
+
+
+def test_the_time_counts_from_when_the_work_began(run: Train) -> None:
+    """And the saving is within it."""
+    hour = 3600.0
+    folder = run(steps=100, max_seconds=hour, started=time.monotonic() - hour + MARGIN / 2)
+    assert checkpoints(folder) == ["step-0000001.safetensors"]
+    assert checkpoints(run("other", max_seconds=hour))[-1] == "step-0000004.safetensors"
+
+
+def test_metrics_say_over_how_many_steps_they_are(run: Train) -> None:
+    """A run that was killed after a checkpoint goes on with what has been averaged since then."""
+    wishes: Iterator[Wish] = iter([None, None, "save", None, "stop"])
+    folder = run(steps=8, log_every=2, save_every=100, wish=lambda: next(wishes))
+    (folder / "checkpoints" / "step-0000005.safetensors").unlink()  # as if it had been killed at step 5
+    run(steps=8, log_every=2, save_every=100, resume=True)
+    assert [(row["step"], row["averaged"]) for row in metrics(folder)] == [
+        ("2", "2"),
+        ("4", "1"),
+        ("6", "2"),
+        ("8", "2"),
+    ]
 
 
 @pytest.mark.parametrize("term", ["content_loss", "style_loss", "total_variation"])
@@ -363,7 +416,7 @@ def test_a_resumed_run_does_not_check_the_pictures_again(
     assert [total for _, total in told.checked()] == [6] * 6 and not told.warnings()
     write_picture(tmp_path / "photos" / "new.png", seed=7)
     run(steps=6, **more)
-    assert [total for _, total in told.checked()] == [6] * 6 + [7] * 4
+    assert [total for _, total in told.checked()] == [6] * 6 + [4] * 4
     (warning,) = told.warnings()
     assert "pictures" in warning
 
@@ -408,6 +461,30 @@ def test_a_checkpoint_that_does_not_fit_is_refused(run: Train, tiny_sizes: Model
         sizes = replace(tiny_sizes, code=8, perceptual=ModelSizes.perceptual)
         with pytest.raises(RefusedError):
             run(resume=True, init="scratch", sizes=sizes)
+
+
+def test_a_damaged_checkpoint_is_passed_over(run: Train) -> None:
+    changes: dict[str, Any] = {"steps": 6, "save_every": 2, "keep": 9}
+    unbroken, broken = run("unbroken", **changes), run("broken", **changes, wish=stop_after(5))
+    names = checkpoints(broken)
+    for name in names[1:]:
+        path = broken / "checkpoints" / name
+        path.write_bytes(path.read_bytes()[:-100])
+    told = Told()
+    run("broken", **changes | {"keep": 1}, resume=True, listener=told)
+    assert [name in warning for name, warning in zip(names[:0:-1], told.warnings(), strict=True)] == [True, True]
+    assert all("going on from step 2 instead" in warning for warning in told.warnings())
+    assert (broken / "model.safetensors").read_bytes() == (unbroken / "model.safetensors").read_bytes()
+    assert checkpoints(broken) == ["step-0000004.damaged", "step-0000005.damaged", "step-0000006.safetensors"]
+
+
+def test_a_dry_run_leaves_damaged_checkpoints_where_they_are(run: Train) -> None:
+    folder = run(steps=4)
+    newest = folder / "checkpoints" / "step-0000004.safetensors"
+    newest.write_bytes(b"")
+    before = checkpoints(folder)
+    run(steps=6, resume=True, dry_run=True)
+    assert checkpoints(folder) == before
 
 
 def test_the_averaged_weights_follow_the_trained_ones(options: TrainingOptions) -> None:

@@ -21,6 +21,7 @@ from stylize.styles.mixing import mix
 from stylize.styles.style_code import StyleCode
 from stylize.training import refine as module
 from stylize.training.data import to_tensor
+from stylize.training.events import Doing, Ended, Event
 from stylize.training.refine import packaged_photos, photo_windows, refine
 from stylize.training.refine_objective import Painting, Progress
 
@@ -188,6 +189,33 @@ def test_the_precision_is_that_of_the_processor(
         found.append(seen[0].distance)
     assert found[0] != found[1]
     assert found[0] == pytest.approx(found[1], rel=0.1)
+
+
+def test_what_is_done_is_told_and_a_stop_gives_the_best_so_far(
+    stylizer: Stylizer, style_code: StyleCode, picture: np.ndarray, photos: list[np.ndarray]
+) -> None:
+    options = replace(SMALL, fence=0.0, price=0.0, rate=0.01, steps=40, check_every=20)
+    told: list[Event] = []
+    asked: list[float] = []
+
+    def stopping(seconds: float) -> bool:
+        asked.append(seconds)
+        return len(asked) == 25
+
+    seen: list[Progress] = []
+    style = refine(
+        stylizer, style_code, [picture], photos=photos, options=options,
+        report=seen.append, listener=told.append, stopping=stopping,
+    )  # fmt: skip
+    phases = dict.fromkeys(event.what for event in told if isinstance(event, Doing))
+    assert list(phases) == ["prepare the filters", "measure the style", "measure the photos", "refine"]
+    steps = [event for event in told if isinstance(event, Doing) and event.what == "refine"]
+    assert [event.done for event in steps] == list(range(26))
+    assert [event.done for event in steps if event.note] == [0, 20, 25]  # judged
+    assert isinstance(told[-1], Ended) and (told[-1].step, told[-1].steps) == (25, 40)
+    assert [progress.step for progress in seen[:-1]] == [0, 20, 25]
+    assert style.to_bytes() != style_code.to_bytes()
+    assert min(asked) > 0
 
 
 def test_it_ends_when_nothing_is_gained(
