@@ -24,9 +24,10 @@ from stylize.batch.inputs import Found, Photo, find_photos, refuse_input_folder
 from stylize.batch.manifest import Known, Manifest, label_of, locked, write_failures
 from stylize.batch.pipeline import Outcome, by_job, run_jobs
 from stylize.batch.planning import Job, Plan, Sorted, plan_batch, sort_out
-from stylize.errors import OutputError, UsageError, shown
+from stylize.errors import InputError, OutputError, UsageError, shown
 from stylize.files.atomic import refuse_same_file
 from stylize.images.formats import format_named
+from stylize.images.reading import size_of
 from stylize.options import BatchOptions, ImageOptions
 from stylize.painting.look import Look
 from stylize.painting.places import StrPath
@@ -62,9 +63,10 @@ class Counts(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What is to be done; nothing is done yet."""
+    """What is to be done; nothing is done yet. ``seconds``: about how long it takes, where it is long, and known."""
 
     jobs: Sorted
+    seconds: float | None = None
 
 
 class Started(NamedTuple):
@@ -157,6 +159,8 @@ def run(
     started, output = time.monotonic(), Path(output)
     if os.path.exists(output) and not os.path.isdir(output):
         raise OutputError(f"cannot write into {shown(output)}: not a folder", hint="`output` FOLDER")
+    if how.sequence and look.effort == "fine":
+        raise UsageError("`effort` fine flickers from frame to frame", hint="leave out `effort` or `sequence`")
     format = None if format is None else format_named(format)
     parsed = parse_styles(styles, look)
     groups = one_folder_each(parsed) if how.each_style else {"": parsed}
@@ -204,7 +208,7 @@ class _Batch:
                 for job in jobs.todo:
                     refuse_same_file(source, job.output)
             failures = plan.failures + [(job.photo, reason) for job, reason in jobs.failed]
-            yield from _before(plan, jobs, dry_run=self.how.dry_run)
+            yield from _before(plan, jobs, self._expected_seconds(jobs), dry_run=self.how.dry_run)
             ok, trouble = 0, None
             if jobs.todo and not self.how.dry_run:
                 try:
@@ -218,6 +222,17 @@ class _Batch:
                     raise
             listed = self._list(failures) if working else None
             yield Finished(_counts(plan, jobs, ok, len(failures)), listed, trouble, time.monotonic() - started)
+
+    def _expected_seconds(self, jobs: Sorted) -> float | None:
+        """About how long the jobs take; None where that is not known, or little."""
+        look = next(iter(self.treatments.values())).look
+        if look.effort != "fine" or self.how.on == "ray" or not jobs.todo:
+            return None
+        sizes = []
+        for job in jobs.todo:
+            with suppress(InputError):  # it will fail by name
+                sizes += [size_of(job.photo)] * len(self.treatments[job.style].layers)
+        return self.stylizer.expected_seconds(sizes, look)
 
     def _list(self, failures: Sequence[tuple[Path, str]]) -> Path | None:
         """The file of what failed, if anything did, and if it can be written."""
@@ -278,9 +293,9 @@ class _Batch:
         return run_jobs(jobs, stylise, manifest, options=options, workers=self.how.workers, stopping=stopping)
 
 
-def _before(plan: Plan, jobs: Sorted, *, dry_run: bool) -> Iterator[Event]:
+def _before(plan: Plan, jobs: Sorted, seconds: float | None, *, dry_run: bool) -> Iterator[Event]:
     """What is known before anything is done."""
-    yield Planned(jobs)
+    yield Planned(jobs, seconds)
     for photo, reason in plan.failures:
         yield Failed(photo, reason)
     for job, reason in jobs.failed:

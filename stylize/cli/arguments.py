@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from stylize.cli.terminal import Terminal
+from stylize.cli.progress import Show, span
+from stylize.cli.terminal import Terminal, say
 from stylize.errors import DeviceError, one_line
 from stylize.extras import require_torch
 from stylize.options import ImageOptions, NetworkOptions, Option
 
 if TYPE_CHECKING:
+    from stylize.painting.fine import Progress
     from stylize.painting.stylizer import Stylizer
+
+
+LONG = 60.0  # seconds: how long work takes that is longer is said before it begins
 
 
 def complete_style(incomplete: str) -> list[str]:
@@ -41,17 +47,34 @@ StyleFolders = Annotated[
 ]
 
 
-def stylizer_of(machine: NetworkOptions, terminal: Terminal) -> Stylizer:
+def stylizer_of(
+    machine: NetworkOptions,
+    terminal: Terminal,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Stylizer:
     """The networks, loaded. Raises DeviceError for packages that are broken, else as ``Stylizer``."""
     try:
         from stylize.painting.stylizer import Stylizer
     except (ImportError, OSError) as error:  # numpy or another, or one that is not for this machine
         raise DeviceError(f"cannot load the network: {one_line(error)}", hint="stylize doctor tells more") from error
     stylizer = Stylizer(
-        machine.model, machine.device, engine=machine.engine, threads=machine.threads, on_warning=terminal.warn
+        machine.model,
+        machine.device,
+        engine=machine.engine,
+        threads=machine.threads,
+        on_warning=terminal.warn,
+        on_progress=on_progress,
     )
     terminal.note(f"device {stylizer.engine}, model {stylizer.engine.hash[:8]}")
     return stylizer
+
+
+def show_fine(show: Show, what: str, now: Progress) -> None:
+    """Show how far a fine painting is; before one of more than a minute, about how long it takes."""
+    if now.step == 0 and now.seconds > LONG:
+        say(f"{what}: about {span(now.seconds)}")
+    facts = () if now.step == 0 else (f"step {now.step}/{now.steps}", f"style distance {now.style:.2f}")
+    show(what, round(100 * now.share), 100, f"size {now.scale} of {now.scales}", *facts)
 
 
 def set_threads(threads: int | None) -> None:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize.cli.arguments import Format, NoRecipe, Style, Tile, check_images, stylizer_of
+from stylize.cli.arguments import LONG, Format, NoRecipe, Style, Tile, check_images, stylizer_of
 from stylize.cli.options import command, in_options
 from stylize.cli.process import Stopped, stop_gently
-from stylize.cli.terminal import Terminal, say
+from stylize.cli.progress import span
+from stylize.cli.terminal import Advance, Terminal, say
 from stylize.errors import shown
 from stylize.options import BatchOptions, ImageOptions, Look, NetworkOptions, Option, Overwrite
 
 if TYPE_CHECKING:
     from stylize.batch.planning import Job
     from stylize.batch.running import Event, Finished
+    from stylize.painting.fine import Progress
 
 
 @command
@@ -56,14 +58,15 @@ def batch(
 
     check_images(images)
     stops: list[int] = []
+    bar = _Bar()
     events = run(
         inputs, style, output, look, images, replace(how, max_failures=1) if fail_fast else how,
         format=format, tile=tile, recipe=not no_recipe, overwrite=overwrite,
-        stylizer=lambda: stylizer_of(networks, terminal), stdin=sys.stdin.buffer,
+        stylizer=lambda: stylizer_of(networks, terminal, bar.show_fine), stdin=sys.stdin.buffer,
         stopping=lambda: bool(stops), on_warning=terminal.warn, on_note=terminal.note,
     )  # fmt: skip
     with closing(events):
-        finished = tell(events, terminal, stops, dry_run=how.dry_run)
+        finished = tell(events, terminal, bar, stops, dry_run=how.dry_run)
     if finished.trouble is not None:
         raise finished.trouble
     if stops:
@@ -72,30 +75,45 @@ def batch(
         raise typer.Exit(1)
 
 
-def tell(events: Iterator[Event], terminal: Terminal, stops: list[int], *, dry_run: bool) -> Finished:
+@dataclass
+class _Bar:
+    """How far a batch is: the photos that are done, and how far one is that is painted finely."""
+
+    advance: Advance = lambda done, /, *facts: None
+    done: int = 0
+
+    def show(self, *facts: str) -> None:
+        self.advance(self.done, *facts)
+
+    def show_fine(self, now: Progress) -> None:
+        self.show(f"{now.share:.0%} of the next", f"size {now.scale} of {now.scales}")
+
+
+def tell(events: Iterator[Event], terminal: Terminal, bar: _Bar, stops: list[int], *, dry_run: bool) -> Finished:
     """Say what happens; signals that come once the work has begun are noted in ``stops``. Returns the last event."""
-    from stylize.batch.running import Done, Failed, Finished, Skipped, Started
+    from stylize.batch.running import Done, Failed, Finished, Planned, Skipped, Started
 
     hints = {""}  # each is given once
-    count = 0
     with ExitStack() as stack:
         for event in events:
             match event:
+                case Planned(seconds=seconds) if seconds is not None and seconds > LONG and not terminal.quiet:
+                    say(f"painting finely takes about {span(seconds)}")
                 case Started(total):
-                    advance = stack.enter_context(terminal.progress("stylize", total))
+                    bar.advance = stack.enter_context(terminal.progress("stylize", total))
                     stop_gently("finishing what is in hand", stops)  # after Ray has set its own handlers
                 case Skipped(job, why):
                     result(terminal, job, why)
                 case Done(job, notes):
-                    count += 1
-                    advance(count, shown(job.photo.name))
+                    bar.done += 1
+                    bar.show(shown(job.photo.name))
                     for note in notes:
                         terminal.warn(note)
                     result(terminal, job, "ok")
                 case Failed(photo, reason, hint, job, notes, new):
-                    count += new
+                    bar.done += new
                     if new:
-                        advance(count, shown(photo.name))
+                        bar.show(shown(photo.name))
                     for note in notes:
                         terminal.warn(note)
                     say(f"error: {reason}")

@@ -18,7 +18,7 @@ from stylize.options import ImageOptions, Look, NetworkOptions, Option, Overwrit
 @command
 def preview(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", rich_help_panel="What")],
-    look: Annotated[Look, Only({"preserve_color", "style_scale", "mask", "invert_mask", "feather"})],
+    look: Annotated[Look, Only({"effort", "preserve_color", "style_scale", "mask", "invert_mask", "feather"})],
     images: Annotated[ImageOptions, Only({"max_pixels"})],
     networks: NetworkOptions,
     terminal: Terminal,
@@ -48,12 +48,13 @@ def preview(
     """
     from stylize.images.writing import write_image
     from stylize.painting import preview as core
-    from stylize.painting.treatment import check_masks, inputs_of
+    from stylize.painting.treatment import check_effort, check_masks, inputs_of
     from stylize.styles.arguments import parse_style
 
     numbers = parse_strengths(strengths)
     styles = [parse_style(text, masks=False) for text in style] if style else core.library_styles()
     check_masks(styles, look)
+    check_effort(look)
     target = place_of(photo, output, inputs_of(styles, look), overwrite=overwrite)
     sheet, titles = core.preview(
         photo, styles if style else None, look, strengths=numbers, side=size, max_pixels=images.max_pixels,

@@ -35,6 +35,10 @@ class Show(Protocol):
         """``done`` of ``total``; None: there is no measure. ``facts``: the most important first."""
 
 
+def nothing(what: str, done: int = 0, total: int | None = None, /, *facts: str) -> None:
+    """A ``Show`` that shows nothing."""
+
+
 @dataclass
 class Phase:
     """A part of the work, and its pace.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
 from stylize.cli.options import in_options
-from stylize.cli.progress import Show, bars, lines
+from stylize.cli.progress import Show, bars, lines, nothing
 from stylize.errors import OutputError, reason
 from stylize.options import Option
 
@@ -75,7 +75,7 @@ class Terminal:
             until: when it ends at the latest, by ``time.monotonic``, if that is known.
         """
         if self.quiet:
-            yield lambda what, done=0, total=None, /, *facts: None
+            yield nothing
         elif sys.stderr.isatty():
             with bars(until) as show:
                 yield show

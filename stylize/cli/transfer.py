@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from stylize.cli.arguments import Format, NoRecipe, Style, Tile, check_images, stylizer_of
+from stylize.cli.arguments import Format, NoRecipe, Style, Tile, check_images, show_fine, stylizer_of
 from stylize.cli.options import command, in_options
 from stylize.cli.process import show
+from stylize.cli.progress import nothing
 from stylize.cli.terminal import Terminal
 from stylize.errors import UsageError, shown
 from stylize.options import ImageOptions, Look, NetworkOptions, Option, Overwrite
@@ -49,19 +50,24 @@ def transfer(
     from stylize.painting import transfer as core
 
     check_images(images)
-    outcomes = core.transfer(
-        photos, style, look, images,
-        output=stdout_or(output, photos), format=format, tile=tile, recipe=not no_recipe, overwrite=overwrite,
-        stylizer=lambda: stylizer_of(networks, terminal), stdin=sys.stdin.buffer, on_warning=terminal.warn,
-    )  # fmt: skip
-    code = 0
-    with closing(outcomes), terminal.progress("transfer", len(photos)) if len(photos) > 1 else nullcontext() as advance:
-        for done, outcome in enumerate(outcomes, start=1):
+    names = [shown(os.path.basename(photo)) for photo in photos]
+    done = code = 0
+    with ExitStack() as stack:
+        fine = look.effort == "fine" and look.strength > 0
+        show = stack.enter_context(terminal.phases()) if fine or len(photos) > 1 else nothing
+        outcomes = core.transfer(
+            photos, style, look, images,
+            output=stdout_or(output, photos), format=format, tile=tile, recipe=not no_recipe, overwrite=overwrite,
+            stylizer=lambda: stylizer_of(networks, terminal, lambda now: show_fine(show, f"paint {names[done]}", now)),
+            stdin=sys.stdin.buffer, on_warning=terminal.warn,
+        )  # fmt: skip
+        for outcome in stack.enter_context(closing(outcomes)):
             if outcome.failure is not None:
                 code = max(code, outcome.failure.exit_code)
             tell(outcome, terminal, alone=len(photos) == 1)
-            if advance is not None:
-                advance(done, shown(os.path.basename(outcome.photo)))
+            done += 1
+            if not fine:
+                show("transfer", done, len(photos), names[done - 1])
     if code:
         raise typer.Exit(code)
 

@@ -147,6 +147,13 @@ def read_image(
     return to_16_bit(picture) if bit_depth == "16" else picture
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    """Height and width of a picture, by its header. Raises InputError."""
+    with _open_regular(path, shown(path)) as stream:
+        image = _open_image(stream, shown(path))
+        return image.height, image.width
+
+
 def read_photo(source: str | os.PathLike[str] | bytes, options: ImageOptions) -> Picture:
     """``read_image`` as the options of a command ask for."""
     return read_image(

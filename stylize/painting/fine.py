@@ -8,6 +8,7 @@ to mean 0 and deviation 1, the painting x minimises
 
     L(x) = Σ_l ( ‖μ_l(x) − μ*_l‖² / ‖μ*_l‖²  +  ‖Σ_l(x) − Σ*_l‖² / ‖Σ*_l‖² )  +  λ · mean (n(x) − n(c))²
 
+where the sum has the colours themselves as one more map, the style's palette, which VGG19 sees less of,
 by Adam (``Fine.loss``). What is varied is a Laplacian pyramid of x (Burt & Adelson 1983), as in STROTSS (Kolkin et al.,
 CVPR 2019): large areas then change as quickly as details.
 
@@ -18,6 +19,7 @@ size, then, in fewer steps, in its own size. So strokes look alike, as a whole, 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -31,6 +33,7 @@ from torch.nn import functional
 from stylize.engines.device import autocast, channels_last, keep_freed_memory, training_precision
 from stylize.errors import UsageError
 from stylize.extras import install
+from stylize.images.palette import Floats, covariance_of
 from stylize.images.reading import Pixels
 from stylize.networks.moments import channel_products, mean_and_variance, mean_of
 from stylize.networks.perceptual import has_vgg19, load_vgg19
@@ -77,6 +80,7 @@ class Progress(NamedTuple):
         step, steps: done at this size, and to be done.
         style: distance from the style's moments: 1 is as far as nothing.
         share: of the whole work, 0 to 1.
+        seconds: about how long the whole work takes, by the pace of this machine.
     """
 
     scale: int
@@ -85,6 +89,7 @@ class Progress(NamedTuple):
     steps: int
     style: float
     share: float
+    seconds: float
 
 
 def scales_of(height: int, width: int, copy: float) -> list[Scale]:
@@ -115,6 +120,7 @@ class Fine:
         if threads is not None:
             torch.set_num_threads(threads)
         keep_freed_memory()
+        self._pace: float | None = None
         self.device, self.precision = device, training_precision(device)
         self.network = channels_last(load_vgg19().to(device, self.precision)).requires_grad_(False)
 
@@ -135,6 +141,7 @@ class Fine:
         self,
         photo: Pixels,
         moments: Moments,
+        palette: Floats,
         quick: Callable[[Pixels], Pixels],
         *,
         strength: float = 1.0,
@@ -145,10 +152,11 @@ class Fine:
 
         Args:
             moments: the style's.
+            palette: the style's, (9,).
             quick: paints a picture in one pass, in the same style and strength.
             strength: 0 to 1: with less than 1, the moments are between the photo's own and the style's.
             copy: see ``scales_of``.
-            report: called after every step.
+            report: called at the start, and after every step.
 
         Raises:
             MemoryError
@@ -156,6 +164,8 @@ class Fine:
         height, width = photo.shape[:2]
         scales = scales_of(height, width, copy)
         whole, cost, done = self._tensor(photo), sum(scale.cost for scale in scales), 0.0
+        seconds = self.expected_seconds(height, width, copy)
+        report(Progress(1, len(scales), 0, scales[0].steps, math.nan, 0.0, seconds))
         first = scales[len(LAYERS) - 1]  # the size of the copy: the ones before it are reduced from there
         guide = self._tensor(quick(_pixels(_resized(whole, first.height, first.width), photo.dtype)))
         painting: Tensor | None = None
@@ -168,18 +178,37 @@ class Fine:
 
             def tell(step: int, style: float, scale: Scale = scale, number: int = number, done: float = done) -> None:
                 share = (done + scale.cost * step / scale.steps) / cost
-                report(Progress(number, len(scales), step, scale.steps, style, share))
+                report(Progress(number, len(scales), step, scale.steps, style, share, seconds))
 
-            painting = self._optimised(painting, content, moments, scale, strength, tell)
+            painting = self._optimised(painting, content, moments, palette, scale, strength, tell)
             done += scale.cost
         assert painting is not None
-        return _pixels(painting, photo.dtype)
+        return _pixels(_resized(painting, height, width), photo.dtype)  # a tiny photo was painted larger
+
+    def expected_seconds(self, height: int, width: int, copy: float = 1.0) -> float:
+        """About how long ``paint`` takes."""
+        if self._pace is None:
+            self._pace = self._measured_pace()
+        return self._pace * sum(scale.cost for scale in scales_of(height, width, copy))
+
+    def _measured_pace(self) -> float:
+        """Seconds for each of the units of ``Scale.cost``."""
+        scale = Scale(128, 128, min(LAYERS), 2)
+        grey = torch.full((1, 3, scale.height, scale.width), 0.5, device=self.device)
+        moments = self.moments(np.full((128, 128, 3), 128, np.uint8))
+        paces = []
+        for _ in range(2):  # the first has memory to find
+            started = time.perf_counter()
+            self._optimised(grey, grey, moments, np.full(9, 0.1, np.float32), scale, 1.0, lambda step, style: None)
+            paces.append((time.perf_counter() - started) / scale.cost)
+        return min(paces)
 
     def _optimised(
         self,
         painting: Tensor,
         content: Tensor,
         moments: Moments,
+        palette: Floats,
         scale: Scale,
         strength: float,
         tell: Callable[[int, float], None],
@@ -188,11 +217,11 @@ class Fine:
         layers = LAYERS[scale.size]
         with torch.no_grad():
             maps = self._maps(content, layers)
-            kept, own = _normalised(maps[-1]), _statistics(maps)
+            kept, own = _normalised(maps[-1]), _statistics([content, *maps])
             wanted = [
                 (torch.lerp(own_mean, mean, strength), torch.lerp(own_covariance, covariance, strength))
                 for (own_mean, own_covariance), (mean, covariance) in zip(
-                    own, self._wanted(moments, scale.size), strict=True
+                    own, self._wanted(moments, palette, scale.size), strict=True
                 )
             ]
             del maps, own
@@ -201,13 +230,14 @@ class Fine:
             optimiser = torch.optim.Adam(levels, lr=RATE, betas=(0.9, 0.99))
             for step in range(scale.steps):
                 optimiser.param_groups[0]["lr"] = _rate(step, scale.steps)
-                maps = self._maps(_Clamped.apply(collapsed(levels)), layers)
-                style = style_distance(_statistics(maps), wanted)
+                picture = _Clamped.apply(collapsed(levels))
+                maps = self._maps(picture, layers)
+                style = style_distance(_statistics([picture, *maps]), wanted)
                 loss = style + CONTENT * functional.mse_loss(_normalised(maps[-1]), kept)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
-                tell(step + 1, style.item() / (2 * layers))
+                tell(step + 1, style.item() / (2 * len(wanted)))
         with torch.no_grad():
             return collapsed(levels).clamp(0, 1)
 
@@ -217,9 +247,10 @@ class Fine:
             maps: list[Tensor] = self.network(pictures.contiguous(memory_format=torch.channels_last), layers)
             return maps
 
-    def _wanted(self, moments: Moments, size: int) -> Statistics:
-        """The moments of a style at a size, as they are compared."""
-        wanted = []
+    def _wanted(self, moments: Moments, palette: Floats, size: int) -> Statistics:
+        """The colours and the moments of a style at a size, as they are compared."""
+        colours = torch.from_numpy(covariance_of(palette).astype(np.float32))
+        wanted = [(torch.from_numpy(palette[:3]).to(self.device), colours.to(self.device))]
         for layer in range(1, LAYERS[size] + 1):
             mean, covariance = style_moments.unpacked(moments, f"{size}.{layer}")
             wanted.append((torch.from_numpy(mean).to(self.device), torch.from_numpy(covariance).to(self.device)))

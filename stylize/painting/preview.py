@@ -73,7 +73,7 @@ def preview(
     picture = read_image(Path(photo), max_pixels=max_pixels)
     mask = None if look.mask is None else read_mask(look.mask, picture, os.fspath(photo), max_pixels=max_pixels)
     networks = networks or open_now(stylizer)
-    rows = read_rows(networks, styles, max_pixels, on_warning)
+    rows = read_rows(networks, styles, max_pixels, on_warning, fine=look.effort == "fine")
 
     def paint_small(pixels: Pixels, code: StyleCode, strength: float) -> Pixels:
         height, width = pixels.shape[:2]
@@ -93,13 +93,17 @@ def read_rows(
     styles: Sequence[StyleArgument] | None,
     max_pixels: int,
     on_warning: Callable[[str], None],
+    *,
+    fine: bool = False,
 ) -> list[tuple[str, StyleCode]]:
     """Label and style of each row. Raises as ``preview``."""
     options = ImageOptions(max_pixels=max_pixels)
     rows = []
     for style in library_styles() if styles is None else styles:
         try:
-            code = read_style(stylizer, [style], title_of([style]), options=options, on_warning=on_warning)
+            code = read_style(
+                stylizer, [style], title_of([style]), options=options, on_warning=on_warning, fine=fine
+            )
         except (InputError, RefusedError) as error:
             if styles is not None:  # it was asked for
                 raise

@@ -35,17 +35,17 @@ def auto_scale(photo: Pixels) -> float:
     return float(min(max((photo.shape[0] * photo.shape[1] / AUTO_PIXELS) ** 0.5, 1.0), MOST_SCALE))
 
 
-def fine_scales(photo: Pixels, width: float) -> tuple[float, float]:
+def fine_scales(pixels: int, width: float) -> tuple[float, float]:
     """In which sizes a photo is painted finely, for strokes so wide as on its copy of ``FINE_STROKES`` pixels.
 
     Args:
+        pixels: of the photo.
         width: of the strokes, against those.
 
     Returns:
         by how much smaller than the photo the copy is that is painted finely, less than 1: larger; and by how much
         smaller again is that on which strokes are as in the style's pictures, 1 or more.
     """
-    pixels = photo.shape[0] * photo.shape[1]
     strokes = min(min(pixels, FINE_STROKES) / width**2, FINE_PIXELS)
     painted = min(max(pixels, strokes), FINE_PIXELS)
     return float((pixels / painted) ** 0.5), float((painted / strokes) ** 0.5)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -223,7 +223,7 @@ class Stylizer:
                 hint="encode it again from its pictures, with `fine`",
             )
         quick = replace(look, effort="fast", preserve_color=False)
-        scale, copy = fine_scales(photo, 1.0 if look.style_scale is None else look.style_scale)
+        scale, copy = fine_scales(photo.shape[0] * photo.shape[1], _fine_width(look))
 
         def in_one_pass(picture: Pixels) -> Pixels:
             return self.paint(picture, style, quick, tile=tile)
@@ -231,7 +231,7 @@ class Stylizer:
         def finely(picture: Pixels) -> Pixels:
             return self._finely(
                 lambda on: on.paint(
-                    picture, style.moments, in_one_pass,
+                    picture, style.moments, style.palette, in_one_pass,
                     strength=look.strength, copy=copy, report=self.on_progress,
                 )
             )  # fmt: skip
@@ -243,6 +243,19 @@ class Stylizer:
             recolour = palette_map(painted, own)
             _in_strips(lambda _, strip: _recoloured(strip, *recolour), photo, output)
         return _finished(photo, output, look)
+
+    def expected_seconds(self, sizes: Iterable[tuple[int, int]], look: Look) -> float:
+        """About how long it takes to paint photos (height, width) finely, in one style each.
+
+        Raises:
+            UsageError: torch or VGG19's weights are not installed.
+        """
+        total = 0.0
+        for height, width in sizes if look.strength > 0 else ():
+            scale, copy = fine_scales(height * width, _fine_width(look))
+            scales = round(height / scale), round(width / scale), copy
+            total += self._finely(lambda on, scales=scales: on.expected_seconds(*scales))  # type: ignore[misc]
+        return total
 
     def _finely(self, work: Callable[[Fine], T]) -> T:
         """Some work of fine painting, on the processor if a GPU has too little memory. Raises UsageError."""
@@ -382,6 +395,11 @@ class Stylizer:
         """Paint tile by tile, in smaller ones when memory runs out."""
         wanted = tile or planned_tile(engine)
         return self.engines.in_tiles(lambda side: paint_tiles(paint, photo, side), wanted, LEAST_TILE)
+
+
+def _fine_width(look: Look) -> float:
+    """Of strokes that are painted finely, against those on a small copy; by default the same."""
+    return 1.0 if look.style_scale is None else look.style_scale
 
 
 def _check_tile(tile: int | None) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from stylize import __version__
 from stylize.errors import InputError, UsageError, near_name, shown
+from stylize.extras import require_torch
 from stylize.images.formats import format_of, suffix_of, written_format
 from stylize.images.reading import Picture, read_photo
 from stylize.images.xmp import as_painted
@@ -166,10 +167,21 @@ def read_treatment(
 
 
 def parse_styles(styles: Iterable[str | os.PathLike[str] | StyleArgument], look: Look) -> list[StyleArgument]:
-    """What ``--style`` says, read, and checked together with the masks. Raises as ``parse_style``, ``check_masks``."""
+    """What ``--style`` says, read, and checked together with the look.
+
+    Raises:
+        StylizeError: as ``parse_style``, ``check_masks`` and ``check_effort``.
+    """
     parsed = [style if isinstance(style, StyleArgument) else parse_style(os.fspath(style)) for style in styles]
     check_masks(parsed, look)
+    check_effort(look)
     return parsed
+
+
+def check_effort(look: Look) -> None:
+    """Refuse before the work an effort that needs what is not installed. Raises UsageError."""
+    if look.effort == "fine" and look.strength > 0:
+        require_torch("`effort` fine", instead="`effort` fast")
 
 
 def check_masks(styles: Sequence[StyleArgument], look: Look) -> None:
