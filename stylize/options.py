@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -125,6 +126,7 @@ def field_of(name: str, annotation: Any, default: Any) -> Field:
     return Field(name, kind if option else annotation, option, default)
 
 
+@cache
 def fields_of(kind: Any) -> tuple[Field, ...]:
     """The fields of a dataclass that are options, or dataclasses of options."""
     hints = get_type_hints(kind, include_extras=True)

@@ -20,7 +20,7 @@ from typing import Any
 from stylize import __version__
 from stylize.batch import pipeline
 from stylize.batch.manifest import Entry, Known, Manifest
-from stylize.batch.pipeline import Outcome, by_job
+from stylize.batch.pipeline import Outcome, by_job, side_by_side
 from stylize.batch.planning import Job
 from stylize.errors import DeviceError, RefusedError, StylizeError, UsageError, one_line, shown
 from stylize.extras import install, torch_is_installed
@@ -79,7 +79,7 @@ class Worker:
             raise RefusedError(
                 f"node {host} has another model", hint="name the model by `model`, on a shared file system"
             )
-        self.stylise = by_job(treatments, self.stylizer)
+        self.stylise, self.at_once = by_job(treatments, self.stylizer), side_by_side(treatments, self.stylizer)
         self.manifest = Manifest(output, _label(label, number))
 
     def ready(self) -> str:
@@ -90,8 +90,9 @@ class Worker:
         """Do jobs; outcomes come one by one."""
         options = next(iter(self.treatments.values())).options
         outcomes = pipeline.run_jobs(
-            jobs, self.stylise, self.manifest, options=options, workers=self.workers, stopping=lambda: self.stopped
-        )
+            jobs, self.stylise, self.manifest,
+            options=options, at_once=self.at_once, workers=self.workers, stopping=lambda: self.stopped,
+        )  # fmt: skip
         for outcome in outcomes:
             notes, self.warnings[:] = (*outcome.notes, *self.warnings), []
             yield outcome._replace(notes=notes)

@@ -31,7 +31,7 @@ from stylize.images.palette import LUMINANCE, Floats, palette_among, palette_map
 from stylize.images.reading import Pixels
 from stylize.networks.plan import BORDER, Margins, refinement_fits
 from stylize.options import NetworkOptions
-from stylize.painting.look import Look
+from stylize.painting.look import Look, stroke_scale
 from stylize.painting.tiles import (
     LEAST_TILE,
     is_own_proxy,
@@ -197,6 +197,13 @@ class Stylizer:
         """Do what depends on the style only, so that the first photo need not wait for it."""
         if strength == 1:  # else its code depends on the photo
             self.engine.prepare(style.code, style.refinement)
+
+    def at_once(self, photo: Pixels, look: Look = Look()) -> int:
+        """How many photos like this one, with that width of strokes, are best painted side by side, in threads."""
+        if photo.dtype != np.uint8:
+            return 1
+        scale = min(stroke_scale(look, photo), 1.0)  # finer strokes are painted on an enlarged copy
+        return self.engines.at_once(int(photo.shape[0] * photo.shape[1] / scale**2))
 
     def freeze(
         self,

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,8 +104,11 @@ class Treatment:
         if self.frames:  # only its whole folder makes a frame again
             folder = os.path.basename(os.path.dirname(os.path.abspath(photo)))
             command = ("stylize", "batch", folder, "--sequence", *command[3:], "--output", f"{folder}-stylised")
-        codes = tuple(code.content_hash() for code in self.layers.values())
-        return Recipe(command, __version__, self.model_hash, codes)
+        return Recipe(command, __version__, self.model_hash, self._codes)
+
+    @cached_property
+    def _codes(self) -> tuple[str, ...]:
+        return tuple(code.content_hash() for code in self.layers.values())
 
     def freeze(self, stylizer: Stylizer) -> Frozen | None:
         """What the frames have in common; None if the photos are no frames.
