@@ -164,9 +164,7 @@ def _read(job: Job, options: ImageOptions) -> _Read:
     return _Read(photo, seen)
 
 
-def _paint_and_write(
-    job: Job, read: _Read, stylise: Callable[[Picture, Job], Picture], manifest: Manifest
-) -> Outcome:
+def _paint_and_write(job: Job, read: _Read, stylise: Callable[[Picture, Job], Picture], manifest: Manifest) -> Outcome:
     read.photo.paint(stylise, job)
     return _write(job, read, manifest)
 

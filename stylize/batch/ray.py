@@ -37,7 +37,7 @@ SECONDS_BETWEEN_WARNINGS = 60.0
 class Settings:
     """How the networks are to be run, see ``Stylizer``, and with how many threads, see ``run_jobs``."""
 
-    model: Path | None = None
+    model: str | Path | None = None
     device: str = "auto"
     engine: str = "auto"
     threads: int | None = None
@@ -160,7 +160,7 @@ class _Cluster:
             raise DeviceError("the Ray cluster has no processor cores to work on", hint="start a node that has some")
         self.cores = resources["num_cpus"]
         if "num_gpus" not in resources:
-            settings = replace(settings, threads=self.cores)
+            settings = replace(settings, threads=settings.threads or self.cores)
         settings = replace(settings, workers=settings.workers or self.cores)
         # A second thread, so that an actor can be told to stop while it works.
         self.actor = ray.remote(**resources, max_concurrency=2, max_restarts=0)(Worker)

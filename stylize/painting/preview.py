@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from stylize.errors import InputError, RefusedError, UsageError
+from stylize.errors import InputError, RefusedError, UsageError, shown
 from stylize.images.reading import Pixels, fill_transparent, read_image
 from stylize.images.sheet import labelled_sheet
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
@@ -96,9 +96,12 @@ def read_rows(
 ) -> list[tuple[str, StyleCode]]:
     """Label and style of each row. Raises as ``preview``."""
     options = ImageOptions(max_pixels=max_pixels)
-    rows = []
+    rows, others = [], []
     for style in library_styles() if styles is None else styles:
         try:
+            if styles is None and StyleCode.load(style.source).model_hash != stylizer.engine.hash:
+                others.append(style.name)
+                continue
             code = read_style(stylizer, [style], title_of([style]), options=options, on_warning=on_warning)
         except (InputError, RefusedError) as error:
             if styles is not None:  # it was asked for
@@ -106,8 +109,12 @@ def read_rows(
             on_warning(f"{error.message}; left out")
             continue
         rows.append((style.name.removesuffix(library.SUFFIX), code))
+    if others:
+        on_warning(f"made for another model, left out: {', '.join(map(shown, others))}")
     if not rows:
-        raise RefusedError("none of your styles can be used", hint="encode them again with this model")
+        raise RefusedError(
+            "none of your styles can be used with this model", hint="`style` PICTURE, or another `model`"
+        )
     return rows
 
 

@@ -16,7 +16,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,12 +24,13 @@ from PIL import Image
 from stylize.engines.choice import Engines
 from stylize.engines.protocol import Engine, Painter
 from stylize.errors import DeviceError, InputError, RefusedError, UsageError, shown
-from stylize.files.packaged import MODEL_VARIABLE, default_model
+from stylize.files.model_file import read_model
+from stylize.files.packaged import MODEL_VARIABLE, model_file
 from stylize.images.colour_profile import to_8_bit
 from stylize.images.palette import LUMINANCE, Floats, palette_among, palette_map, palette_of_pixels
 from stylize.images.reading import Pixels
 from stylize.networks.plan import BORDER, Margins, refinement_fits
-from stylize.options import NetworkOptions
+from stylize.options import PACKAGED, NetworkOptions
 from stylize.painting.look import Look, stroke_scale
 from stylize.painting.tiles import (
     LEAST_TILE,
@@ -60,7 +60,7 @@ class Stylizer:
     """Encodes styles and stylises photos with one model.
 
     Args:
-        model: a model file; by default that of ``STYLIZE_MODEL``, else the packaged one.
+        model: a model file, or the text ``packaged``; by default what ``STYLIZE_MODEL`` names, else the packaged one.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         engine: ``torch``, ``onnx``, or ``auto``: ONNX Runtime on processors, where it starts at once, but torch, if it
             is installed, on GPUs, for models of unusual sizes, and for large photos where the processor has bf16.
@@ -82,10 +82,11 @@ class Stylizer:
         threads: int | None = None,
         on_warning: Callable[[str], None] = lambda message: None,
     ) -> None:
-        self.path = Path(model) if model is not None else default_model()
+        self.path = model_file(model)
         if model is None and os.environ.get(MODEL_VARIABLE) and not os.path.lexists(self.path):
             raise InputError(f"cannot read {shown(self.path)}: no such file", hint=f"{MODEL_VARIABLE} names it")
-        self.asked = NetworkOptions(None if model is None else self.path, device, engine, threads)
+        named = PACKAGED if model == PACKAGED else None if model is None else self.path
+        self.asked = NetworkOptions(named, device, engine, threads)
         self.engines = Engines(self.path, device, engine, threads, on_warning)
 
     @property
@@ -264,9 +265,12 @@ class Stylizer:
         """
         what = f"style {name or shown(style.title)}"
         if style.model_hash != self.engine.hash:
+            of_packaged = style.model_hash == read_model(model_file(PACKAGED)).hash
             raise RefusedError(
                 f"{what} was made for model {style.model_hash[:8]}, this is {self.engine.hash[:8]}",
-                hint="encode it again, or name its model by `model`",
+                hint="`model` packaged paints in it; this model learns from pictures: give one as the style"
+                if of_packaged
+                else "encode it again, or name its model by `model`",
             )
         if style.code.shape != (self.engine.sizes.code,):
             raise RefusedError(

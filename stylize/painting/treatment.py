@@ -17,7 +17,7 @@ from stylize.errors import InputError, UsageError, near_name, shown
 from stylize.images.formats import format_of, suffix_of, written_format
 from stylize.images.reading import Picture, read_photo
 from stylize.images.xmp import as_painted
-from stylize.options import ImageOptions
+from stylize.options import ImageOptions, NetworkOptions
 from stylize.painting.look import Frozen, Layers, Look, check_depth, freeze, paint, read_layers
 from stylize.painting.recipe import Recipe, command_line, recipe_of, with_recipe, without_recipe, words_of
 from stylize.styles.arguments import ALPHA, StyleArgument, parse_style, title_of
@@ -34,8 +34,8 @@ class Treatment:
         styles: what was asked for, to be told in the recipes.
         layers: the codes that it means.
         model_hash: of the model that the codes belong to.
-        model: its file, if it is not the default one.
-        engine: the one that was asked for, to be told in the recipes; those of others differ by rounding.
+        networks: what was asked for, to be told in the recipes; pictures of other engines, and of torch with other
+            numbers of threads, differ by rounding.
         format: of the pictures, if it is not each photo's own.
         tile: side of the tiles in pixels; the result does not depend on it.
         recipe: whether pictures tell how they were made.
@@ -47,8 +47,7 @@ class Treatment:
     look: Look
     options: ImageOptions
     model_hash: str
-    model: Path | None = None
-    engine: str = "auto"
+    networks: NetworkOptions
     format: str | None = None
     tile: int | None = None
     recipe: bool = True
@@ -96,8 +95,7 @@ class Treatment:
             photo.name,
             [str(style) for style in self.styles],
             words_of(self.look),
-            model=None if self.model is None else self.model.name,
-            engine=self.engine,
+            networks=self.networks,
             format=None if format == usual else suffix_of(format).removeprefix("."),
             options=self.options,
         )
@@ -153,8 +151,7 @@ def read_treatment(
         look=look,
         options=options,
         model_hash=stylizer.engine.hash,
-        model=stylizer.asked.model,
-        engine=stylizer.asked.engine,
+        networks=stylizer.asked,
         format=format,
         tile=tile,
         recipe=recipe,

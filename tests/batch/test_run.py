@@ -363,7 +363,9 @@ def test_order_and_bytes_do_not_depend_on_workers(
     assert content(tmp_path / "one") == content(tmp_path / "two")
 
 
-def test_small_photos_are_painted_side_by_side_and_large_ones_alone(tmp_path: Path, write_picture: WritePicture) -> None:
+def test_small_photos_are_painted_side_by_side_and_large_ones_alone(
+    tmp_path: Path, write_picture: WritePicture
+) -> None:
     """Three small ones wait for each other, which only threads can; a large one finds nothing else at work."""
     for number in range(12):
         side = 90 if number in (3, 4, 8) else 30

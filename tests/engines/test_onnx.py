@@ -148,9 +148,7 @@ def test_the_number_of_threads_changes_no_pixel(threads: int, make_picture: Make
     assert np.array_equal(one.transfer(photo, style, strength=0.4), several.transfer(photo, style, strength=0.4))
 
 
-def test_how_many_photos_are_painted_at_once(
-    by_torch: Stylizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_how_many_photos_are_painted_at_once(by_torch: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
     def photo(height: int, width: int, dtype: type = np.uint8) -> np.ndarray:
         return np.zeros((height, width, 3), dtype)
 
