@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from stylize.errors import InputError, RefusedError, UsageError, shown
 from stylize.images.reading import Pixels, fill_transparent, read_image
@@ -163,7 +163,10 @@ def contact_sheet(
 
 
 def _thumbnail(style: StyleCode, size: tuple[int, int]) -> Image.Image:
-    """The style's own small picture, if it has a sound one; it is read under the limits of every picture."""
+    """The style's own small picture, if it has a sound one, enlarged until it fills the cell one way or the other.
+
+    It is read under the limits of every picture.
+    """
     blank = Image.new("RGB", size, (225, 225, 225))
     if style.thumbnail is None:
         return blank
@@ -171,5 +174,4 @@ def _thumbnail(style: StyleCode, size: tuple[int, int]) -> Image.Image:
         image = Image.fromarray(read_image(style.thumbnail, max_pixels=1 << 20).pixels)
     except InputError:
         return blank
-    image.thumbnail(size)
-    return image
+    return ImageOps.contain(image, size, Image.Resampling.LANCZOS)

@@ -406,6 +406,18 @@ def test_a_preview(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
     assert {name: digest for name, digest in content(tmp_path).items() if name in before} == before
 
 
+def test_a_style_is_shown_as_large_as_the_photo(
+    run: Run, tmp_path: Path, style: Path, write_picture: WritePicture, make_picture: MakePicture
+) -> None:
+    """Its code holds a picture of 128 pixels only: enlarged, it reaches two edges of its cell, or all four."""
+    photo = write_picture(tmp_path / "large.png", make_picture(300, 400))
+    assert run("preview", photo, "-s", style, "--strengths", "1", "--size", 400).code == 0
+    cell = pixels(tmp_path / "large_preview.png")[8 : 8 + 300, 8 : 8 + 400].astype(int)
+    paper = np.array((250, 250, 250))
+    painted = np.abs(cell - paper).max(2) > 20
+    assert painted[:, 200].all() and painted[0].mean() > 0.9
+
+
 def test_a_preview_into_a_folder(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
     (tmp_path / "sheets").mkdir()
     result = run("preview", photo, "-s", style, "--strengths", "1", "--size", 32, "-o", "sheets")
