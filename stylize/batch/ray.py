@@ -159,9 +159,7 @@ class _Cluster:
         if not self.count:
             raise DeviceError("the Ray cluster has no processor cores to work on", hint="start a node that has some")
         self.cores = resources["num_cpus"]
-        if "num_gpus" not in resources:
-            settings = replace(settings, threads=settings.threads or self.cores)
-        settings = replace(settings, workers=settings.workers or self.cores)
+        settings = for_actor(settings, resources)
         # A second thread, so that an actor can be told to stop while it works.
         self.actor = ray.remote(**resources, max_concurrency=2, max_restarts=0)(Worker)
         self.arguments = (os.getcwd(), __version__, ray.put(dict(treatments)), settings, output, label)
@@ -270,6 +268,13 @@ def _places(nodes: Sequence[Mapping[str, Any]], settings: Settings) -> tuple[int
         return sum(min(node["GPU"], node["CPU"] // cores) for node in with_gpu), {"num_cpus": cores, "num_gpus": 1}
     cores = max(1, min(settings.threads or CORES, max((node["CPU"] for node in room), default=0)))
     return sum(node["CPU"] // cores for node in room), {"num_cpus": cores}
+
+
+def for_actor(settings: Settings, resources: Mapping[str, int]) -> Settings:
+    """How the networks are run in an actor: with the threads that were asked for, else one for each of its cores."""
+    cores = resources["num_cpus"]
+    usual = None if "num_gpus" in resources else cores
+    return replace(settings, threads=settings.threads or usual, workers=settings.workers or cores)
 
 
 def _label(label: str, number: int) -> str:
