@@ -135,7 +135,7 @@ def _smoke(report: Report, model: str | os.PathLike[str] | None, device: str, en
     """Load the model, learn a style from one generated picture and stylise another."""
     import numpy as np
 
-    from stylize.files.packaged import default_model
+    from stylize.files.packaged import model_file
     from stylize.painting.stylizer import Stylizer
 
     stylizer = Stylizer(model, device, engine=engine, on_warning=report["notes"].append)
@@ -146,5 +146,5 @@ def _smoke(report: Report, model: str | os.PathLike[str] | None, device: str, en
     seconds = time.monotonic() - started
     if result.shape != photo.shape or result.std() == 0:
         raise StylizeError(f"{stylizer.engine}: the network gives a blank picture")
-    report |= {"model": shown(model or default_model()), "model_hash": stylizer.engine.hash}
+    report |= {"model": shown(model_file(model)), "model_hash": stylizer.engine.hash}
     report["engines"][str(stylizer.engine)] = f"{SIDE}x{SIDE} pixels in {seconds:.2f} s"

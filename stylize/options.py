@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -26,6 +27,7 @@ PERCEPTUAL_NETWORKS = ("vgg19", "light")
 LIGHT_WIDTHS = (16, 32, 64, 128, 128)  # channels of the light perceptual network's five blocks
 LEAST_SCALE, MOST_SCALE = 0.25, 4  # of strokes
 MAX_SEED = 2**63 - 1
+PACKAGED = "packaged"  # as the name of a model: the one that the package carries
 
 
 Group = Literal[
@@ -127,6 +129,7 @@ def field_of(name: str, annotation: Any, default: Any) -> Field:
     return Field(name, kind if option else annotation, option, default)
 
 
+@cache
 def fields_of(kind: Any) -> tuple[Field, ...]:
     """The fields of a dataclass that are options, or dataclasses of options."""
     hints = get_type_hints(kind, include_extras=True)
@@ -143,7 +146,7 @@ def check(options: Any, path: str = "") -> None:
     Args:
         path: what stands before the names of the fields in errors, such as ``weights.``.
     """
-    for each in fields_of(type(options)):
+    for each in fields_of(options.__class__):
         value = getattr(options, each.name)
         if each.option is None:
             check(value, f"{path}{each.name}.")
@@ -173,7 +176,7 @@ def _check_number(name: str, value: float, option: Option, default: Any) -> None
 
 def changed(options: Any) -> list[tuple[Field, Any]]:
     """The options of a dataclass that are not as by default, and their values."""
-    values = [(each, getattr(options, each.name)) for each in fields_of(type(options))]
+    values = [(each, getattr(options, each.name)) for each in fields_of(options.__class__)]
     return [(each, value) for each, value in values if value != each.default]
 
 
@@ -205,6 +208,11 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not 1 <= shard[0] <= shard[1]:
         raise UsageError(f"`shard` {text}: not a part of a whole", hint="I/N, such as 1/8 to 8/8")
     return shard
+
+
+def parse_model(text: str) -> str | Path:
+    """``packaged``, the name, or a file; one that is called so is ``./packaged``."""
+    return text if text == PACKAGED else Path(text)
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
@@ -240,13 +248,17 @@ AllowTruncated = Annotated[
     bool, Option("Read files that end too early as far as they go.", "File", in_fingerprint=False)
 ]
 Overwrite = Annotated[bool, Option("Replace existing files.", "Where to", short="-f")]
-ModelPath = Annotated[
-    Path | None,
-    Option("Model file; default: STYLIZE_MODEL, else the packaged one.", "Machine", name="model", file=True),
-]
+ModelPath = Annotated[  # a text is the name PACKAGED, and no file
+    str | Path | None,
+    Option(
+        "Model file, or packaged: the one that comes with stylize; default: STYLIZE_MODEL, else packaged.",
+        "Machine", name="model", metavar="FILE|packaged", parse=parse_model, file=True,
+    ),
+]  # fmt: skip
 Device = Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.", "Machine", in_recipe=False)]
 Threads = Annotated[
-    int | None, Option("Processor threads; default: all cores.", "Machine", low=1, high=1024, in_recipe=False)
+    int | None,
+    Option("Processor threads; default: all cores.", "Machine", low=1, high=1024),
 ]
 MaxSeconds = Annotated[
     float | None,

@@ -2,6 +2,10 @@
 
     decode, several threads ─► network, this thread, all cores ─► encode and write, several threads
 
+Small photos do not keep all cores busy one by one. They go another way, several side by side, each in one thread:
+
+    decode, several threads ─► network, encode and write, a thread for each of them
+
 Outcomes come in the order of the jobs.
 """
 
@@ -12,9 +16,10 @@ import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import cache, partial
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from stylize.batch.manifest import Entry, Manifest, Seen, look_at
@@ -57,6 +62,7 @@ def run_jobs(
     manifest: Manifest,
     *,
     options: ImageOptions,
+    at_once: Callable[[Picture, Job], int] = lambda picture, job: 1,
     workers: int | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
@@ -64,9 +70,10 @@ def run_jobs(
 
     Args:
         stylise: a picture and its job in, a picture out: its pixels, alpha and metadata are written. Called in the
-            thread that iterates.
+            thread that iterates, or in several where ``at_once`` allows it.
+        at_once: how many pictures like this one may be painted side by side.
         workers: threads that decode and encode; by default one for each core, up to ``MOST_WORKERS``.
-        stopping: asked between photos; once true, only what is painted already is finished.
+        stopping: asked between photos; once true, only what is in hand is finished.
 
     Raises:
         OutputError: the disk is full: going on would only fail on every file. What is done is done.
@@ -75,8 +82,9 @@ def run_jobs(
     largest = 1  # pixels of a photo so far
     reading: deque[tuple[Job, Future[_Read]]] = deque()
     writing: deque[Future[Outcome]] = deque()
+    painting: set[Future[Outcome]] = set()  # of those, what is painted side by side
     remaining = iter(jobs)
-    pool = ThreadPoolExecutor(workers, "stylize")
+    pool, painters = ThreadPoolExecutor(workers, "stylize"), ThreadPoolExecutor(thread_name_prefix="paint")
     try:
         # Threads that enter and leave read_image's own such block, in any order, restore what they find here.
         with warnings.catch_warnings():
@@ -89,33 +97,57 @@ def run_jobs(
                     break
                 job, future = reading.popleft()
                 read = future.result()
+                most = 1
                 if read.photo.picture is not None:
                     largest = max(largest, read.photo.picture.pixels.shape[0] * read.photo.picture.pixels.shape[1])
-                read.photo.paint(stylise, job)
-                writing.append(pool.submit(_write, job, read, manifest))
+                    most = at_once(read.photo.picture, job)
+                _leave(painting, most - 1)
+                if most > 1:
+                    writing.append(painters.submit(_paint_and_write, job, read, stylise, manifest))
+                    painting.add(writing[-1])
+                else:
+                    read.photo.paint(stylise, job)
+                    writing.append(pool.submit(_write, job, read, manifest))
                 del read, future  # or they would live on while the next photo is painted
-                while writing and (len(writing) > room or writing[0].done()):
+                while writing and (len(writing) > room + most or writing[0].done()):
                     yield writing.popleft().result()
             while writing:
                 yield writing.popleft().result()
     finally:
+        painters.shutdown(cancel_futures=True)
         pool.shutdown(cancel_futures=True)
+
+
+def _leave(painting: set[Future[Outcome]], count: int) -> None:
+    """Wait until at most so many photos are being painted, and forget the others."""
+    while len(painting) > count:
+        painting -= wait(painting, return_when=FIRST_COMPLETED).done
 
 
 def by_job(treatments: Mapping[str, Treatment], stylizer: Stylizer) -> Callable[[Picture, Job], Picture]:
     """What paints the pictures of a batch, each in its job's treatment.
 
-    What the frames of a sequence have in common is measured when the first one comes.
+    What the frames of a sequence have in common is measured when the first one comes. Several threads may paint.
     """
+    one_by_one = Lock()
 
     @cache
-    def frozen(style: str) -> Frozen | None:
+    def measured(style: str) -> Frozen | None:
         return treatments[style].freeze(stylizer)
+
+    def frozen(style: str) -> Frozen | None:
+        with one_by_one:
+            return measured(style)
 
     def stylise(picture: Picture, job: Job) -> Picture:
         return treatments[job.style].apply(stylizer, picture, job.photo, frozen=partial(frozen, job.style))
 
     return stylise
+
+
+def side_by_side(treatments: Mapping[str, Treatment], stylizer: Stylizer) -> Callable[[Picture, Job], int]:
+    """How many pictures of a batch that are like a given one are best painted at once."""
+    return lambda picture, job: stylizer.at_once(picture.pixels, treatments[job.style].look)
 
 
 def _read(job: Job, options: ImageOptions) -> _Read:
@@ -130,6 +162,11 @@ def _read(job: Job, options: ImageOptions) -> _Read:
     photo.read(job.photo, check)
     photo.check_size(job.output)
     return _Read(photo, seen)
+
+
+def _paint_and_write(job: Job, read: _Read, stylise: Callable[[Picture, Job], Picture], manifest: Manifest) -> Outcome:
+    read.photo.paint(stylise, job)
+    return _write(job, read, manifest)
 
 
 def _write(job: Job, read: _Read, manifest: Manifest) -> Outcome:

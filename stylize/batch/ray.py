@@ -20,7 +20,7 @@ from typing import Any
 from stylize import __version__
 from stylize.batch import pipeline
 from stylize.batch.manifest import Entry, Known, Manifest
-from stylize.batch.pipeline import Outcome, by_job
+from stylize.batch.pipeline import Outcome, by_job, side_by_side
 from stylize.batch.planning import Job
 from stylize.errors import DeviceError, RefusedError, StylizeError, UsageError, one_line, shown
 from stylize.extras import install, torch_is_installed
@@ -37,7 +37,7 @@ SECONDS_BETWEEN_WARNINGS = 60.0
 class Settings:
     """How the networks are to be run, see ``Stylizer``, and with how many threads, see ``run_jobs``."""
 
-    model: Path | None = None
+    model: str | Path | None = None
     device: str = "auto"
     engine: str = "auto"
     threads: int | None = None
@@ -79,7 +79,7 @@ class Worker:
             raise RefusedError(
                 f"node {host} has another model", hint="name the model by `model`, on a shared file system"
             )
-        self.stylise = by_job(treatments, self.stylizer)
+        self.stylise, self.at_once = by_job(treatments, self.stylizer), side_by_side(treatments, self.stylizer)
         self.manifest = Manifest(output, _label(label, number))
 
     def ready(self) -> str:
@@ -90,8 +90,9 @@ class Worker:
         """Do jobs; outcomes come one by one."""
         options = next(iter(self.treatments.values())).options
         outcomes = pipeline.run_jobs(
-            jobs, self.stylise, self.manifest, options=options, workers=self.workers, stopping=lambda: self.stopped
-        )
+            jobs, self.stylise, self.manifest,
+            options=options, at_once=self.at_once, workers=self.workers, stopping=lambda: self.stopped,
+        )  # fmt: skip
         for outcome in outcomes:
             notes, self.warnings[:] = (*outcome.notes, *self.warnings), []
             yield outcome._replace(notes=notes)
@@ -158,9 +159,7 @@ class _Cluster:
         if not self.count:
             raise DeviceError("the Ray cluster has no processor cores to work on", hint="start a node that has some")
         self.cores = resources["num_cpus"]
-        if "num_gpus" not in resources:
-            settings = replace(settings, threads=self.cores)
-        settings = replace(settings, workers=settings.workers or self.cores)
+        settings = for_actor(settings, resources)
         # A second thread, so that an actor can be told to stop while it works.
         self.actor = ray.remote(**resources, max_concurrency=2, max_restarts=0)(Worker)
         self.arguments = (os.getcwd(), __version__, ray.put(dict(treatments)), settings, output, label)
@@ -269,6 +268,13 @@ def _places(nodes: Sequence[Mapping[str, Any]], settings: Settings) -> tuple[int
         return sum(min(node["GPU"], node["CPU"] // cores) for node in with_gpu), {"num_cpus": cores, "num_gpus": 1}
     cores = max(1, min(settings.threads or CORES, max((node["CPU"] for node in room), default=0)))
     return sum(node["CPU"] // cores for node in room), {"num_cpus": cores}
+
+
+def for_actor(settings: Settings, resources: Mapping[str, int]) -> Settings:
+    """How the networks are run in an actor: with the threads that were asked for, else one for each of its cores."""
+    cores = resources["num_cpus"]
+    usual = None if "num_gpus" in resources else cores
+    return replace(settings, threads=settings.threads or usual, workers=settings.workers or cores)
 
 
 def _label(label: str, number: int) -> str:

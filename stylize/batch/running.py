@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from stylize.batch.fingerprint import Fingerprints
 from stylize.batch.inputs import Found, Photo, find_photos, refuse_input_folder
 from stylize.batch.manifest import Known, Manifest, label_of, locked, write_failures
-from stylize.batch.pipeline import Outcome, by_job, run_jobs
+from stylize.batch.pipeline import Outcome, by_job, run_jobs, side_by_side
 from stylize.batch.planning import Job, Plan, Sorted, plan_batch, sort_out
 from stylize.errors import InputError, OutputError, UsageError, shown
 from stylize.files.atomic import refuse_same_file
@@ -289,8 +289,11 @@ class _Batch:
             )  # fmt: skip
         manifest = stack.enter_context(Manifest(self.output, label))
         options = next(iter(self.treatments.values())).options
-        stylise = by_job(self.treatments, self.stylizer)
-        return run_jobs(jobs, stylise, manifest, options=options, workers=self.how.workers, stopping=stopping)
+        return run_jobs(
+            jobs, by_job(self.treatments, self.stylizer), manifest,
+            options=options, at_once=side_by_side(self.treatments, self.stylizer), workers=self.how.workers,
+            stopping=stopping,
+        )  # fmt: skip
 
 
 def _before(plan: Plan, jobs: Sorted, seconds: float | None, *, dry_run: bool) -> Iterator[Event]:

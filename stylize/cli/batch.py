@@ -94,6 +94,7 @@ def tell(events: Iterator[Event], terminal: Terminal, bar: _Bar, stops: list[int
     from stylize.batch.running import Done, Failed, Finished, Planned, Skipped, Started
 
     hints = {""}  # each is given once
+    listing = lists_pictures(terminal, dry_run=dry_run)
     with ExitStack() as stack:
         for event in events:
             match event:
@@ -102,14 +103,15 @@ def tell(events: Iterator[Event], terminal: Terminal, bar: _Bar, stops: list[int
                 case Started(total):
                     bar.advance = stack.enter_context(terminal.progress("stylize", total))
                     stop_gently("finishing what is in hand", stops)  # after Ray has set its own handlers
-                case Skipped(job, why):
+                case Skipped(job, why) if listing:
                     result(terminal, job, why)
                 case Done(job, notes):
                     bar.done += 1
                     bar.show(shown(job.photo.name))
                     for note in notes:
                         terminal.warn(note)
-                    result(terminal, job, "ok")
+                    if listing:
+                        result(terminal, job, "ok")
                 case Failed(photo, reason, hint, job, notes, new):
                     bar.done += new
                     if new:
@@ -127,6 +129,12 @@ def tell(events: Iterator[Event], terminal: Terminal, bar: _Bar, stops: list[int
     if not terminal.quiet:
         say(summary(finished, dry_run=dry_run))
     return finished
+
+
+def lists_pictures(terminal: Terminal, *, dry_run: bool) -> bool:
+    """Whether every picture is a line on stdout: not in a terminal with a bar, unless it was asked for."""
+    has_bar = not terminal.quiet and sys.stderr.isatty() and sys.stdout.isatty()
+    return dry_run or terminal.json or terminal.verbose or not has_bar
 
 
 def result(terminal: Terminal, job: Job, status: str, reason: str = "") -> None:

@@ -15,7 +15,7 @@ from stylize.cli.progress import Show
 from stylize.cli.terminal import Terminal
 from stylize.errors import DeviceError, UsageError, shown
 from stylize.extras import require_torch
-from stylize.options import Look, NetworkOptions, Option, Overwrite, check, check_perceptual
+from stylize.options import Look, NetworkOptions, Option, Overwrite, check, check_perceptual, parse_model
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,12 @@ class EvaluationOptions:
 
     content: ContentFolders
     style: Annotated[list[Path], Option("Folder of style pictures; repeatable.", "What", short="-s")]
-    compare: Annotated[Path | None, Option("Another model, scored on the same pairs.", "What", metavar="MODEL")] = None
+    compare: Annotated[
+        str | Path | None,
+        Option(
+            "Another model, scored on the same pairs: a file, or packaged.", "What", metavar="MODEL", parse=parse_model
+        ),
+    ] = None
     discriminator: Annotated[
         Path | None, Option("Folder of a training run, whose discriminator scores, too.", "What", metavar="RUN")
     ] = None
@@ -78,12 +83,12 @@ def evaluate(
     with terminal.phases() as show:
         show("start")
         from stylize.engines.device import pick_device
-        from stylize.files.packaged import default_model
+        from stylize.files.packaged import model_file
         from stylize.training.evaluation import Critic, load_judge, means, select, share_better
 
         files = _files(options.content), _files(options.style)
-        paths = {"model": networks.model or default_model()}
-        paths |= {} if options.compare is None else {"compare": options.compare}
+        paths = {"model": model_file(networks.model)}
+        paths |= {} if options.compare is None else {"compare": model_file(options.compare)}
         _refuse_sources([*files[0], *files[1], *paths.values()], targets)
         set_threads(networks.threads)
         where = pick_device(networks.device)

@@ -11,7 +11,7 @@ from stylize.cli.options import Only, command
 from stylize.cli.process import show
 from stylize.cli.terminal import Json, Terminal, say
 from stylize.errors import InputError, RefusedError, UsageError, shown
-from stylize.options import ImageOptions, NetworkOptions
+from stylize.options import PACKAGED, ImageOptions, NetworkOptions
 
 
 @command
@@ -22,7 +22,7 @@ def inspect(
         list[str] | None,
         typer.Argument(
             metavar="[FILE|NAME]...",
-            help="Style codes, models, pictures; none: your styles are listed.",
+            help="Style codes, models, pictures, or packaged, the model; none: your styles are listed.",
             rich_help_panel="What",
         ),
     ] = None,
@@ -34,7 +34,7 @@ def inspect(
       stylize inspect
       stylize inspect painted.jpg mine.safetensors
     """
-    from stylize.files.packaged import default_model
+    from stylize.files.packaged import model_file
     from stylize.inspection import inspect_file
     from stylize.painting.recipe import to_copy
     from stylize.styles import library
@@ -53,8 +53,9 @@ def inspect(
     failures: list[int] = []
     for file in files:
         try:
-            path = parse_style(file, masks=False).source
-            facts = inspect_file(path, max_pixels=images.max_pixels, model=networks.model or default_model())
+            is_model = file == PACKAGED and library.find(file) is None
+            path = model_file(file) if is_model else parse_style(file, masks=False).source
+            facts = inspect_file(path, max_pixels=images.max_pixels, model=model_file(networks.model))
         except (InputError, RefusedError, UsageError) as error:
             if len(files) == 1:
                 raise

@@ -18,7 +18,7 @@ from stylize.engines.protocol import Engine
 from stylize.errors import DeviceError, InputError, UsageError, one_line, shown
 from stylize.extras import install, require_torch, torch_is_installed
 from stylize.images.reading import Pixels
-from stylize.processor import has_bf16_instructions
+from stylize.processor import has_bf16_instructions, usual_threads
 
 if TYPE_CHECKING:
     from stylize.engines.torch import TorchEngine
@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 ENGINES = ("auto", "torch", "onnx")
 LARGE_PHOTO = 20_000_000  # pixels: from here on torch's bf16 gains more than torch takes to start
+PIXELS_AT_ONCE = 1_000_000  # of photos painted side by side; larger ones keep the cores busy by themselves
 TORCH_BYTES = 4 << 30  # of memory, below which torch is not worth a try
 UNUSED_GPU = f"this machine seems to have a GPU, which only torch uses: {install('torch')}, or `device` cpu"
 
@@ -42,6 +43,7 @@ class Engines:
         on_warning: told when the work goes on in another way than was asked for.
 
     Attributes:
+        cores: how many threads that are.
         usual: what encodes styles, and paints photos of 8 bits that are not large.
         large: what paints large photos; None: not opened yet.
 
@@ -57,6 +59,7 @@ class Engines:
         if wanted not in ENGINES:
             raise UsageError(f"`engine` {wanted}: no such engine", hint=", ".join(ENGINES))
         self.model, self.device, self.wanted, self.threads, self.on_warning = model, device, wanted, threads, on_warning
+        self.cores = threads or usual_threads() or 1
         self.tile_limit = sys.maxsize  # pixels, once memory has run out
         self.usual = self._open(wanted)
         self.large: Engine | None = self.usual
@@ -81,6 +84,19 @@ class Engines:
         if self.large is None:
             self.large = self._open_large()
         return self.large
+
+    def at_once(self, pixels: int) -> int:
+        """How many photos of so many pixels, of 8 bits, are best painted side by side, each in a thread of its own.
+
+        A small photo does not keep all cores busy. The pixels do not depend on it. torch has one queue, and threads of
+        its own for each of ours.
+        """
+        engine = self.usual
+        if engine.name != "onnx" or pixels > PIXELS_AT_ONCE // 2:
+            return 1
+        memory = engine.free_memory()
+        most = PIXELS_AT_ONCE if memory is None else min(memory // 2 // engine.bytes_per_pixel, PIXELS_AT_ONCE)
+        return max(min(most // pixels, self.cores), 1)
 
     def torch(self) -> TorchEngine:
         """The engine that takes 16-bit pixels and has gradients."""

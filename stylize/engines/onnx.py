@@ -34,6 +34,14 @@ onnxruntime.disable_telemetry_events()  # older builds for Windows know this onl
 Arrays = dict[str, np.ndarray]
 
 
+class _Style(NamedTuple):
+    """What a style makes of G: its weights, and the graph ``measure`` with them."""
+
+    key: tuple[bytes, ...]
+    mixed: Arrays
+    measure: Graph
+
+
 class UnfitModelError(Exception):
     """A model of other sizes than the graphs have."""
 
@@ -61,9 +69,7 @@ class OnnxEngine:
         self._tensors = file.tensors
         self._grain = file.tensors["generator.grain"].astype(np.float32)
         self._encode: Graph | None = None
-        self._style: tuple[bytes, ...] = ()  # the last style, and what it makes of G
-        self._mixed: Arrays = {}
-        self._measure: Graph | None = None
+        self._style: _Style | None = None  # the last one
         self._finish: Graph | None = None
 
     def __str__(self) -> str:
@@ -90,29 +96,29 @@ class OnnxEngine:
         origins: Sequence[Position],
     ) -> tuple[Pixels, OnnxPainter]:
         """Paint windows of a photo and freeze its statistics."""
-        measure, finish_graph = self._prepared(code, refinement)
-        outputs = measure(_inputs(cells, self._grain, origins, colours))
+        style, finish_graph = self._prepared(code, refinement)
+        outputs = style.measure(_inputs(cells, self._grain, origins, colours))
         painted = outputs.pop("painted")
         found = palette_of_cells(painted)
         if not np.isfinite(found).all():
             raise FloatingPointError
         finish = Finish(finish_graph, *palette_map(found, palette, FINISH_FLOOR))
-        return finish(painted), OnnxPainter(self._mixed | outputs, finish, self._grain, colours, self.threads)
+        return finish(painted), OnnxPainter(style.mixed | outputs, finish, self._grain, colours, self.threads)
 
     def prepare(self, code: Floats, refinement: Refinement) -> None:
         """Mix the style, and make the session that measures photos with it."""
         self._prepared(code, refinement)
 
-    def _prepared(self, code: Floats, refinement: Refinement) -> tuple[Graph, Graph]:
-        """The graphs ``measure``, with the style's weights, and ``finish``."""
+    def _prepared(self, code: Floats, refinement: Refinement) -> tuple[_Style, Graph]:
+        """What a style makes of G, and the graph ``finish``. Other threads may ask for other styles meanwhile."""
         key = (code.tobytes(), *(values.tobytes() for values in refinement.values()))
-        if self._measure is None or key != self._style:
-            self._mixed = mix(self._tensors, self.sizes, code, refinement)
-            self._measure = Graph("measure", self._mixed, self.threads)
-            self._style = key
-        if self._finish is None:
-            self._finish = Graph("finish", {}, self.threads)
-        return self._measure, self._finish
+        style, finish = self._style, self._finish
+        if style is None or key != style.key:
+            mixed = mix(self._tensors, self.sizes, code, refinement)
+            style = self._style = _Style(key, mixed, Graph("measure", mixed, self.threads))
+        if finish is None:
+            finish = self._finish = Graph("finish", {}, self.threads)
+        return style, finish
 
     def _floats(self, prefix: str) -> Arrays:
         """Tensors of the model; R, the encoder's reconstruction head, is for training."""

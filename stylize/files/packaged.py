@@ -6,6 +6,8 @@ import os
 from importlib import resources
 from pathlib import Path
 
+from stylize.options import PACKAGED
+
 MODEL_VARIABLE = "STYLIZE_MODEL"  # environment: default of --model
 
 
@@ -21,6 +23,13 @@ def packaged_path(name: str) -> Path:
     return installed if installed.exists() else in_checkout
 
 
-def default_model() -> Path:
-    """The model used when none is named: that of the environment variable ``STYLIZE_MODEL``, else the packaged one."""
-    return Path(os.environ.get(MODEL_VARIABLE) or packaged("default"))
+def model_file(model: str | os.PathLike[str] | None = None) -> Path:
+    """The file of a model.
+
+    Args:
+        model: a file, or the text ``packaged`` for the model that the package carries; a file that is called so is
+            ``./packaged`` or a ``Path``. None: what the environment variable ``STYLIZE_MODEL`` names, in the same way,
+            else the packaged one.
+    """
+    named = model or os.environ.get(MODEL_VARIABLE) or PACKAGED
+    return packaged("default") if named == PACKAGED else Path(named)

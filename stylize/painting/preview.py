@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-from stylize.errors import InputError, RefusedError, UsageError
+from stylize.errors import InputError, RefusedError, UsageError, shown
 from stylize.images.reading import Pixels, fill_transparent, read_image
 from stylize.images.sheet import labelled_sheet
 from stylize.options import DEFAULT_MAX_PIXELS, ImageOptions
@@ -98,20 +98,25 @@ def read_rows(
 ) -> list[tuple[str, StyleCode]]:
     """Label and style of each row. Raises as ``preview``."""
     options = ImageOptions(max_pixels=max_pixels)
-    rows = []
+    rows, others = [], []
     for style in library_styles() if styles is None else styles:
         try:
-            code = read_style(
-                stylizer, [style], title_of([style]), options=options, on_warning=on_warning, fine=fine
-            )
+            if styles is None and StyleCode.load(style.source).model_hash != stylizer.engine.hash:
+                others.append(style.name)
+                continue
+            code = read_style(stylizer, [style], title_of([style]), options=options, on_warning=on_warning, fine=fine)
         except (InputError, RefusedError) as error:
             if styles is not None:  # it was asked for
                 raise
             on_warning(f"{error.message}; left out")
             continue
         rows.append((style.name.removesuffix(library.SUFFIX), code))
+    if others:
+        on_warning(f"made for another model, left out: {', '.join(map(shown, others))}")
     if not rows:
-        raise RefusedError("none of your styles can be used", hint="encode them again with this model")
+        raise RefusedError(
+            "none of your styles can be used with this model", hint="`style` PICTURE, or another `model`"
+        )
     return rows
 
 
@@ -160,7 +165,10 @@ def contact_sheet(
 
 
 def _thumbnail(style: StyleCode, size: tuple[int, int]) -> Image.Image:
-    """The style's own small picture, if it has a sound one; it is read under the limits of every picture."""
+    """The style's own small picture, if it has a sound one, enlarged until it fills the cell one way or the other.
+
+    It is read under the limits of every picture.
+    """
     blank = Image.new("RGB", size, (225, 225, 225))
     if style.thumbnail is None:
         return blank
@@ -168,5 +176,4 @@ def _thumbnail(style: StyleCode, size: tuple[int, int]) -> Image.Image:
         image = Image.fromarray(read_image(style.thumbnail, max_pixels=1 << 20).pixels)
     except InputError:
         return blank
-    image.thumbnail(size)
-    return image
+    return ImageOps.contain(image, size, Image.Resampling.LANCZOS)

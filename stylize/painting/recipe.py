@@ -12,7 +12,6 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from stylize.images.xmp import PACKET_END, PACKET_START, RECIPE, RECIPE_END, RECIPE_START
@@ -66,15 +65,14 @@ def command_line(
     styles: Sequence[str],
     look: Sequence[str],
     *,
-    model: str | None,
-    engine: str,
+    networks: NetworkOptions,
     format: str | None,
     options: ImageOptions,
 ) -> tuple[str, ...]:
     """The words of ``stylize transfer``, only those options that differ from their defaults.
 
     Args:
-        photo, styles, model: base names.
+        photo, styles: base names.
         look: its words, see ``words_of``.
         format: suffix of the output's format, if it is not the photo's.
     """
@@ -82,7 +80,7 @@ def command_line(
     for style in styles:
         words += ["--style", style]
     words += look
-    words += words_of(NetworkOptions(None if model is None else Path(model), engine=engine))
+    words += words_of(networks)
     if format is not None:
         words += ["--format", format]
     return (*words, *words_of(options))
@@ -98,7 +96,7 @@ def words_of(options: Any) -> list[str]:
         if field.option is not None and field.option.in_recipe:
             words.append(field.flag)
             if field.kind is not bool:
-                words.append(base_name(str(value)) if field.option.file else field.option.text(value))
+                words.append(base_name(value) if field.option.file else field.option.text(value))
     return words
 
 

@@ -16,7 +16,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
@@ -27,13 +26,14 @@ from stylize.engines.device import memory_errors, pick_device
 from stylize.engines.protocol import Engine, Painter
 from stylize.errors import DeviceError, InputError, RefusedError, UsageError, shown
 from stylize.extras import require_torch
-from stylize.files.packaged import MODEL_VARIABLE, default_model
+from stylize.files.model_file import read_model
+from stylize.files.packaged import MODEL_VARIABLE, model_file
 from stylize.images.colour_profile import to_8_bit
 from stylize.images.palette import LUMINANCE, Floats, palette_among, palette_map, palette_of_pixels
 from stylize.images.reading import Pixels
 from stylize.networks.plan import BORDER, Margins, refinement_fits
-from stylize.options import NetworkOptions
-from stylize.painting.look import Look
+from stylize.options import PACKAGED, NetworkOptions
+from stylize.painting.look import Look, stroke_scale
 from stylize.painting.stroke_scale import at_stroke_scale, fine_scales
 from stylize.painting.tiles import (
     LEAST_TILE,
@@ -67,7 +67,7 @@ class Stylizer:
     """Encodes styles and stylises photos with one model.
 
     Args:
-        model: a model file; by default that of ``STYLIZE_MODEL``, else the packaged one.
+        model: a model file, or the text ``packaged``; by default what ``STYLIZE_MODEL`` names, else the packaged one.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         engine: ``torch``, ``onnx``, or ``auto``: ONNX Runtime on processors, where it starts at once, but torch, if it
             is installed, on GPUs, for models of unusual sizes, and for large photos where the processor has bf16.
@@ -91,10 +91,11 @@ class Stylizer:
         on_warning: Callable[[str], None] = lambda message: None,
         on_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
-        self.path = Path(model) if model is not None else default_model()
+        self.path = model_file(model)
         if model is None and os.environ.get(MODEL_VARIABLE) and not os.path.lexists(self.path):
             raise InputError(f"cannot read {shown(self.path)}: no such file", hint=f"{MODEL_VARIABLE} names it")
-        self.asked = NetworkOptions(None if model is None else self.path, device, engine, threads)
+        named = PACKAGED if model == PACKAGED else None if model is None else self.path
+        self.asked = NetworkOptions(named, device, engine, threads)
         self.engines = Engines(self.path, device, engine, threads, on_warning)
         self.on_progress = on_progress
         self._fine: tuple[str, Fine] | None = None  # by its device; opened when it is first needed
@@ -276,6 +277,13 @@ class Stylizer:
         if strength == 1:  # else its code depends on the photo
             self.engine.prepare(style.code, style.refinement)
 
+    def at_once(self, photo: Pixels, look: Look = Look()) -> int:
+        """How many photos like this one, with that width of strokes, are best painted side by side, in threads."""
+        if photo.dtype != np.uint8 or look.effort == "fine":
+            return 1
+        scale = min(stroke_scale(look, photo), 1.0)  # finer strokes are painted on an enlarged copy
+        return self.engines.at_once(int(photo.shape[0] * photo.shape[1] / scale**2))
+
     def freeze(
         self,
         samples: Sequence[Pixels],
@@ -335,9 +343,12 @@ class Stylizer:
         """
         what = f"style {name or shown(style.title)}"
         if style.model_hash != self.engine.hash:
+            of_packaged = style.model_hash == read_model(model_file(PACKAGED)).hash
             raise RefusedError(
                 f"{what} was made for model {style.model_hash[:8]}, this is {self.engine.hash[:8]}",
-                hint="encode it again, or name its model by `model`",
+                hint="`model` packaged paints in it; this model learns from pictures: give one as the style"
+                if of_packaged
+                else "encode it again, or name its model by `model`",
             )
         if style.code.shape != (self.engine.sizes.code,):
             raise RefusedError(

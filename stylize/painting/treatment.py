@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from stylize.extras import require_torch
 from stylize.images.formats import format_of, suffix_of, written_format
 from stylize.images.reading import Picture, read_photo
 from stylize.images.xmp import as_painted
-from stylize.options import ImageOptions
+from stylize.options import ImageOptions, NetworkOptions
 from stylize.painting.look import Frozen, Layers, Look, check_depth, freeze, paint, read_layers
 from stylize.painting.recipe import Recipe, command_line, recipe_of, with_recipe, without_recipe, words_of
 from stylize.styles.arguments import ALPHA, StyleArgument, parse_style, title_of
@@ -34,8 +35,8 @@ class Treatment:
         styles: what was asked for, to be told in the recipes.
         layers: the codes that it means.
         model_hash: of the model that the codes belong to.
-        model: its file, if it is not the default one.
-        engine: the one that was asked for, to be told in the recipes; those of others differ by rounding.
+        networks: what was asked for, to be told in the recipes; pictures of other engines, and of torch with other
+            numbers of threads, differ by rounding.
         format: of the pictures, if it is not each photo's own.
         tile: side of the tiles in pixels; the result does not depend on it.
         recipe: whether pictures tell how they were made.
@@ -47,8 +48,7 @@ class Treatment:
     look: Look
     options: ImageOptions
     model_hash: str
-    model: Path | None = None
-    engine: str = "auto"
+    networks: NetworkOptions
     format: str | None = None
     tile: int | None = None
     recipe: bool = True
@@ -96,16 +96,18 @@ class Treatment:
             photo.name,
             [str(style) for style in self.styles],
             words_of(self.look),
-            model=None if self.model is None else self.model.name,
-            engine=self.engine,
+            networks=self.networks,
             format=None if format == usual else suffix_of(format).removeprefix("."),
             options=self.options,
         )
         if self.frames:  # only its whole folder makes a frame again
             folder = os.path.basename(os.path.dirname(os.path.abspath(photo)))
             command = ("stylize", "batch", folder, "--sequence", *command[3:], "--output", f"{folder}-stylised")
-        codes = tuple(code.content_hash(fine=self.look.effort == "fine") for code in self.layers.values())
-        return Recipe(command, __version__, self.model_hash, codes)
+        return Recipe(command, __version__, self.model_hash, self._codes)
+
+    @cached_property
+    def _codes(self) -> tuple[str, ...]:
+        return tuple(code.content_hash(fine=self.look.effort == "fine") for code in self.layers.values())
 
     def freeze(self, stylizer: Stylizer) -> Frozen | None:
         """What the frames have in common; None if the photos are no frames.
@@ -157,8 +159,7 @@ def read_treatment(
         look=look,
         options=options,
         model_hash=stylizer.engine.hash,
-        model=stylizer.asked.model,
-        engine=stylizer.asked.engine,
+        networks=stylizer.asked,
         format=format,
         tile=tile,
         recipe=recipe,

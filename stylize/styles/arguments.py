@@ -19,7 +19,7 @@ from stylize.errors import InputError, RefusedError, UsageError, shown
 from stylize.images.folders import pictures_below
 from stylize.images.formats import READABLE_FILES, READABLE_SUFFIXES
 from stylize.images.reading import fill_transparent, read_image
-from stylize.options import ImageOptions
+from stylize.options import PACKAGED, ImageOptions
 from stylize.styles import library
 
 if TYPE_CHECKING:
@@ -100,10 +100,13 @@ def _cut(text: str, sign: str) -> tuple[str, str]:
     return (head, tail) if head and tail else (text, "")
 
 
-def base_name(source: str) -> str:
-    """What a mask is called in the folder where it lies, without the folder."""
+def base_name(source: str | os.PathLike[str]) -> str:
+    """What a mask or a model is called in the folder where it lies, without the folder.
+
+    The texts ``alpha`` and ``packaged`` are names, and no files.
+    """
     name = os.path.basename(os.path.normpath(source))
-    return f"./{name}" if name == ALPHA != source else name
+    return f"./{name}" if name in (ALPHA, PACKAGED) and name != source else name
 
 
 def title_of(arguments: Sequence[StyleArgument]) -> str:

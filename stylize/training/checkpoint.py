@@ -18,7 +18,7 @@ from stylize.errors import RefusedError, UsageError, shown
 from stylize.files import tensors as tensor_file
 from stylize.files.atomic import write_atomically
 from stylize.files.model_file import FORMAT, MAX_CHECKPOINT_BYTES, MAX_MODEL_BYTES
-from stylize.files.packaged import packaged
+from stylize.files.packaged import model_file, packaged
 from stylize.networks.discriminator import Discriminator
 from stylize.networks.generator import StyleConv
 from stylize.networks.model import Model, load_model, load_perceptual, load_tensors
@@ -38,7 +38,7 @@ class TrainingState:
             self.model = Model(replace(options.sizes, perceptual=light.widths))
             self.model.encoder.perceptual = light
         else:
-            self.model = load_model(packaged("default") if options.init == "packaged" else Path(options.init))
+            self.model = load_model(model_file(options.init))
         size = 2 * sum(tensor.numel() for tensor in self.model.state_dict().values())  # in half precision
         if size > MAX_MODEL_BYTES:
             raise UsageError(

@@ -18,21 +18,19 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
-from PIL import Image
 
 from stylize.engines.device import keep_freed_memory
 from stylize.files.tensors import to_bytes
-from stylize.networks.model import Model
 from stylize.options import TrainingOptions
 from stylize.training.checkpoint import TrainingState
-from stylize.training.data import batches, content_crop, step_random, style_crop, to_tensor
+from stylize.training.data import batches
 from stylize.training.deadline import Deadline
 from stylize.training.devices import World
 from stylize.training.events import TRAIN, Doing, Ended, Listener, StepsTaken, Warned, ignore
 from stylize.training.preparation import Run, begin, check, fit_memory, go_on, lower, open_run
 from stylize.training.rehearsal import rehearse
-from stylize.training.step import CALIBRATION, Batch, Draw, take_step
+from stylize.training.samples import sample_sheet
+from stylize.training.step import Batch, take_step
 
 Wish = Literal["save", "stop"] | None
 
@@ -202,17 +200,3 @@ def _set_rates(state: TrainingState, options: TrainingOptions) -> None:
     groups = (*state.optimiser.param_groups, *state.discriminator_optimiser.param_groups)
     for group, rate in zip(groups, rates, strict=True):
         group["lr"] = rate * factor
-
-
-@torch.no_grad()
-def sample_sheet(model: Model, draw: Draw, size: int = 192, photos: int = 4, styles: int = 6) -> Image.Image:
-    """Fixed photos × fixed styles: the styles on top, the photos at the left."""
-    random = step_random(draw.options.seed, CALIBRATION - 1)
-    style = to_tensor([style_crop(random, draw.styles, size) for _ in range(styles)], draw.world.device)
-    content = to_tensor([content_crop(random, draw.contents, size) for _ in range(photos)], draw.world.device)
-    codes = model.encoder(style)  # (styles, Z), (styles, 9)
-    rows = [torch.cat([torch.ones_like(content[:1]), style])]
-    for photo in content:
-        rows.append(torch.cat([photo[None], model.generator(photo.repeat(styles, 1, 1, 1), *codes)]))
-    sheet = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)  # (3, rows·size, columns·size)
-    return Image.fromarray((sheet.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())

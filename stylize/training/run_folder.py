@@ -3,7 +3,7 @@
 config.json                    every option; the batch sizes, should memory have run out
 data.json                      what the check of the pictures found
 metrics.csv                    all loss terms, averaged over intervals; ``averaged`` says over how many steps
-samples/step-0000500.png       fixed photos × fixed styles
+samples/step-0000500.png       fixed photos × fixed styles, see ``stylize.training.samples``
 checkpoints/step-0000500.safetensors   everything needed to go on: networks, averages, optimisers
 model.safetensors              the exponential moving average of E and G: the model to use
 tensorboard/                   the same for TensorBoard, if asked for

@@ -9,14 +9,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
-from stylize.batch.ray import Settings, _places, run_jobs
+from stylize import __version__
+from stylize.batch.inputs import find_photos
+from stylize.batch.planning import plan_batch
+from stylize.batch.ray import Settings, Worker, _places, for_actor, run_jobs
+from stylize.batch.running import Finished, run
 from stylize.errors import UsageError
 from stylize.files.packaged import packaged_path
+from stylize.options import ImageOptions, Look
+from stylize.painting.stylizer import Stylizer
+from stylize.painting.treatment import parse_styles, read_treatment
+from stylize.styles.style_code import StyleCode
 
 STYLIZE = (sys.executable, "-m", "stylize")
 COMMON = ("--style", str(packaged_path("styles") / "swirls.safetensors"), "--device", "cpu")
@@ -36,6 +47,33 @@ def test_how_many_actors() -> None:
     assert _places([node(64, 4), node(16)], settings) == (4, {"num_cpus": 8, "num_gpus": 1})
     assert _places([node(8, 4)], settings) == (4, {"num_cpus": 2, "num_gpus": 1})
     assert _places([node(8, 4)], Settings(device="cpu")) == (4, {"num_cpus": 2})
+
+
+def test_the_threads_that_are_asked_for_are_those_of_an_actor() -> None:
+    """Also where its node has fewer cores: with torch, other numbers of threads give other bytes."""
+    assert for_actor(Settings(threads=4), {"num_cpus": 2}).threads == 4
+    assert for_actor(Settings(), {"num_cpus": 2}) == Settings(threads=2, workers=2)
+    assert for_actor(Settings(), {"num_cpus": 8, "num_gpus": 1}) == Settings(workers=8)
+    assert for_actor(Settings(threads=3, workers=5), {"num_cpus": 8, "num_gpus": 1}) == Settings(threads=3, workers=5)
+
+
+def test_a_worker_writes_the_bytes_of_a_batch(
+    tmp_path: Path, photo_folder: Path, style_code: StyleCode, tiny_model: Path, request: pytest.FixtureRequest
+) -> None:
+    """By torch, which the tiny model needs, and where photos are encoded: there the number of threads decides."""
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
+    style_code.save(tmp_path / "waves.safetensors")
+    stylizer = Stylizer(tiny_model, "cpu", threads=1)
+    look, options = Look(0.5), ImageOptions()
+    finished = [*run([photo_folder], [tmp_path / "waves.safetensors"], tmp_path / "local", look, stylizer=stylizer)][-1]
+    assert isinstance(finished, Finished) and finished.counts.ok == 3
+    treatment = read_treatment(stylizer, parse_styles([tmp_path / "waves.safetensors"], look), look, options)
+    settings = for_actor(Settings(**asdict(stylizer.asked)), {"num_cpus": 2})
+    worker = Worker(1, os.getcwd(), __version__, {"": treatment}, settings, tmp_path / "ray", "")
+    jobs = plan_batch(find_photos([photo_folder]), tmp_path / "ray").jobs
+    assert [outcome.entry.status for outcome in worker.run(jobs)] == ["ok"] * 3
+    for job in jobs:
+        assert job.output.read_bytes() == (tmp_path / "local" / job.name).read_bytes()
 
 
 def test_without_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

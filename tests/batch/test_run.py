@@ -7,6 +7,7 @@ import hashlib
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -350,14 +351,50 @@ def test_bad_files_do_not_stop_the_others(tree: Path, tmp_path: Path) -> None:
         assert (read_image(output / name).pixels == 255 - read_image(tree / name).pixels).all()
 
 
-@pytest.mark.parametrize("workers", [1, 5])
-def test_order_and_bytes_do_not_depend_on_workers(tmp_path: Path, write_picture: WritePicture, workers: int) -> None:
+@pytest.mark.parametrize(("workers", "at_once"), [(1, 1), (5, 1), (1, 4), (3, 2)])
+def test_order_and_bytes_do_not_depend_on_workers(
+    tmp_path: Path, write_picture: WritePicture, workers: int, at_once: int
+) -> None:
     for seed in range(12):
         write_picture(tmp_path / f"in/{seed:02}.jpg", np.full((30 + 40 * (seed % 2), 50, 3), 9 * seed, np.uint8))
     expected = run([tmp_path / "in"], tmp_path / "one", workers=2)
-    verdict = run([tmp_path / "in"], tmp_path / "two", workers=workers)
+    verdict = run([tmp_path / "in"], tmp_path / "two", workers=workers, at_once=lambda picture, job: at_once)
     assert verdict.order == expected.order == sorted(path.name for path in (tmp_path / "in").iterdir())
     assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_small_photos_are_painted_side_by_side_and_large_ones_alone(
+    tmp_path: Path, write_picture: WritePicture
+) -> None:
+    """Three small ones wait for each other, which only threads can; a large one finds nothing else at work."""
+    for number in range(12):
+        side = 90 if number in (3, 4, 8) else 30
+        write_picture(tmp_path / f"in/{number:02}.png", np.full((side, side, 3), number, np.uint8))
+    three, guard = threading.Barrier(3, timeout=20), threading.Lock()
+    at_work: list[str] = []
+    most = 0
+
+    def stylise(picture: Picture, job: Job) -> Picture:
+        nonlocal most
+        with guard:
+            at_work.append(job.name)
+            most = max(most, len(at_work))
+        if len(picture.pixels) == 90:
+            time.sleep(0.02)
+            assert at_work == [job.name]
+        else:
+            three.wait()
+        with guard:
+            at_work.remove(job.name)
+        return picture
+
+    def at_once(picture: Picture, job: Job) -> int:
+        return 1 if len(picture.pixels) == 90 else 3
+
+    verdict = run([tmp_path / "in"], tmp_path / "out", stylise, at_once=at_once, workers=1)
+    assert verdict.done == 12
+    assert verdict.order == sorted(verdict.order)
+    assert most == 3
 
 
 def test_few_photos_are_held_at_a_time(tmp_path: Path, write_picture: WritePicture) -> None:
@@ -613,7 +650,8 @@ def test_other_trouble_with_writing_does_not(tree: Path, tmp_path: Path, monkeyp
     assert (verdict.done, len(verdict.failures)) == (0, 5)
 
 
-def test_a_stop_finishes_what_is_painted(tmp_path: Path, write_picture: WritePicture) -> None:
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_stop_finishes_what_is_painted(tmp_path: Path, write_picture: WritePicture, at_once: int) -> None:
     for seed in range(20):
         write_picture(tmp_path / f"in/{seed:02}.png", np.full((9, 9, 3), seed, np.uint8))
     painted: list[str] = []
@@ -622,9 +660,13 @@ def test_a_stop_finishes_what_is_painted(tmp_path: Path, write_picture: WritePic
         painted.append(job.name)
         return picture
 
-    verdict = run([tmp_path / "in"], tmp_path / "out", stylise, stopping=lambda: len(painted) >= 5)
-    assert verdict.done == len(painted) == len(content(tmp_path / "out")) == 5
-    assert run([tmp_path / "in"], tmp_path / "out").done == 15
+    verdict = run(
+        [tmp_path / "in"], tmp_path / "out", stylise,
+        stopping=lambda: len(painted) >= 5, at_once=lambda picture, job: at_once,
+    )  # fmt: skip
+    assert verdict.done == len(painted) == len(content(tmp_path / "out"))
+    assert 5 <= verdict.done < 5 + at_once  # what was in hand
+    assert run([tmp_path / "in"], tmp_path / "out").done == 20 - verdict.done
 
 
 def test_the_same_file_by_any_name(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +234,42 @@ def test_a_second_batch_on_the_same_folder(run: Run, tree: Path, style: Path, mo
         assert_refused(run(*common, "--shard", "1/3"), 4, "another batch")
         assert run(*common, "--shard", "2/2").code in (0, 1)
     assert run(*common).code == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo terminals")
+def test_in_a_terminal_the_bar_stands_for_the_pictures(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Their paths are for what reads stdout, or for who asks for them."""
+    photos_in(tmp_path / "in", 5)
+    code = packaged_path("styles") / "swirls.safetensors"
+
+    def in_terminal(output: str, *options: str, piped: bool = False) -> tuple[str, str]:
+        """What the terminal got, and what went into a pipe."""
+        import pty
+
+        command = [*STYLIZE, "batch", "in", "-s", str(code), "-o", output, "--device", "cpu", *options]
+        main, terminal = pty.openpty()
+        stdout = subprocess.PIPE if piped else terminal
+        with subprocess.Popen(command, stdout=stdout, stderr=terminal, cwd=tmp_path, env=environment) as process:
+            os.close(terminal)
+            seen = b""
+            with suppress(OSError):  # which ends a pseudo terminal on Linux
+                while more := os.read(main, 4096):
+                    seen += more
+            os.close(main)
+            told = process.stdout.read().decode() if process.stdout else ""
+        assert process.returncode == 0, seen
+        return seen.decode(), told
+
+    paths = [f"{{}}/{number:03}.png" for number in range(5)]
+    seen, _ = in_terminal("a")
+    assert "5/5" in seen and "done: 5 ok" in seen and "a/000.png" not in seen
+    seen, told = in_terminal("b", piped=True)
+    assert told.splitlines() == [path.format("b") for path in paths]
+    assert "5/5" in seen
+    for options in (["--verbose"], ["--quiet"], ["--json"], ["--dry-run"]):
+        output = options[0].strip("-")
+        seen, _ = in_terminal(output, *options)
+        assert all(path.format(output) in seen for path in paths), options
 
 
 @pytest.mark.parametrize("moments", [3, pytest.param(50, marks=pytest.mark.corpus)])

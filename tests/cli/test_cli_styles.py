@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 from functools import partial
 from itertools import count
@@ -21,6 +22,7 @@ from PIL import Image
 
 from stylize.files.packaged import packaged
 from stylize.options import RefineOptions
+from stylize.painting.stylizer import Stylizer
 from stylize.styles.style_code import StyleCode
 from stylize.training.refine_objective import Objective
 
@@ -366,6 +368,38 @@ def test_a_recipe_names_the_engine_that_was_asked_for(run: Run, photo: Path, sty
         assert json.loads(run("inspect", file, "--json").stdout)["recipe"].endswith(" --engine torch")
 
 
+def test_a_recipe_tells_the_threads_that_were_asked_for(run: Run, photo: Path, style: Path) -> None:
+    """What ``inspect`` prints makes the same bytes again, by ``transfer`` as by ``batch``."""
+    threads = ("--threads", 1)
+    assert run("batch", photo, "-s", style, "-o", "out", *threads).code == 0
+    assert run("transfer", photo, "-s", style, "-o", "a.png", *threads).code == 0
+    assert run("batch", photo, "-s", style, "-o", "again", *threads).code == 0
+    command = shlex.split(json.loads(run("inspect", "out/photo.png", "--json").stdout)["recipe"])
+    assert command[-2:] == ["--threads", "1"]
+    assert run(*command[1:], "-o", "b.png").code == 0
+    for file in ("again/photo.png", "a.png", "b.png"):
+        assert Path(file).read_bytes() == Path("out/photo.png").read_bytes()
+
+
+def test_the_packaged_model_by_its_name(run: Run, tmp_path: Path, photo: Path, tiny_model: Path, style: Path) -> None:
+    """Whatever STYLIZE_MODEL says, and whatever is called so here; ``./packaged`` is that."""
+    shutil.copy(tiny_model, "packaged")
+    packaged_hash = json.loads(run("inspect", "packaged", "--json").stdout)["sha256"]
+    assert packaged_hash == Stylizer("packaged", "cpu").engine.hash
+    for place, model, recipe in (("name", "packaged", "packaged"), ("file", tmp_path / "packaged", "./packaged")):
+        assert run("transfer", photo, "-s", style, "-o", f"{place}.png", "--model", model).code == 0
+        facts = json.loads(run("inspect", f"{place}.png", "--json").stdout)
+        assert facts["recipe"].endswith(f" --model {recipe}")
+        assert (facts["model"] == packaged_hash) == (place == "name")
+        replay = shlex.split(facts["recipe"])[1:]
+        assert run(*replay, "-o", "again.png", "-f").code == 0
+        assert Path("again.png").read_bytes() == Path(f"{place}.png").read_bytes()
+    assert run("batch", photo, "-s", style, "-o", "out", "--model", "packaged").code == 0
+    assert run("preview", photo, "-s", style, "-o", "sheet.png", "--size", 32, "--model", "packaged").code == 0
+    assert run("encode-style", style, "-o", "code.safetensors", "--model", "packaged", "--json").code == 0
+    assert json.loads(run("inspect", "code.safetensors", "--json", "--model", "packaged").stdout)["fits"]
+
+
 def test_a_folder_called_alpha_is_not_the_alpha(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
     (tmp_path / "masks/alpha").mkdir(parents=True)
     Image.new("L", (60, 45)).save(tmp_path / "masks/alpha/photo.png")
@@ -429,6 +463,18 @@ def test_a_preview(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
     assert {name: digest for name, digest in content(tmp_path).items() if name in before} == before
 
 
+def test_a_style_is_shown_as_large_as_the_photo(
+    run: Run, tmp_path: Path, style: Path, write_picture: WritePicture, make_picture: MakePicture
+) -> None:
+    """Its code holds a picture of 128 pixels only: enlarged, it reaches two edges of its cell, or all four."""
+    photo = write_picture(tmp_path / "large.png", make_picture(300, 400))
+    assert run("preview", photo, "-s", style, "--strengths", "1", "--size", 400).code == 0
+    cell = pixels(tmp_path / "large_preview.png")[8 : 8 + 300, 8 : 8 + 400].astype(int)
+    paper = np.array((250, 250, 250))
+    painted = np.abs(cell - paper).max(2) > 20
+    assert painted[:, 200].all() and painted[0].mean() > 0.9
+
+
 def test_a_preview_into_a_folder(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
     (tmp_path / "sheets").mkdir()
     result = run("preview", photo, "-s", style, "--strengths", "1", "--size", 32, "-o", "sheets")
@@ -485,8 +531,11 @@ def test_a_preview_of_the_library(run: Run, photo: Path, style: Path) -> None:
     assert json.loads(result.stdout)["styles"] == ["friend's (1)", "ink"]
     assert "broken.safetensors" in result.stderr and "left out" in result.stderr
     assert run("transfer", photo, "-s", "friend's (1)", "-o", "friend.png").code == 0
-    refused = run("preview", photo, "--model", packaged("default"), "-o", "none.png", "--quiet")
+    refused = run("preview", photo, "--model", "packaged", "-o", "none.png", "--quiet")
     assert_refused(refused, 3, "none of your styles")
+    told = run("preview", photo, "--model", "packaged", "-o", "none.png").stderr
+    assert told.count("made for another model") == 1  # of all together
+    assert "left out: friend's (1), ink\n" in told
     assert_refused(run("preview", photo, "-o", "sheet.jpg"), 4, "exists")
     assert_refused(run("preview", photo, "-o", photo, "-f"), 4, "output is the input")
     assert_refused(run("preview", photo, "--strengths", "1;2", "-o", "x.png"), 2, "--strengths")

@@ -268,7 +268,7 @@ def test_an_evaluation(
 
 def test_an_evaluation_beside_another_model(run: Run, photo_folder: Path, style_folder: Path) -> None:
     command = ["evaluate", "--content", photo_folder, "--style", style_folder, "--perceptual", "light"]
-    result = run(*command, "--size", 64, "--pairs", 2, "--compare", packaged("default"), "--json")
+    result = run(*command, "--size", 64, "--pairs", 2, "--compare", "packaged", "--json")
     assert result.code == 0, result.stderr
     record = json.loads(result.stdout)
     assert set(record["mean"]) == {"photo", "model", "compare"} == {"photo", *record["models"]}

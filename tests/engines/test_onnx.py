@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from stylize.files import tensors as tensor_file
 from stylize.files.packaged import packaged
 from stylize.networks.model import load_model, save_model
 from stylize.networks.plan import Margins, refinement_shapes
+from stylize.options import Look
 from stylize.painting import tiles
 from stylize.painting.stylizer import Stylizer
 from stylize.processor import usable_cores, usual_threads
@@ -115,6 +117,53 @@ def test_two_styles_in_turn_do_not_mix(onnx: Stylizer, style: StyleCode, make_pi
     before = onnx.transfer(photo, style)
     assert difference(onnx.transfer(photo, other), before).mean() > 1
     assert np.array_equal(onnx.transfer(photo, style), before)
+
+
+def test_styles_in_several_threads_do_not_mix(onnx: Stylizer, style: StyleCode, make_picture: MakePicture) -> None:
+    """A batch paints small photos side by side, and each of its photos may be in another style."""
+    photos = [make_picture(64, 80, seed=seed) for seed in range(4)]
+    styles = [style, onnx.encode_style([make_picture(seed=9)]), onnx.encode_style([make_picture(seed=10)])]
+    work = [(photo, each, strength) for photo in photos for each in styles for strength in (1.0, 0.5)]
+
+    def paint(what: tuple[np.ndarray, StyleCode, float]) -> np.ndarray:
+        return onnx.transfer(what[0], what[1], strength=what[2])
+
+    one_by_one = [paint(each) for each in work]
+    with ThreadPoolExecutor(6) as pool:
+        for alone, beside in zip(one_by_one, pool.map(paint, work), strict=True):
+            assert np.array_equal(alone, beside)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_the_number_of_threads_changes_no_pixel(threads: int, make_picture: MakePicture, style: StyleCode) -> None:
+    """README promises it: of pictures and of codes, whole and in tiles."""
+    one, several = (Stylizer(packaged("default"), "cpu", engine="onnx", threads=number) for number in (1, threads))
+    for height, width in ((45, 60), (256, 300), (701, 500), (1500, 1501)):
+        photo = make_picture(height, width, seed=height)
+        assert np.array_equal(one.transfer(photo, style), several.transfer(photo, style))
+    assert np.array_equal(one.transfer(photo, style, tile=256), several.transfer(photo, style))
+    photo = make_picture(300, 400, seed=1)
+    codes = [each.encode_style([photo]) for each in (one, several)]
+    assert codes[0].to_bytes() == codes[1].to_bytes()
+    assert np.array_equal(one.transfer(photo, style, strength=0.4), several.transfer(photo, style, strength=0.4))
+
+
+def test_how_many_photos_are_painted_at_once(by_torch: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def photo(height: int, width: int, dtype: type = np.uint8) -> np.ndarray:
+        return np.zeros((height, width, 3), dtype)
+
+    four = Stylizer(packaged("default"), "cpu", engine="onnx", threads=4)
+    assert four.at_once(photo(256, 256)) == 4
+    assert four.at_once(photo(600, 600)) == 2
+    assert four.at_once(photo(1000, 1000)) == 1  # keeps the cores busy by itself
+    assert four.at_once(photo(256, 256), Look(style_scale=0.25)) == 1  # painted on an enlarged copy
+    assert four.at_once(photo(256, 256, np.uint16)) == 1  # by torch
+    assert by_torch.at_once(photo(256, 256)) == 1
+    assert Stylizer(packaged("default"), "cpu", engine="onnx", threads=1).at_once(photo(256, 256)) == 1
+    monkeypatch.setattr(onnx_engine, "free_memory", lambda: 2 * 120 * 256 * 256 * 2)
+    assert four.at_once(photo(256, 256)) == 2
+    monkeypatch.setattr(onnx_engine, "free_memory", lambda: 0)
+    assert four.at_once(photo(256, 256)) == 1
 
 
 def test_the_graphs_are_those_of_the_modules(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stylize.errors import InputError, RefusedError
 from stylize.files import tensors as tensor_file
-from stylize.files.packaged import MODEL_VARIABLE, default_model, packaged
+from stylize.files.packaged import MODEL_VARIABLE, model_file, packaged
 from stylize.networks.model import Model, load_model, load_perceptual, save_model, save_perceptual
 from stylize.networks.perceptual import PerceptualNetwork
 from stylize.options import LIGHT_WIDTHS, ModelSizes
@@ -228,9 +228,18 @@ def test_packaged_files_load_and_belong_together() -> None:
         assert torch.equal(weight, model.encoder.perceptual.state_dict()[name])
 
 
-def test_the_environment_names_the_default_model(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
-    assert default_model() == packaged("default")
+def test_the_environment_names_the_model_file(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
+    assert model_file() == packaged("default")
     monkeypatch.setenv(MODEL_VARIABLE, str(tiny_model))
-    assert default_model() == tiny_model
+    assert model_file() == tiny_model
     monkeypatch.setenv(MODEL_VARIABLE, "")
-    assert default_model() == packaged("default")
+    assert model_file() == packaged("default")
+
+
+def test_packaged_is_the_name_of_a_model(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
+    """Whatever the environment says; a file that is called so is told by a path."""
+    monkeypatch.setenv(MODEL_VARIABLE, str(tiny_model))
+    assert model_file("packaged") == packaged("default")
+    assert model_file("./packaged") == model_file(Path("packaged")) == Path("packaged")
+    monkeypatch.setenv(MODEL_VARIABLE, "packaged")
+    assert model_file() == packaged("default")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from stylize.errors import RefusedError, UsageError
 from stylize.images.reading import Picture
 from stylize.options import Look
-from stylize.painting import fine, look, stylizer as stylizer_module
+from stylize.painting import fine, look
+from stylize.painting import stylizer as stylizer_module
 from stylize.painting.fine import Fine, Progress, collapsed, pyramid, scales_of, style_distance
 from stylize.painting.stroke_scale import FINE_PIXELS, FINE_STROKES, fine_scales
 from stylize.painting.stylizer import Stylizer
@@ -72,7 +74,7 @@ def test_sizes_grow_to_that_of_the_picture(height: int, width: int, copy: float)
     scales = scales_of(height, width, copy)
     assert [scale.size for scale in scales[: len(LAYERS)]] == list(LAYERS)
     assert all(scale.size == 1 for scale in scales[len(LAYERS) :])
-    for before, after in zip(scales, scales[1:], strict=False):
+    for before, after in pairwise(scales):
         assert before.height <= after.height <= max(2.6 * before.height, before.height + 2)
     for scale in scales:
         assert scale.height >= 16 and scale.width >= 16
@@ -178,9 +180,7 @@ def test_any_shape_is_painted(
 
 
 @pytest.mark.parametrize("width", [0.5, 2.0])
-def test_strokes_have_other_widths(
-    stylizer: Stylizer, style: StyleCode, photo: np.ndarray, width: float
-) -> None:
+def test_strokes_have_other_widths(stylizer: Stylizer, style: StyleCode, photo: np.ndarray, width: float) -> None:
     painted = stylizer.paint(photo, style, Look(effort="fine", style_scale=width))
     assert painted.shape == photo.shape
     assert not np.array_equal(painted, stylizer.paint(photo, style, FINE))
@@ -191,9 +191,7 @@ def test_a_large_photo_looks_like_its_copy(
 ) -> None:
     from PIL import Image
 
-    monkeypatch.setattr(
-        stylizer_module, "fine_scales", partial(_small_scales, strokes=48 * 48, painted=64 * 64)
-    )
+    monkeypatch.setattr(stylizer_module, "fine_scales", partial(_small_scales, strokes=48 * 48, painted=64 * 64))
     large = np.asarray(Image.fromarray(make_picture(64, 64, seed=1)).resize((192, 192), Image.Resampling.BICUBIC))
     copy = np.asarray(Image.fromarray(large).resize((64, 64), Image.Resampling.LANCZOS))
     painted = np.asarray(Image.fromarray(stylizer.paint(large, style, FINE)).resize((64, 64), Image.Resampling.LANCZOS))
@@ -227,7 +225,9 @@ def test_progress_goes_from_nothing_to_all(stylizer: Stylizer, style: StyleCode,
 def test_a_mask_bounds_it(stylizer: Stylizer, style: StyleCode, photo: np.ndarray) -> None:
     mask = np.zeros(photo.shape[:2], np.uint8)
     mask[:20] = 255
-    painted = look.paint(stylizer, Picture(photo, None, "PNG"), {None: style}, Look(effort="fine", mask="m.png"), mask=mask)
+    painted = look.paint(
+        stylizer, Picture(photo, None, "PNG"), {None: style}, Look(effort="fine", mask="m.png"), mask=mask
+    )
     assert np.array_equal(painted[20:], photo[20:])
     assert not np.array_equal(painted[:20], photo[:20])
 

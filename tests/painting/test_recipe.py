@@ -8,12 +8,13 @@ import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylize.options import ImageOptions
+from stylize.options import ImageOptions, NetworkOptions
 from stylize.painting.recipe import MAX_PACKET, Recipe, command_line, recipe_of, to_copy, with_recipe, without_recipe
 
 RECIPE = Recipe(("stylize", "transfer", "a.jpg", "--style", "b.png"), "0.1.0", "0" * 64, ("1" * 64,))
@@ -93,7 +94,7 @@ def test_a_command_cannot_run_another() -> None:
 
 
 def test_only_what_differs_from_the_defaults_is_said() -> None:
-    plain = command_line("a.jpg", ["b"], [], model=None, engine="auto", format=None, options=ImageOptions())
+    plain = command_line("a.jpg", ["b"], [], networks=NetworkOptions(), format=None, options=ImageOptions())
     assert plain == ("stylize", "transfer", "a.jpg", "--style", "b")
     options = ImageOptions(
         max_pixels=100, allow_truncated=True, bit_depth="16", quality=80, metadata="strip", background="#204060"
@@ -102,14 +103,13 @@ def test_only_what_differs_from_the_defaults_is_said() -> None:
         "-a.jpg",
         ["b:2", "c"],
         ["--strength", "0.5"],
-        model="m.safetensors",
-        engine="torch",
+        networks=NetworkOptions(Path("models/m.safetensors"), engine="torch", device="cpu", threads=3),
         format="png",
         options=options,
     )
     assert shlex.join(full) == (
         "stylize transfer ./-a.jpg --style b:2 --style c --strength 0.5 --model m.safetensors "
-        "--engine torch --format png --max-pixels 100 --bit-depth 16 --quality 80 "
+        "--engine torch --threads 3 --format png --max-pixels 100 --bit-depth 16 --quality 80 "
         "--background '#204060' --allow-truncated"
     )
 

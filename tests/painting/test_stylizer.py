@@ -303,6 +303,15 @@ def test_a_style_of_another_model_is_refused_by_both_hashes(
     assert other.engine.hash[:8] in caught.value.message
 
 
+def test_a_style_of_the_packaged_model_is_refused_with_the_model_that_paints_in_it(
+    stylizer: Stylizer, style_code: StyleCode
+) -> None:
+    built_in = dataclasses.replace(style_code, model_hash=Stylizer("packaged", "cpu").engine.hash)
+    with pytest.raises(RefusedError) as caught:
+        stylizer.check(built_in)
+    assert caught.value.hint.startswith("`model` packaged")
+
+
 def test_a_style_of_the_wrong_length_is_refused(stylizer: Stylizer, style_code: StyleCode) -> None:
     with pytest.raises(RefusedError):
         stylizer.check(dataclasses.replace(style_code, code=style_code.code[:-1]))

@@ -21,6 +21,7 @@ from PIL import Image
 from stylize.errors import DeviceError, OutputError, RefusedError, TrainingError, UsageError
 from stylize.files import tensors as tensor_file
 from stylize.files.packaged import packaged
+from stylize.images.sheet import GAP, LABEL
 from stylize.networks.model import load_model, save_perceptual
 from stylize.networks.perceptual import PerceptualNetwork, load_vgg19
 from stylize.options import LossWeights, ModelSizes, TrainingOptions
@@ -33,8 +34,9 @@ from stylize.training.checkpoint import TrainingState
 from stylize.training.deadline import MARGIN
 from stylize.training.devices import World
 from stylize.training.events import CHECK, Doing, Ended, Estimate, Event, StepsTaken, Warned
-from stylize.training.loop import Wish, sample_sheet, train
+from stylize.training.loop import Wish, train
 from stylize.training.run_folder import RunFolder
+from stylize.training.samples import sample_sheet
 from stylize.training.step import Draw
 
 CPU = torch.device("cpu")
@@ -112,7 +114,7 @@ def test_a_run_leaves_what_it_promises(run: Train, options: TrainingOptions, mon
     config = json.loads((folder / "config.json").read_text())
     assert config["steps"] == 4 and config["weights"]["style"] == options.weights.style
     with Image.open(folder / "samples" / "step-0000004.png") as sheet:
-        assert sheet.size == (192 * 7, 192 * 5)
+        assert sheet.size == (4 * (192 + GAP) + GAP, 4 * (192 + LABEL + GAP) + GAP)  # three styles, three photos
     data = json.loads((folder / "data.json").read_text())
     assert [[c["usable"] for c in data[kind]] for kind in ("content", "style")] == [[3], [3]]
     assert not list(folder.rglob("*.tmp"))
