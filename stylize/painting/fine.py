@@ -123,6 +123,7 @@ class Fine:
         self._pace: float | None = None
         self.device, self.precision = device, training_precision(device)
         self.network = channels_last(load_vgg19().to(device, self.precision)).requires_grad_(False)
+        self.network.see_evenly()
 
     @torch.no_grad()
     def moments(self, picture: Pixels) -> Moments:
