@@ -85,7 +85,7 @@ def with_defaults(options: Options, defaults: Options, context: typer.Context, n
         name: what the command calls it.
     """
     values = {}
-    for each in fields_of(type(options)):
+    for each in fields_of(cast(Any, type(options))):
         mine, other, parameter = getattr(options, each.name), getattr(defaults, each.name), f"{name}_{each.name}"
         if each.option is None:
             values[each.name] = with_defaults(mine, other, context, parameter)
