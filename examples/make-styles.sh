@@ -16,9 +16,9 @@ if ! command -v stylize >/dev/null 2>&1; then
 fi
 mkdir -p -- "$out"
 for style in swirls ink mosaic watercolour woodcut; do
-    stylize encode-style "$here/styles/$style.jpg" --refine --perceptual vgg19 --output "$out/$style.safetensors" --overwrite
+    stylize encode-style "$here/styles/$style.jpg" --refine --perceptual vgg19 --fine --output "$out/$style.safetensors" --overwrite
 done
-stylize encode-style "$here/styles/mine" --refine --perceptual vgg19 --output "$out/gouache.safetensors" --overwrite
+stylize encode-style "$here/styles/mine" --refine --perceptual vgg19 --fine --output "$out/gouache.safetensors" --overwrite
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
