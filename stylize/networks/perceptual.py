@@ -15,7 +15,7 @@ layers weigh alike in a loss. ReLU is homogeneous, therefore the scales fold int
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -43,7 +43,6 @@ class PerceptualNetwork(nn.Module):
     def __init__(self, widths: tuple[int, ...] = LIGHT_WIDTHS) -> None:
         super().__init__()
         self.widths = tuple(widths)
-        self.pool: Callable[[Tensor, int], Tensor] = functional.max_pool2d
         self.blocks = nn.ModuleList()
         channels = 3
         for width, depth in zip(widths, DEPTHS, strict=True):
@@ -74,18 +73,13 @@ class PerceptualNetwork(nn.Module):
             if index > 0:
                 for conv in blocks[index - 1][1:]:
                     x = functional.relu(conv(x))
-                x = self.pool(x, 2)
+                x = functional.max_pool2d(x, 2)
             x = functional.relu(blocks[index][0](x))
             features.append(x)
         return features
 
-    def see_evenly(self) -> None:
-        """See each pixel as much as its neighbours, for optimising pictures by what is seen.
-
-        Pooling by means (Gatys et al. 2016, sec. 2) and borders that are repeated, not black: else pixels that no
-        maximum comes from, and those at the border, are left behind, and the network's own grid is painted.
-        """
-        self.pool = functional.avg_pool2d
+    def repeat_borders(self) -> None:
+        """See the pixels at the border continued outwards, not black: else a picture that is optimised gets a frame."""
         for convs in self.convolutions():
             for conv in convs:
                 conv.padding_mode = "replicate"
@@ -105,7 +99,7 @@ class PerceptualNetwork(nn.Module):
             x, index = images, 0
             for block in self.convolutions():
                 if index > 0:
-                    x = self.pool(x, 2)
+                    x = functional.max_pool2d(x, 2)
                 for conv in block:
                     x = functional.relu(conv(x))
                     sums[index] += x.mean((0, 2, 3)).float().cpu()

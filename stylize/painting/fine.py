@@ -41,7 +41,7 @@ from stylize.styles import moments as style_moments
 from stylize.styles.moments import LAYERS, Moments
 
 STEPS = {4: 50, 2: 30, 1: 12}  # at each size; half as many again brought 3 % of style
-CONTENT = 0.45  # λ: less dissolves forms, more leaves the photo's own
+CONTENT = 0.5  # λ: less dissolves forms, more leaves the photo's own
 RATE = 0.02  # Adam's
 WARM_UP = 5  # steps until that
 LEVELS = 5  # of the pyramid
@@ -123,7 +123,7 @@ class Fine:
         self._pace: float | None = None
         self.device, self.precision = device, training_precision(device)
         self.network = channels_last(load_vgg19().to(device, self.precision)).requires_grad_(False)
-        self.network.see_evenly()
+        self.network.repeat_borders()
 
     @torch.no_grad()
     def moments(self, picture: Pixels) -> Moments:
