@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from stylize.training.refine_objective import Progress
 
 SAVING = 0.5  # seconds, to write a style and end the process
+RefineSeconds = Annotated[
+    float | None,
+    Option(
+        "End --refine so that all takes 90s, 45m or 6h, with the best style by then.", "Refining",
+        name="max-time", parse=parse_seconds, low=0,
+    ),
+]  # fmt: skip
 
 
 @command
@@ -50,16 +57,7 @@ def encode_style(
     save: Annotated[str | None, Option("Keep it in your library: --style NAME.", "Where to", metavar="NAME")] = None,
     overwrite: Overwrite = False,
     refine: Annotated[bool, Option("Take a minute to make the style more like its pictures.", "Refining")] = False,
-    max_seconds: Annotated[
-        float | None,
-        Option(
-            "End --refine so that all takes 90s, 45m or 6h, with the best style by then.",
-            "Refining",
-            name="max-time",
-            parse=parse_seconds,
-            low=0,
-        ),
-    ] = None,
+    max_seconds: RefineSeconds = None,
     name: Annotated[str | None, Option("Title; default: the output's name.", "File")] = None,
     no_thumbnail: Annotated[bool, Option("Store no picture of the style.", "File")] = False,
 ) -> None:
@@ -74,8 +72,8 @@ def encode_style(
     _check_output(output, save)
     if refine:
         require_torch("refining")
-    elif given := [each.flag for each, _ in changed(refining)] + ["--max-time"] * (max_seconds is not None):
-        raise UsageError(f"{given[0]} needs --refine", hint="add --refine")
+    else:
+        _refuse_refining(refining, max_seconds)
     targets = _targets(output, save, terminal)
     styles = [parse_style(text, masks=False) for text in sources]
     for style in styles:
@@ -92,9 +90,7 @@ def encode_style(
         encoding.stylizer, styles, title,
         options=images, on_warning=terminal.warn, on_picture=encoding.tell, encode=encoding.encode,
     )  # fmt: skip
-    code = replace(code, title=title)
-    if no_thumbnail:
-        code = replace(code, thumbnail=None)
+    code = replace(code, title=title, thumbnail=None if no_thumbnail else code.thumbnail)
     for target in targets:
         code.save(target, overwrite=overwrite)
         terminal.result(
@@ -103,6 +99,13 @@ def encode_style(
         )  # fmt: skip
     if limits.stopped_by:
         raise typer.Exit(128 + limits.stopped_by[0])
+
+
+def _refuse_refining(refining: RefineOptions, max_seconds: float | None) -> None:
+    """Refuse what only ``--refine`` looks at."""
+    given = [each.flag for each, _ in changed(refining)] + ["--max-time"] * (max_seconds is not None)
+    if given:
+        raise UsageError(f"{given[0]} needs --refine", hint="add --refine")
 
 
 def _check_output(output: Path | None, save: str | None) -> None:
