@@ -16,6 +16,7 @@ from stylize.cli.arguments import stylizer_of
 from stylize.cli.long_work import Limits, Watch
 from stylize.cli.options import Only, command
 from stylize.cli.process import Stopped, stop_gently
+from stylize.cli.progress import Show
 from stylize.cli.terminal import Terminal, say
 from stylize.errors import OutputError, UsageError, shown
 from stylize.extras import require_torch
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
     from stylize.training.refine_objective import Progress
 
 SAVING = 0.5  # seconds, to write a style and end the process
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PICTURE|FOLDER|CODE[:WEIGHT]...",
+        help="Pictures of one style, or styles to mix.",
+        rich_help_panel="What",
+    ),
+]
 RefineSeconds = Annotated[
     float | None,
     Option(
@@ -41,14 +50,7 @@ RefineSeconds = Annotated[
 
 @command
 def encode_style(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PICTURE|FOLDER|CODE[:WEIGHT]...",
-            help="Pictures of one style, or styles to mix.",
-            rich_help_panel="What",
-        ),
-    ],
+    sources: Sources,
     refining: Annotated[RefineOptions, Only({"steps", "perceptual"})],
     images: Annotated[ImageOptions, Only({"max_pixels", "allow_truncated"})],
     networks: NetworkOptions,
@@ -82,14 +84,17 @@ def encode_style(
                 f"--refine needs pictures, {shown(style.source)} is a style code", hint="give the pictures"
             )
     _check_targets(targets, styles, made_here=output, overwrite=overwrite)
-    refining = _judged(refining) if refine else refining
     title = name or (save and _library_name(save)) or targets[0].stem
     limits = Limits(max_seconds, [])
-    encoding = _Encoding(stylizer_of(networks, terminal), refining if refine else None, limits, terminal)
-    code = read_style(
-        encoding.stylizer, styles, title,
-        options=images, on_warning=terminal.warn, on_picture=encoding.tell, encode=encoding.encode,
-    )  # fmt: skip
+    with (terminal if refine else Terminal(quiet=True)).phases(limits.until) as show:
+        show("start")
+        how = _judged(refining) if refine else None
+        encoding = _Encoding(stylizer_of(networks, terminal), how, limits, terminal, show)
+        show("read the pictures")
+        code = read_style(
+            encoding.stylizer, styles, title,
+            options=images, on_warning=terminal.warn, on_picture=encoding.tell, encode=encoding.encode,
+        )  # fmt: skip
     code = replace(code, title=title, thumbnail=None if no_thumbnail else code.thumbnail)
     for target in targets:
         code.save(target, overwrite=overwrite)
@@ -176,6 +181,7 @@ class _Encoding:
     refining: RefineOptions | None
     limits: Limits
     terminal: Terminal
+    show: Show
     pictures: list[dict[str, Any]] = field(default_factory=list)
     refined: list[dict[str, Any]] = field(default_factory=list)
 
@@ -207,35 +213,34 @@ class _Encoding:
             return code
         seen: list[Progress] = []
         until = self.limits.until
-        with self.terminal.phases(until) as show:
-            watch = Watch(REFINE, self.limits, show, begun=bool(self.refined))
+        watch = Watch(REFINE, self.limits, self.show, begun=bool(self.refined))
 
-            def report(now: Progress) -> None:
-                seen.append(now)
-                change = now.style / seen[0].style - 1
-                watch.facts = (f"style distance {now.style:.3f} ({change:+.0%})", f"content {now.content:.3f}")
+        def report(now: Progress) -> None:
+            seen.append(now)
+            change = now.style / seen[0].style - 1
+            watch.facts = (f"style distance {now.style:.3f} ({change:+.0%})", f"content {now.content:.3f}")
 
-            def tell(event: Event) -> None:
-                if isinstance(event, Doing):
-                    if event.what == REFINE and not watch.begun:  # from now on there is something to keep
-                        stop_gently("keeping the best style so far", self.limits.stopped_by)
-                    watch.doing(event)
-                elif isinstance(event, Ended):
-                    watch.end = event
+        def tell(event: Event) -> None:
+            if isinstance(event, Doing):
+                if event.what == REFINE and not watch.begun:  # from now on there is something to keep
+                    stop_gently("keeping the best style so far", self.limits.stopped_by)
+                watch.doing(event)
+            elif isinstance(event, Ended):
+                watch.end = event
 
-            def stopping(seconds: float) -> bool:
-                late = until is not None and time.monotonic() + seconds + SAVING > until
-                watch.stopped = late or bool(self.limits.stopped_by)
-                return watch.stopped
+        def stopping(seconds: float) -> bool:
+            late = until is not None and time.monotonic() + seconds + SAVING > until
+            watch.stopped = late or bool(self.limits.stopped_by)
+            return watch.stopped
 
-            try:
-                result = refine(
-                    self.stylizer, code, pictures, weights=weights, options=options,
-                    report=report, listener=tell, stopping=stopping,
-                )  # fmt: skip
-            except Stopped:
-                say("stopped; no style is kept")
-                raise
+        try:
+            result = refine(
+                self.stylizer, code, pictures, weights=weights, options=options,
+                report=report, listener=tell, stopping=stopping,
+            )  # fmt: skip
+        except Stopped:
+            say("stopped; no style is kept")
+            raise
         self._tell_refined(seen[0], seen[-1], options.perceptual, watch)
         return result
 
