@@ -39,6 +39,9 @@ Sources = Annotated[
         rich_help_panel="What",
     ),
 ]
+Refine = Annotated[
+    bool, Option("Make the style more like its pictures, in minutes; Ctrl-C keeps the best so far.", "Refining")
+]
 RefineSeconds = Annotated[
     float | None,
     Option(
@@ -58,7 +61,7 @@ def encode_style(
     output: Annotated[Path | None, Option("The style code to write, NAME.safetensors.", "Where to", short="-o")] = None,
     save: Annotated[str | None, Option("Keep it in your library: --style NAME.", "Where to", metavar="NAME")] = None,
     overwrite: Overwrite = False,
-    refine: Annotated[bool, Option("Take a minute to make the style more like its pictures.", "Refining")] = False,
+    refine: Refine = False,
     max_seconds: RefineSeconds = None,
     name: Annotated[str | None, Option("Title; default: the output's name.", "File")] = None,
     no_thumbnail: Annotated[bool, Option("Store no picture of the style.", "File")] = False,
