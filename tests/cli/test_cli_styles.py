@@ -257,7 +257,7 @@ def test_a_stop_before_the_first_step_keeps_nothing(
 
 
 def test_refining_until_the_time_is_up(run: Run, refine: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
-    result = run(*refine, "--max-time", "0s")
+    result = run(*refine, "--max-time", "0s", "--quiet")
     assert_refused(result, 1, "the time is up before the first step: ", "more --max-time")
     assert not Path("mine.safetensors").exists()
     monkeypatch.setattr("stylize.cli.encode_style.SAVING", 3600.0)  # no time for a second step
