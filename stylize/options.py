@@ -610,7 +610,10 @@ PRESETS = {
         modulation_rate=6e-5, encoder_rate=3e-5, weights=replace(_LIKE_THE_PACKAGED_MODEL.weights, adversarial=0.0),
         log_every=10, save_every=50, sample_every=50,
     ),
-    "evening": replace(_LIKE_THE_PACKAGED_MODEL, preset="evening", steps=5000),
+    "evening": replace(
+        _LIKE_THE_PACKAGED_MODEL, preset="evening", steps=2500, styles=3, crop=192, style_crop=192,
+        save_every=100, sample_every=100,
+    ),
     "gpu": replace(_LIKE_THE_PACKAGED_MODEL, preset="gpu", steps=20_000, styles=16),
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from stylize.cli.arguments import stylizer_of
 from stylize.cli.long_work import Limits, Watch
 from stylize.cli.options import Only, command
 from stylize.cli.process import Stopped, stop_gently
+from stylize.cli.progress import Show
 from stylize.cli.terminal import Terminal, say
 from stylize.errors import OutputError, UsageError, shown
 from stylize.extras import require_torch
@@ -30,18 +31,29 @@ if TYPE_CHECKING:
     from stylize.training.refine_objective import Progress
 
 SAVING = 0.5  # seconds, to write a style and end the process
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PICTURE|FOLDER|CODE[:WEIGHT]...",
+        help="Pictures of one style, or styles to mix.",
+        rich_help_panel="What",
+    ),
+]
+Refine = Annotated[
+    bool, Option("Make the style more like its pictures, in minutes; Ctrl-C keeps the best so far.", "Refining")
+]
+RefineSeconds = Annotated[
+    float | None,
+    Option(
+        "End --refine so that all takes 90s, 45m or 6h, with the best style by then.", "Refining",
+        name="max-time", parse=parse_seconds, low=0,
+    ),
+]  # fmt: skip
 
 
 @command
 def encode_style(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PICTURE|FOLDER|CODE[:WEIGHT]...",
-            help="Pictures of one style, or styles to mix.",
-            rich_help_panel="What",
-        ),
-    ],
+    sources: Sources,
     refining: Annotated[RefineOptions, Only({"steps", "perceptual"})],
     images: Annotated[ImageOptions, Only({"max_pixels", "allow_truncated"})],
     networks: NetworkOptions,
@@ -49,18 +61,9 @@ def encode_style(
     output: Annotated[Path | None, Option("The style code to write, NAME.safetensors.", "Where to", short="-o")] = None,
     save: Annotated[str | None, Option("Keep it in your library: --style NAME.", "Where to", metavar="NAME")] = None,
     overwrite: Overwrite = False,
-    refine: Annotated[bool, Option("Take a minute to make the style more like its pictures.", "Refining")] = False,
+    refine: Refine = False,
     fine: Annotated[bool, Option("Store what --effort fine needs, too: 0.8 MB of statistics.", "File")] = False,
-    max_seconds: Annotated[
-        float | None,
-        Option(
-            "End --refine so that all takes 90s, 45m or 6h, with the best style by then.",
-            "Refining",
-            name="max-time",
-            parse=parse_seconds,
-            low=0,
-        ),
-    ] = None,
+    max_seconds: RefineSeconds = None,
     name: Annotated[str | None, Option("Title; default: the output's name.", "File")] = None,
     no_thumbnail: Annotated[bool, Option("Store no picture of the style.", "File")] = False,
 ) -> None:
@@ -75,8 +78,8 @@ def encode_style(
     _check_output(output, save)
     if refine:
         require_torch("refining")
-    elif given := [each.flag for each, _ in changed(refining)] + ["--max-time"] * (max_seconds is not None):
-        raise UsageError(f"{given[0]} needs --refine", hint="add --refine")
+    else:
+        _refuse_refining(refining, max_seconds)
     if fine:
         require_torch("`fine`")
     targets = _targets(output, save, terminal)
@@ -87,17 +90,18 @@ def encode_style(
                 f"--refine needs pictures, {shown(style.source)} is a style code", hint="give the pictures"
             )
     _check_targets(targets, styles, made_here=output, overwrite=overwrite)
-    refining = _judged(refining) if refine else refining
     title = name or (save and _library_name(save)) or targets[0].stem
     limits = Limits(max_seconds, [])
-    encoding = _Encoding(stylizer_of(networks, terminal), refining if refine else None, limits, terminal)
-    code = read_style(
-        encoding.stylizer, styles, title,
-        options=images, on_warning=terminal.warn, on_picture=encoding.tell, encode=encoding.encode, fine=fine,
-    )  # fmt: skip
-    code = replace(code, title=title)
-    if no_thumbnail:
-        code = replace(code, thumbnail=None)
+    with (terminal if refine else Terminal(quiet=True)).phases(limits.until) as show:
+        show("start")
+        how = _judged(refining) if refine else None
+        encoding = _Encoding(stylizer_of(networks, terminal), how, limits, terminal, show)
+        show("read the pictures")
+        code = read_style(
+            encoding.stylizer, styles, title,
+            options=images, on_warning=terminal.warn, on_picture=encoding.tell, encode=encoding.encode, fine=fine,
+        )  # fmt: skip
+    code = replace(code, title=title, thumbnail=None if no_thumbnail else code.thumbnail)
     for target in targets:
         code.save(target, overwrite=overwrite)
         terminal.result(
@@ -106,6 +110,13 @@ def encode_style(
         )  # fmt: skip
     if limits.stopped_by:
         raise typer.Exit(128 + limits.stopped_by[0])
+
+
+def _refuse_refining(refining: RefineOptions, max_seconds: float | None) -> None:
+    """Refuse what only ``--refine`` looks at."""
+    given = [each.flag for each, _ in changed(refining)] + ["--max-time"] * (max_seconds is not None)
+    if given:
+        raise UsageError(f"{given[0]} needs --refine", hint="add --refine")
 
 
 def _check_output(output: Path | None, save: str | None) -> None:
@@ -176,6 +187,7 @@ class _Encoding:
     refining: RefineOptions | None
     limits: Limits
     terminal: Terminal
+    show: Show
     pictures: list[dict[str, Any]] = field(default_factory=list)
     refined: list[dict[str, Any]] = field(default_factory=list)
 
@@ -209,35 +221,34 @@ class _Encoding:
             return code
         seen: list[Progress] = []
         until = self.limits.until
-        with self.terminal.phases(until) as show:
-            watch = Watch(REFINE, self.limits, show, begun=bool(self.refined))
+        watch = Watch(REFINE, self.limits, self.show, begun=bool(self.refined))
 
-            def report(now: Progress) -> None:
-                seen.append(now)
-                change = now.style / seen[0].style - 1
-                watch.facts = (f"style distance {now.style:.3f} ({change:+.0%})", f"content {now.content:.3f}")
+        def report(now: Progress) -> None:
+            seen.append(now)
+            change = now.style / seen[0].style - 1
+            watch.facts = (f"style distance {now.style:.3f} ({change:+.0%})", f"content {now.content:.3f}")
 
-            def tell(event: Event) -> None:
-                if isinstance(event, Doing):
-                    if event.what == REFINE and not watch.begun:  # from now on there is something to keep
-                        stop_gently("keeping the best style so far", self.limits.stopped_by)
-                    watch.doing(event)
-                elif isinstance(event, Ended):
-                    watch.end = event
+        def tell(event: Event) -> None:
+            if isinstance(event, Doing):
+                if event.what == REFINE and not watch.begun:  # from now on there is something to keep
+                    stop_gently("keeping the best style so far", self.limits.stopped_by)
+                watch.doing(event)
+            elif isinstance(event, Ended):
+                watch.end = event
 
-            def stopping(seconds: float) -> bool:
-                late = until is not None and time.monotonic() + seconds + SAVING > until
-                watch.stopped = late or bool(self.limits.stopped_by)
-                return watch.stopped
+        def stopping(seconds: float) -> bool:
+            late = until is not None and time.monotonic() + seconds + SAVING > until
+            watch.stopped = late or bool(self.limits.stopped_by)
+            return watch.stopped
 
-            try:
-                result = refine(
-                    self.stylizer, code, pictures, weights=weights, options=options,
-                    report=report, listener=tell, stopping=stopping,
-                )  # fmt: skip
-            except Stopped:
-                say("stopped; no style is kept")
-                raise
+        try:
+            result = refine(
+                self.stylizer, code, pictures, weights=weights, options=options,
+                report=report, listener=tell, stopping=stopping,
+            )  # fmt: skip
+        except Stopped:
+            say("stopped; no style is kept")
+            raise
         self._tell_refined(seen[0], seen[-1], options.perceptual, watch)
         return result
 

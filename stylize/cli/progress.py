@@ -160,7 +160,7 @@ def bars(until: float | None = None) -> Iterator[Show]:
                 phases.pop()
 
     live = Live(
-        get_renderable=lambda: Group(*phases), console=Console(stderr=True), refresh_per_second=8,
+        get_renderable=lambda: Group(*phases), console=Console(stderr=True, soft_wrap=True), refresh_per_second=8,
         redirect_stdout=sys.stdout.isatty(),  # results that go elsewhere must not end above the bar
     )  # fmt: skip
     with live:
@@ -185,7 +185,9 @@ def lines(say: Callable[[str], None], until: float | None = None) -> Iterator[Sh
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
-            count = "" if total is None else f"{done} of {total}, {phase.duration}"
-            say(f"{what}: {', '.join(filter(None, (count, *facts)))}".removesuffix(": "))
+            left = phase.left(now)
+            count = "" if total is None else f"{done} of {total}"
+            facts = (count, "" if left is None else f"{span(left)} left", *facts)
+            say(f"{what}: {', '.join(filter(None, facts))}".removesuffix(": "))
 
     yield show

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MARGIN = 0.5  # seconds, for what cannot be measured: writing to the disk, and the end of the process
+MARGIN = 1.0  # seconds, for what cannot be measured: writing to the disk, and the end of the process
 RECENT_STEPS = 10
 
 

@@ -163,6 +163,7 @@ def _read(
         image = Image.fromarray(fill_transparent(picture.pixels, picture.alpha))
         fitted = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
         pictures.append(Named(file.name, np.asarray(fitted)))
+    on_read(len(files), len(files))
     if not pictures:
         raise InputError("no picture is left to evaluate", hint=reason)
     return pictures

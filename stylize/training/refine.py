@@ -254,6 +254,7 @@ def _optimise(
         if judge:
             progress = objective.measure(step, varied.paint, varied.windows.kept)
             report(progress)
+            listener(Doing(REFINE, step, options.steps))
             cost, best_cost = (_cost(p, options.fence) for p in (progress, best_progress))
             idle = idle + 1 if cost > best_cost * (1 - options.least_gain) else 0
             if cost < best_cost:

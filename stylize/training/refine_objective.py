@@ -158,6 +158,7 @@ class Objective:
             plain = paint([k])
             self.allowed.append(self.content_losses(view.maps(plain.output), [k]))  # (2,)
             finishes.append(plain.finish)
+        on_window(2 * len(photos), 2 * len(photos))
         self.finish = torch.cat(finishes)  # (P, 3, 3)
 
     def loss(self, painting: Painting, chosen: Sequence[int], prices: Prices) -> Tensor:

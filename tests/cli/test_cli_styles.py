@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import signal
-from functools import partial
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from stylize.files.packaged import packaged
 from stylize.options import RefineOptions
 from stylize.painting.stylizer import Stylizer
 from stylize.styles.style_code import StyleCode
+from stylize.training import refine as refining
 from stylize.training.refine_objective import Objective
 
 # the library
@@ -189,13 +190,24 @@ def test_titles_and_thumbnails(run: Run, style: Path) -> None:
     assert (mine.code == bare.code).all()
 
 
-def test_refine(run: Run, photo: Path, style: Path, code_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = partial(
-        RefineOptions, crop=64, zoom=64, windows=4, check_every=4, rate=0.02, kernel_rate=0.0005, price=0.0, fence=0.0
-    )
-    monkeypatch.setattr("stylize.cli.encode_style.RefineOptions", small)
-    arguments = ["encode-style", style, "--refine", "--refine-steps", 12, "--perceptual", "light"]
-    arguments += ["-o", "mine.safetensors"]
+@pytest.fixture
+def refine(monkeypatch: pytest.MonkeyPatch, style: Path) -> list[object]:
+    """A command that refines on a few small windows, of which any step is a gain."""
+    small = {
+        "crop": 64, "zoom": 64, "windows": 4, "check_every": 4, "rate": 0.02, "kernel_rate": 0.0005, "price": 0.0,
+        "fence": 0.0,
+    }  # fmt: skip
+    real = refining.refine
+
+    def refine(*arguments: Any, options: RefineOptions, **more: Any) -> StyleCode:
+        return real(*arguments, options=replace(options, **small), **more)
+
+    monkeypatch.setattr(refining, "refine", refine)
+    return ["encode-style", style, "--refine", "--perceptual", "light", "-o", "mine.safetensors"]
+
+
+def test_refine(run: Run, refine: list[object], photo: Path, style: Path, code_file: Path) -> None:
+    arguments = [*refine, "--refine-steps", 12]
     result = run(*arguments, "--json")
     (facts,) = json.loads(result.stdout)["refined"]
     assert 0 < facts["steps"] <= 12 and len(facts["style"]) == len(facts["content"]) == 2
@@ -207,23 +219,13 @@ def test_refine(run: Run, photo: Path, style: Path, code_file: Path, monkeypatch
     assert Path("mine.safetensors").read_bytes() == first
     assert json.loads(run("inspect", "mine.safetensors", "--json").stdout)["refined"]
     assert run("transfer", photo, "-s", "mine.safetensors:0.5", "-s", code_file, "-o", "out.png").code == 0
-    weighted = run(*arguments[:1], f"{style}:2", f"{photo}:1", *arguments[2:-2], "-o", "two.safetensors", "--json")
+    weighted = run(*arguments[:1], f"{style}:2", f"{photo}:1", *arguments[2:], "-f", "--json")
     assert len(json.loads(weighted.stdout)["refined"]) == 2
     refused = run("encode-style", style, code_file, "--refine", "-o", "no.safetensors")
     assert_refused(refused, 2, "--refine needs pictures")
     refused = run("encode-style", style, "--refine", "--perceptual", "vgg16", "-o", "no.safetensors")
     assert_refused(refused, 2, "--perceptual vgg16: no such network")
     assert not Path("no.safetensors").exists()
-
-
-@pytest.fixture
-def refine(monkeypatch: pytest.MonkeyPatch, style: Path) -> list[object]:
-    """A command that refines with small windows, of which any step is a gain."""
-    small = partial(
-        RefineOptions, crop=64, zoom=64, windows=4, check_every=9, rate=0.02, kernel_rate=0.0005, price=0.0, fence=0.0
-    )
-    monkeypatch.setattr("stylize.cli.encode_style.RefineOptions", small)
-    return ["encode-style", style, "--refine", "--perceptual", "light", "-o", "mine.safetensors"]
 
 
 def test_a_stop_keeps_the_best_style_so_far(
@@ -233,7 +235,7 @@ def test_a_stop_keeps_the_best_style_so_far(
     loss = Objective.loss
 
     def interrupted(self: Objective, *arguments: Any) -> torch.Tensor:
-        if next(steps) == 3:
+        if next(steps) == 13:
             os.kill(os.getpid(), signal.SIGINT)
         return loss(self, *arguments)
 
@@ -241,7 +243,7 @@ def test_a_stop_keeps_the_best_style_so_far(
     result = run(*refine, "--refine-steps", 100)
     assert (result.code, result.lines) == (130, ["mine.safetensors"])
     assert "keeping the best style so far; once more ends at once" in result.stderr.splitlines()
-    end = r"^stopped at 3 of 100 steps after .+, about .+ left; the best style so far is kept, that of step 3$"
+    end = r"^stopped at 13 of 100 steps after .+, about .+ left; the best style so far is kept, that of step \d+$"
     assert re.search(end, result.stderr, re.M)
     assert json.loads(run("inspect", "mine.safetensors", "--json").stdout)["refined"]
 
@@ -257,7 +259,7 @@ def test_a_stop_before_the_first_step_keeps_nothing(
 
 
 def test_refining_until_the_time_is_up(run: Run, refine: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
-    result = run(*refine, "--max-time", "0s")
+    result = run(*refine, "--max-time", "0s", "--quiet")
     assert_refused(result, 1, "the time is up before the first step: ", "more --max-time")
     assert not Path("mine.safetensors").exists()
     monkeypatch.setattr("stylize.cli.encode_style.SAVING", 3600.0)  # no time for a second step

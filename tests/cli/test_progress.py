@@ -118,6 +118,7 @@ def test_what_every_command_tells_a_terminal(
             assert re.match(rf"{phase} [━╸╺]{{24}} \d/{total} (\? left|[\dhmins ]+ left|in \d+ s)( |$)", line), line
         assert f" {total}/{total} " in states[-1]  # to the end
 
+    assert any(re.fullmatch(r"estimate: 3 steps .* GB", line) for line in told["train"])  # not folded
     counts = [re.search(r"(\d)/5", line) for line in told["resume"] if line.startswith("train ")]
     assert {count[1] for count in counts if count} <= {"3", "4", "5"}  # it begins where it was
     last = [line for line in told["train"] if line.startswith("train ")][-1]
@@ -159,7 +160,7 @@ def test_the_time_left_ends_with_the_time_allowed(clock: list[float]) -> None:
         show("check pictures", 10, 1000)
         clock[0] += 20
         show("start")
-    assert said == ["check pictures: 10 of 1000, 40 s left", "start"]
+    assert said == ["check pictures: 10 of 1000, 40 s left", "start: 20 s left"]
 
 
 def test_a_phase_that_goes_on_is_measured_from_where_it_began(clock: list[float]) -> None:
