@@ -272,7 +272,6 @@ class Look:
     """How a photo is painted, whatever the styles.
 
     Attributes:
-        effort: ``fast``, in one pass; or ``fine``, by optimising the picture, see ``stylize.painting.fine``.
         strength: 0 (the photo itself) to 1 (the full style).
         preserve_color: keep the photo's colours.
         style_scale: width of the strokes, 0.25 to 4; None: chosen by the photo's size, see
@@ -280,15 +279,12 @@ class Look:
         mask: where to paint: a picture, a folder of them, or ``alpha``; see ``stylize.painting.masks``.
         invert_mask: paint where the mask is black instead.
         feather: pixels over which the edges of all masks rise.
+        effort: ``fast``, in one pass; or ``fine``, by optimising the picture, see ``stylize.painting.fine``.
 
     Raises:
         UsageError: a value is out of its range.
     """
 
-    effort: Annotated[
-        Literal["fast", "fine"],
-        Option("fast: in one pass; fine: in a minute or two, with the strokes of the style.", "Look"),
-    ] = "fast"
     strength: Strength = 1.0
     preserve_color: Annotated[bool, Option("Keep the photo's colours.", "Look")] = False
     style_scale: Annotated[
@@ -318,6 +314,10 @@ class Look:
             hint="as in `feather` 20",
         ),
     ] = 0.0
+    effort: Annotated[
+        Literal["fast", "fine"],
+        Option("fast: in one pass; fine: in a minute or two, with the strokes of the style.", "Look"),
+    ] = "fast"
 
     def __post_init__(self) -> None:
         check(self)
