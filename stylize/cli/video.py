@@ -1,0 +1,77 @@
+"""``stylize video``"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stylize.cli.arguments import Style, Tile, stylizer_of
+from stylize.cli.options import command
+from stylize.cli.terminal import Terminal
+from stylize.errors import shown
+from stylize.extras import require_video
+from stylize.options import FilmOptions, Look, NetworkOptions, Option, Overwrite
+
+
+@command
+def video(
+    film: Annotated[Path, typer.Argument(metavar="FILM", help="The film.", rich_help_panel="What")],
+    style: Style,
+    look: Look,
+    options: FilmOptions,
+    networks: NetworkOptions,
+    terminal: Terminal,
+    output: Annotated[
+        Path | None,
+        Option("File: .mp4, .mov, .mkv or .webm; default: FILM_STYLE beside the film.", "Where to", short="-o"),
+    ] = None,
+    overwrite: Overwrite = False,
+    tile: Tile = None,
+) -> None:
+    """Stylise a film: steady, with its sound. Run again after any stop, it goes on.
+
+    \b
+      stylize video clip.mp4 --style mine --output painted.mp4
+    """
+    require_video("painting films")
+    from stylize.film.painting import Begun, Finished, Painted, Read, paint_film
+
+    events = paint_film(
+        film, style, look, options,
+        output=output, tile=tile, overwrite=overwrite,
+        stylizer=lambda: stylizer_of(networks, terminal), on_warning=terminal.warn,
+    )  # fmt: skip
+    with closing(events), ExitStack() as stack:
+        for event in events:
+            match event:
+                case Read(done, total):
+                    terminal.note(f"{shown(film)}: {done} of about {total} frames read")
+                case Begun(done, total):
+                    if done:
+                        terminal.note(f"goes on after {done} frames")
+                    advance = stack.enter_context(terminal.progress("paint", total))
+                    advance(done, "")
+                case Painted(done):
+                    advance(done, "")
+                case Finished():
+                    stack.close()
+                    tell(event, film, terminal)
+
+
+def tell(finished: object, film: Path, terminal: Terminal) -> None:
+    """Say what was written."""
+    from stylize.film.painting import Finished
+
+    assert isinstance(finished, Finished)
+    width, height = finished.size
+    terminal.note(
+        f"{shown(film)}: {finished.frames} frames of {width}x{height} pixels, {finished.scenes} scenes, "
+        f"in {finished.seconds:.1f} s"
+    )
+    terminal.result(
+        str(finished.output), film=str(film), output=str(finished.output), status="ok", frames=finished.frames,
+        scenes=finished.scenes, width=width, height=height, seconds=round(finished.seconds, 3),
+    )  # fmt: skip
