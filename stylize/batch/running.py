@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -25,6 +26,7 @@ from stylize.batch.manifest import Known, Manifest, label_of, locked, write_fail
 from stylize.batch.pipeline import Outcome, by_job, run_jobs
 from stylize.batch.planning import Job, Plan, Sorted, plan_batch, sort_out
 from stylize.errors import OutputError, UsageError, shown
+from stylize.extras import install, opencv_is_installed
 from stylize.files.atomic import refuse_same_file
 from stylize.images.formats import format_named
 from stylize.options import BatchOptions, ImageOptions
@@ -168,10 +170,11 @@ def run(
         on_warning("no photos found")
     networks = networks or open_now(stylizer)
     frames = sample_frames(found.photos) if how.sequence else ()
+    steady = bool(frames) and _can_be_steady(how, on_warning)
     treatments = {
         name: read_treatment(
             networks, group, look, options,
-            format=format, tile=tile, recipe=recipe, frames=frames, on_warning=on_warning,
+            format=format, tile=tile, recipe=recipe, frames=frames, steady=steady, on_warning=on_warning,
         )
         for name, group in groups.items()
     }  # fmt: skip
@@ -208,7 +211,7 @@ class _Batch:
             ok, trouble = 0, None
             if jobs.todo and not self.how.dry_run:
                 try:
-                    for event in self._work(stack, jobs.todo, failures, label):
+                    for event in self._work(stack, jobs.todo, plan.jobs, failures, label):
                         ok += isinstance(event, Done)
                         yield event
                 except OutputError as error:  # such as a full disk; what is done is done
@@ -244,15 +247,20 @@ class _Batch:
         return plan, jobs
 
     def _work(
-        self, stack: ExitStack, jobs: Sequence[Job], failures: list[tuple[Path, str]], label: str
+        self,
+        stack: ExitStack,
+        jobs: Sequence[Job],
+        planned: Sequence[Job],
+        failures: list[tuple[Path, str]],
+        label: str,
     ) -> Iterator[Event]:
-        """Do the jobs; what fails is added to ``failures``."""
+        """Do the jobs, of all that are planned; what fails is added to ``failures``."""
         most = self.how.max_failures
 
         def stopping() -> bool:
             return self.stopping() or (most is not None and len(failures) >= most)
 
-        outcomes = self._outcomes(stack, jobs, label, stopping)
+        outcomes = self._outcomes(stack, jobs, planned, label, stopping)
         yield Started(len(jobs))
         for job, entry, notes, hint in outcomes:
             if entry.status == "failed":
@@ -262,7 +270,12 @@ class _Batch:
                 yield Done(job, notes)
 
     def _outcomes(
-        self, stack: ExitStack, jobs: Sequence[Job], label: str, stopping: Callable[[], bool]
+        self,
+        stack: ExitStack,
+        jobs: Sequence[Job],
+        planned: Sequence[Job],
+        label: str,
+        stopping: Callable[[], bool],
     ) -> Iterator[Outcome]:
         if self.how.on == "ray":
             from stylize.batch import ray
@@ -274,7 +287,8 @@ class _Batch:
             )  # fmt: skip
         manifest = stack.enter_context(Manifest(self.output, label))
         options = next(iter(self.treatments.values())).options
-        stylise = by_job(self.treatments, self.stylizer)
+        earlier = {job.output: one for one, job in pairwise(planned) if one.style == job.style}
+        stylise = by_job(self.treatments, self.stylizer, before=lambda job: earlier.get(job.output))
         return run_jobs(jobs, stylise, manifest, options=options, workers=self.how.workers, stopping=stopping)
 
 
@@ -297,6 +311,17 @@ def _before(plan: Plan, jobs: Sorted, *, dry_run: bool) -> Iterator[Event]:
 def _counts(plan: Plan, jobs: Sorted, ok: int, failed: int) -> Counts:
     left = len(jobs.todo) - ok - (failed - len(plan.failures) - len(jobs.failed))
     return Counts(ok, failed, len(jobs.done), len(jobs.foreign), plan.junk, plan.excluded, left)
+
+
+def _can_be_steady(how: BatchOptions, on_warning: Callable[[str], None]) -> bool:
+    """Whether frames can be painted one after the other, along their motion; if not, why."""
+    if how.shard is not None or how.on != "local":
+        on_warning("frames of several machines are painted each by itself, and less steady")
+    elif not opencv_is_installed():
+        on_warning(f"frames are painted each by itself, and less steady: {install('video')} helps")
+    else:
+        return True
+    return False
 
 
 def sample_frames(photos: Sequence[Photo]) -> tuple[Path, ...]:

@@ -90,6 +90,13 @@ class Steady:
         self.before, self.renewing = frame, max(self.renewing - 1, 0)
         return {name: layer.painting for name, layer in self.layers.items()}
 
+    def go_on(self, frame: Pixels, painting: Pixels) -> None:
+        """Paint on from a frame that was painted elsewhere; there can be one layer only."""
+        (name,) = self.painters
+        if frame.shape == painting.shape and frame.dtype == painting.dtype:
+            self.before, self.place, self.renewing = frame, np.eye(3), 0
+            self.layers = {name: Layer(painting, reduced(frame))}
+
     def _motion(self, frame: Pixels) -> Motion | None:
         """From the frame before; None at a cut."""
         if self.before is None or self.before.shape != frame.shape or min(frame.shape[:2]) < STRIDE:

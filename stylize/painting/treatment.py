@@ -146,6 +146,7 @@ def read_treatment(
     tile: int | None = None,
     recipe: bool = True,
     frames: tuple[Path, ...] = (),
+    steady: bool = False,
     on_warning: Callable[[str], None] = lambda message: None,
 ) -> Treatment:
     """The treatment that is asked for, its styles read. Raises as ``stylize.styles.arguments.read_style``."""
@@ -161,6 +162,7 @@ def read_treatment(
         tile=tile,
         recipe=recipe,
         frames=frames,
+        steady=steady,
     )
 
 
