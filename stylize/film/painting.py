@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -206,7 +206,7 @@ class _Work:
 
     def segments(self) -> list[Path]:
         """The segments that are there, without a gap."""
-        paths = []
+        paths: list[Path] = []
         while (path := self._segment(len(paths))).exists():
             paths.append(path)
         return paths
@@ -247,7 +247,7 @@ class _Work:
 
     def _keep(self, number: int, scene: int, steady: Steady | None, painted: Sequence[tuple[int, Pixels]]) -> None:
         """Write a segment, and before it what the next one depends on."""
-        arrays: dict[str, np.ndarray] = {"scene": np.array(scene)}
+        arrays: dict[str, Any] = {"scene": np.array(scene)}
         if steady is not None and steady.before is not None:
             arrays |= {"before": steady.before, "place": steady.place, "renewing": np.array(steady.renewing)}
             for index, layer in enumerate(steady.layers.values()):

@@ -110,7 +110,8 @@ def encode(pictures: Iterable[tuple[int, Pixels]], target: Target, found: Survey
         packets: list[Any] = []
         durations = {}
         for number, pixels in pictures:
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+            rgb: Any = pixels
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
                 format=encoder.pix_fmt, dst_colorspace=found.matrix, dst_color_range=LIMITED
             )
             frame.pts, frame.time_base = found.times[number], found.base
@@ -165,7 +166,7 @@ def join(stream: BinaryIO, segments: Sequence[Path], source: Path, target: Targe
             output.mux(packet)
 
 
-def _painted(segments: Sequence[Path], stream: Any, base: Fraction) -> Iterator[tuple[float, av.Packet]]:
+def _painted(segments: Sequence[Path], stream: Any, base: Fraction) -> Iterator[tuple[float, Any]]:
     for path in segments:
         packets = read_packets(path)
         ends = np.cumsum(packets.sizes)
@@ -177,7 +178,7 @@ def _painted(segments: Sequence[Path], stream: Any, base: Fraction) -> Iterator[
             yield float(packet.pts * base), packet
 
 
-def _copied(film: InputContainer, copies: dict[int, Any]) -> Iterator[tuple[float, av.Packet]]:
+def _copied(film: InputContainer, copies: dict[int, Any]) -> Iterator[tuple[float, Any]]:
     last = float("-inf")
     for packet in film.demux([film.streams[index] for index in copies]) if copies else ():
         if packet.dts is None or packet.time_base is None:  # the end
