@@ -20,9 +20,11 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -53,19 +55,20 @@ def make_clip(width: int, height: int, count: int) -> Clip:
     frames: list[Pixels] = []
     flows: list[Flow] = []
     masks: list[Mask] = []
-    before: tuple[Flow, Flow, Flow] | None = None
+    before: tuple[Any, ...] | None = None
     for number in range(count):
         camera, object_ = _camera(number, width, height, photo), _object(number, width, height)
-        ground, thing = (np.float32(grid @ matrix[:2].T) for matrix in (camera, object_))
-        edge = np.float32(np.hypot(thing[..., 0] / 1.3, thing[..., 1]) - height / 5)
-        centred = thing + np.float32([other.shape[1] / 2, other.shape[0] / 2])
+        ground, thing = ((grid @ matrix[:2].T).astype(np.float32) for matrix in (camera, object_))
+        edge = np.hypot(thing[..., 0] / 1.3, thing[..., 1]) - height / 5
+        centred = thing + np.array([other.shape[1] / 2, other.shape[0] / 2], np.float32)
         cover = np.clip(0.5 - edge, 0, 1)[..., None]
         clean = _look_up(photo, ground) * (1 - cover) + _look_up(other, centred) * cover
         frames.append(np.clip(np.rint(clean + random.normal(0, NOISE, clean.shape)), 0, 255).astype(np.uint8))
         matrices = (camera, object_)
         if before is not None:
             there = [
-                np.float32(grid @ (np.linalg.inv(old) @ new)[:2].T) for old, new in zip(before, matrices, strict=False)
+                (grid @ (np.linalg.inv(old) @ new)[:2].T).astype(np.float32)
+                for old, new in zip(before, matrices, strict=False)
             ]
             flow = np.where((edge < 0)[..., None], there[1], there[0])
             was = cv2.remap(before[2], flow, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -111,7 +114,7 @@ def error(outputs: Sequence[Pixels], clip: Clip) -> float:
 
 def sharpness(outputs: Sequence[Pixels]) -> float:
     """Mean squared gradient of the lightness."""
-    greys = [output.astype(np.float32) @ np.float32([0.299, 0.587, 0.114]) for output in outputs]
+    greys = [output.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) for output in outputs]
     return float(np.mean([np.square(np.diff(g, axis=0)).mean() + np.square(np.diff(g, axis=1)).mean() for g in greys]))
 
 
@@ -145,7 +148,7 @@ def main() -> None:
     print(f"{width}x{height} pixels, {len(clip[0])} frames, the clip's own error {own:.2f}\n")
     print("| style | painted | error | of the clip's own | sharpness | style | time |\n|---|---|---|---|---|---|---|")
     stylizer, rows = Stylizer(), []
-    judge = Judge(load_judge("vgg19"), clip[0][:1], _cpu())
+    judge = Judge(load_judge("vgg19"), clip[0][:1], torch.device("cpu"))
     for name in [word for word in words if word in NAMES] or NAMES:
         picture = read_image(EXAMPLES / "styles" / f"{PICTURES.get(name, name)}.jpg").pixels
         target, usual = judge.look(picture), (1.0, 1.0, 1.0)
@@ -176,12 +179,6 @@ def write_strip(path: Path, cells: Sequence[tuple[str, Sequence[Pixels]]]) -> No
         [(f"{label}, {number}", Image.fromarray(pictures[number])) for number in numbers] for label, pictures in shown
     ]
     write_image(path, labelled_sheet(sheet, size), quality=80, overwrite=True)
-
-
-def _cpu() -> object:
-    import torch
-
-    return torch.device("cpu")
 
 
 if __name__ == "__main__":
