@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stylize.cli.arguments import Style, Tile, stylizer_of
 from stylize.cli.options import command
-from stylize.cli.terminal import Terminal
+from stylize.cli.process import Stopped
+from stylize.cli.terminal import Terminal, say
 from stylize.errors import shown
 from stylize.extras import require_video
 from stylize.options import FilmOptions, Look, NetworkOptions, Option, Overwrite
+
+if TYPE_CHECKING:
+    from stylize.film.painting import Finished
 
 
 @command
@@ -44,28 +48,32 @@ def video(
         output=output, tile=tile, overwrite=overwrite,
         stylizer=lambda: stylizer_of(networks, terminal), on_warning=terminal.warn,
     )  # fmt: skip
-    with closing(events), ExitStack() as stack:
-        for event in events:
-            match event:
-                case Read(done, total):
-                    terminal.note(f"{shown(film)}: {done} of about {total} frames read")
-                case Begun(done, total):
-                    if done:
-                        terminal.note(f"goes on after {done} frames")
-                    advance = stack.enter_context(terminal.progress("paint", total))
-                    advance(done, "")
-                case Painted(done):
-                    advance(done, "")
-                case Finished():
-                    stack.close()
-                    tell(event, film, terminal)
+    try:
+        with closing(events), ExitStack() as stack:
+            for event in events:
+                match event:
+                    case Read(done, total):
+                        if done == 1:
+                            advance = stack.enter_context(terminal.progress("read", total))
+                        advance(done, "")
+                    case Begun(done, total):
+                        stack.close()
+                        if done:
+                            terminal.note(f"goes on after {done} frames")
+                        advance = stack.enter_context(terminal.progress("paint", total))
+                        advance(done, "")
+                    case Painted(done):
+                        advance(done, "")
+                    case Finished():
+                        stack.close()
+                        tell(event, film, terminal)
+    except Stopped:
+        say("stopped: the same command goes on")
+        raise
 
 
-def tell(finished: object, film: Path, terminal: Terminal) -> None:
+def tell(finished: Finished, film: Path, terminal: Terminal) -> None:
     """Say what was written."""
-    from stylize.film.painting import Finished
-
-    assert isinstance(finished, Finished)
     width, height = finished.size
     terminal.note(
         f"{shown(film)}: {finished.frames} frames of {width}x{height} pixels, {finished.scenes} scenes, "

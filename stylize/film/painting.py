@@ -28,7 +28,7 @@ from stylize.batch.fingerprint import Fingerprints
 from stylize.errors import OutputError, RefusedError, UsageError, reason, shown
 from stylize.files.atomic import atomically, check_target, make_folder, refuse_same_file, write_atomically
 from stylize.files.hashing import hash_file
-from stylize.film.reading import Survey, frames_of, opened, pictures_at, pixels_of, survey
+from stylize.film.reading import Survey, frames_of, opened, pictures_at, pixels_of, surveying
 from stylize.film.writing import CONTAINERS, Target, container_of, encode, join, read_packets, target_of, to_bytes
 from stylize.images.reading import Picture, Pixels
 from stylize.options import FilmOptions, ImageOptions
@@ -120,7 +120,6 @@ def paint_film(
     check_target(target, overwrite=overwrite)
     networks = open_now(stylizer)
     treatment = read_treatment(networks, parsed, look, ImageOptions(), tile=tile, recipe=False, on_warning=on_warning)
-    found: Survey | None = None
     found = yield from _surveyed(source)
     form, notes = target_of(target, source, options, found)
     for note in (*found.notes, *notes):
@@ -140,16 +139,12 @@ def _beside(source: Path, label: str) -> Path:
 
 
 def _surveyed(source: Path) -> Generator[Event, None, Survey]:
-    """The survey; its frames are told of in steps of some hundred."""
-    steps: list[Read] = []
-
-    def note(done: int, total: int) -> None:
-        steps[:] = [Read(done, total)]
-
-    yield Read(0, 1)
-    found = survey(source, note)
-    yield steps[-1]
-    return found
+    steps = surveying(source)
+    while True:
+        try:
+            yield Read(*next(steps))
+        except StopIteration as end:
+            return end.value
 
 
 @contextmanager

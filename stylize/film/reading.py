@@ -7,7 +7,7 @@ are, when each is shown, where scenes begin. Then it is read again to be painted
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -138,11 +138,21 @@ def _decoded(container: InputContainer, stream: Any, on_damage: Callable[[], Non
             return
 
 
-def survey(path: Path, on_frame: Callable[[int, int], None] = lambda done, total: None) -> Survey:
+def survey(path: Path) -> Survey:
+    """What ``surveying`` returns."""
+    steps = surveying(path)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def surveying(path: Path) -> Generator[tuple[int, int], None, Survey]:
     """Read a film through.
 
-    Args:
-        on_frame: told of each frame, how many were read, and how many there seem to be.
+    Yields:
+        with each frame, how many were read, and how many there seem to be.
 
     Raises:
         InputError: it cannot be read, or no frame of it can.
@@ -175,7 +185,7 @@ def survey(path: Path, on_frame: Callable[[int, int], None] = lambda done, total
             found.times.append(frame.time)
             found.contrast.append(float(small.std()))
             before = small
-            on_frame(frame.number + 1, max(total, frame.number + 1))
+            yield frame.number + 1, max(total, frame.number + 1)
         if found is None:
             raise InputError(f"cannot read {shown(path)}: no frame of it can be decoded", hint="is the file complete?")
         if damaged:

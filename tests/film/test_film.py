@@ -19,7 +19,7 @@ av = pytest.importorskip("av")
 pytest.importorskip("cv2")
 
 from stylize.film import painting  # noqa: E402
-from stylize.film.painting import Begun, paint_film  # noqa: E402
+from stylize.film.painting import Begun, Painted, paint_film  # noqa: E402
 from stylize.film.reading import pixels_of, survey  # noqa: E402
 from stylize.options import FilmOptions, Look  # noqa: E402
 from stylize.painting.steady import Steady  # noqa: E402
@@ -168,12 +168,11 @@ def test_goes_on_where_it_was_and_gives_the_same(
     stylizer: Stylizer, clip: Path, code_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(painting, "SEGMENT", 8)
-    (event for event in paint_film(clip, [code_file], output=tmp_path / "whole.mp4", stylizer=stylizer))
     whole = list(paint_film(clip, [code_file], output=tmp_path / "whole.mp4", stylizer=stylizer))
     assert whole[-1].frames == 40  # type: ignore[union-attr]
     events = paint_film(clip, [code_file], output=tmp_path / "parts.mp4", stylizer=stylizer)
     for event in events:
-        if getattr(event, "done", 0) == 21 and not isinstance(event, Begun):
+        if event == Painted(21):
             break
     events.close()  # as a kill would
     assert not (tmp_path / "parts.mp4").exists()
@@ -188,7 +187,7 @@ def test_other_options_do_not_go_on(
     monkeypatch.setattr(painting, "SEGMENT", 8)
     events = paint_film(clip, [code_file], output=tmp_path / "a.mp4", stylizer=stylizer)
     for event in events:
-        if getattr(event, "done", 0) == 12 and not isinstance(event, Begun):
+        if event == Painted(12):
             break
     events.close()
     again = paint_film(clip, [code_file], options=FilmOptions(quality=20), output=tmp_path / "a.mp4", stylizer=stylizer)
@@ -209,6 +208,7 @@ def test_an_interrupt_leaves_no_film(
     _, stderr = process.communicate(timeout=120)
     if process.returncode != 0:  # it may have been quicker
         assert process.returncode == 130, stderr
+        assert stderr.decode().splitlines()[-1] == "stopped: the same command goes on"
         assert not (tmp_path / "out.mp4").exists()
 
 
