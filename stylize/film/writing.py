@@ -156,7 +156,7 @@ def join(stream: BinaryIO, segments: Sequence[Path], source: Path, target: Targe
         copies = {index: output.add_stream_from_template(film.streams[index]) for index in target.copied}
         for index, copy in copies.items():
             copy.metadata.update(film.streams[index].metadata)
-            copy.disposition = film.streams[index].disposition.value
+            copy.disposition = film.streams[index].disposition
         if chapters := film.chapters():
             output.set_chapters(chapters)
         output.start_encoding()
