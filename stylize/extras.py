@@ -16,9 +16,25 @@ def install(extra: str) -> str:
     return f'pip install ".[{extra}]"'
 
 
+def require_video(what: str) -> None:
+    """Refuse what needs PyAV and OpenCV where they are not installed. Raises UsageError."""
+    for module, name in (("av", "PyAV"), ("cv2", "OpenCV")):
+        if not _is_installed(module):
+            raise UsageError(f"{what} needs {name}", hint=install("video"))
+
+
+def opencv_is_installed() -> bool:
+    """Whether OpenCV is installed, which takes no time to say."""
+    return _is_installed("cv2")
+
+
 def torch_is_installed() -> bool:
     """Whether torch is installed, which takes no time to say. Whether it works, only its import tells."""
-    spec = importlib.util.find_spec("torch")
+    return _is_installed("torch")
+
+
+def _is_installed(module: str) -> bool:
+    spec = importlib.util.find_spec(module)
     return spec is not None and spec.origin is not None  # without an origin, it is any folder of that name
 
 

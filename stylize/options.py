@@ -383,6 +383,26 @@ class NetworkOptions:
 
 
 @dataclass(frozen=True)
+class FilmOptions:
+    """How a film is written, see ``stylize.film.writing``.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+
+    codec: Annotated[
+        Literal["auto", "h264", "hevc", "av1", "vp9"],
+        Option("Of the pictures; auto: h264, in .webm vp9. Sound is copied as it is.", "File"),
+    ] = "auto"
+    quality: Annotated[
+        int, Option("Quality of the pictures; 65 looks like what was painted.", "File", low=1, high=100)
+    ] = 65
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
 class BatchOptions:
     """How a batch is done, see ``stylize.batch.running``.
 

@@ -67,6 +67,7 @@ class Fingerprints:
             "recipe": self.treatment.recipe,
         }
         if self.treatment.frames:
+            facts["steady"] = self.treatment.steady
             facts["frames"] = [_hash_or_nothing(frame) for frame in self.treatment.frames]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -17,6 +17,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from threading import Lock
@@ -24,15 +25,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from stylize.batch.manifest import Entry, Manifest, Seen, look_at
 from stylize.batch.planning import Job
-from stylize.errors import shown
+from stylize.errors import InputError, shown
 from stylize.files.atomic import check_target, make_folder, refuse_same_file, remove_stale
-from stylize.images.reading import Picture
+from stylize.images.reading import Picture, fill_transparent, read_photo
 from stylize.options import ImageOptions
 from stylize.painting.look import Frozen
 from stylize.painting.photo import OnePhoto
 from stylize.painting.treatment import Treatment
 
 if TYPE_CHECKING:
+    from stylize.painting.steady import Steady
     from stylize.painting.stylizer import Stylizer
 
 PIXELS_BETWEEN_STAGES = 100_000_000  # in each of the two gaps; large photos wait for each other
@@ -124,12 +126,22 @@ def _leave(painting: set[Future[Outcome]], count: int) -> None:
         painting -= wait(painting, return_when=FIRST_COMPLETED).done
 
 
-def by_job(treatments: Mapping[str, Treatment], stylizer: Stylizer) -> Callable[[Picture, Job], Picture]:
+def by_job(
+    treatments: Mapping[str, Treatment],
+    stylizer: Stylizer,
+    *,
+    before: Callable[[Job], Job | None] = lambda job: None,
+) -> Callable[[Picture, Job], Picture]:
     """What paints the pictures of a batch, each in its job's treatment.
 
-    What the frames of a sequence have in common is measured when the first one comes. Several threads may paint.
+    What the frames of a sequence have in common is measured when the first one comes. Several threads may paint, but
+    frames that are painted along their motion have to come one by one in their order.
+
+    Args:
+        before: the job of the frame before a job's, which an earlier run may have done.
     """
     one_by_one = Lock()
+    last: dict[str, Job] = {}  # by style, the job that was painted last
 
     @cache
     def measured(style: str) -> Frozen | None:
@@ -139,15 +151,34 @@ def by_job(treatments: Mapping[str, Treatment], stylizer: Stylizer) -> Callable[
         with one_by_one:
             return measured(style)
 
+    @cache
+    def steady(style: str) -> Steady | None:
+        common = frozen(style)
+        return common.steady() if treatments[style].steady and common is not None else None
+
+    def along(job: Job) -> Steady | None:
+        painter, earlier = steady(job.style), before(job)
+        if painter is not None and earlier is not None and earlier != last.get(job.style):
+            _go_on(painter, earlier, treatments[job.style])
+        last[job.style] = job
+        return painter
+
     def stylise(picture: Picture, job: Job) -> Picture:
-        return treatments[job.style].apply(stylizer, picture, job.photo, frozen=partial(frozen, job.style))
+        return treatments[job.style].apply(
+            stylizer, picture, job.photo, frozen=partial(frozen, job.style), steady=partial(along, job)
+        )
 
     return stylise
 
 
 def side_by_side(treatments: Mapping[str, Treatment], stylizer: Stylizer) -> Callable[[Picture, Job], int]:
     """How many pictures of a batch that are like a given one are best painted at once."""
-    return lambda picture, job: stylizer.at_once(picture.pixels, treatments[job.style].look)
+
+    def at_once(picture: Picture, job: Job) -> int:
+        treatment = treatments[job.style]
+        return 1 if treatment.steady else stylizer.at_once(picture.pixels, treatment.look)
+
+    return at_once
 
 
 def _read(job: Job, options: ImageOptions) -> _Read:
@@ -167,6 +198,15 @@ def _read(job: Job, options: ImageOptions) -> _Read:
 def _paint_and_write(job: Job, read: _Read, stylise: Callable[[Picture, Job], Picture], manifest: Manifest) -> Outcome:
     read.photo.paint(stylise, job)
     return _write(job, read, manifest)
+
+
+def _go_on(painter: Steady, earlier: Job, treatment: Treatment) -> None:
+    """Paint on from a frame that an earlier run did, if its picture can be had and holds nothing but paint."""
+    if treatment.look.mask is not None or None not in treatment.layers or len(treatment.layers) > 1:
+        return
+    with suppress(InputError):
+        frame, painted = (read_photo(path, treatment.options) for path in (earlier.photo, earlier.output))
+        painter.go_on(fill_transparent(frame.pixels, frame.alpha), painted.pixels)
 
 
 def _write(job: Job, read: _Read, manifest: Manifest) -> Outcome:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -25,6 +26,7 @@ from stylize.batch.manifest import Known, Manifest, label_of, locked, write_fail
 from stylize.batch.pipeline import Outcome, by_job, run_jobs, side_by_side
 from stylize.batch.planning import Job, Plan, Sorted, plan_batch, sort_out
 from stylize.errors import InputError, OutputError, UsageError, shown
+from stylize.extras import install, opencv_is_installed
 from stylize.files.atomic import refuse_same_file
 from stylize.images.formats import format_named
 from stylize.images.reading import size_of
@@ -32,7 +34,7 @@ from stylize.options import BatchOptions, ImageOptions
 from stylize.painting.look import Look
 from stylize.painting.places import StrPath
 from stylize.painting.transfer import open_early, open_now
-from stylize.painting.treatment import Treatment, inputs_of, parse_styles, read_treatment
+from stylize.painting.treatment import Treatment, inputs_of, parse_styles, read_treatment, refuse_fine_frames
 from stylize.styles.arguments import StyleArgument, title_of
 
 if TYPE_CHECKING:
@@ -159,8 +161,8 @@ def run(
     started, output = time.monotonic(), Path(output)
     if os.path.exists(output) and not os.path.isdir(output):
         raise OutputError(f"cannot write into {shown(output)}: not a folder", hint="`output` FOLDER")
-    if how.sequence and look.effort == "fine":
-        raise UsageError("`effort` fine flickers from frame to frame", hint="leave out `effort` or `sequence`")
+    if how.sequence:
+        refuse_fine_frames(look)
     format = None if format is None else format_named(format)
     parsed = parse_styles(styles, look)
     groups = one_folder_each(parsed) if how.each_style else {"": parsed}
@@ -172,10 +174,11 @@ def run(
         on_warning("no photos found")
     networks = networks or open_now(stylizer)
     frames = sample_frames(found.photos) if how.sequence else ()
+    steady = bool(frames) and _can_be_steady(how, on_warning)
     treatments = {
         name: read_treatment(
             networks, group, look, options,
-            format=format, tile=tile, recipe=recipe, frames=frames, on_warning=on_warning,
+            format=format, tile=tile, recipe=recipe, frames=frames, steady=steady, on_warning=on_warning,
         )
         for name, group in groups.items()
     }  # fmt: skip
@@ -212,7 +215,7 @@ class _Batch:
             ok, trouble = 0, None
             if jobs.todo and not self.how.dry_run:
                 try:
-                    for event in self._work(stack, jobs.todo, failures, label):
+                    for event in self._work(stack, jobs.todo, plan.jobs, failures, label):
                         ok += isinstance(event, Done)
                         yield event
                 except OutputError as error:  # such as a full disk; what is done is done
@@ -259,15 +262,20 @@ class _Batch:
         return plan, jobs
 
     def _work(
-        self, stack: ExitStack, jobs: Sequence[Job], failures: list[tuple[Path, str]], label: str
+        self,
+        stack: ExitStack,
+        jobs: Sequence[Job],
+        planned: Sequence[Job],
+        failures: list[tuple[Path, str]],
+        label: str,
     ) -> Iterator[Event]:
-        """Do the jobs; what fails is added to ``failures``."""
+        """Do the jobs, of all that are planned; what fails is added to ``failures``."""
         most = self.how.max_failures
 
         def stopping() -> bool:
             return self.stopping() or (most is not None and len(failures) >= most)
 
-        outcomes = self._outcomes(stack, jobs, label, stopping)
+        outcomes = self._outcomes(stack, jobs, planned, label, stopping)
         yield Started(len(jobs))
         for job, entry, notes, hint in outcomes:
             if entry.status == "failed":
@@ -277,7 +285,12 @@ class _Batch:
                 yield Done(job, notes)
 
     def _outcomes(
-        self, stack: ExitStack, jobs: Sequence[Job], label: str, stopping: Callable[[], bool]
+        self,
+        stack: ExitStack,
+        jobs: Sequence[Job],
+        planned: Sequence[Job],
+        label: str,
+        stopping: Callable[[], bool],
     ) -> Iterator[Outcome]:
         if self.how.on == "ray":
             from stylize.batch import ray
@@ -289,8 +302,9 @@ class _Batch:
             )  # fmt: skip
         manifest = stack.enter_context(Manifest(self.output, label))
         options = next(iter(self.treatments.values())).options
+        earlier = {job.output: one for one, job in pairwise(planned) if one.style == job.style}
         return run_jobs(
-            jobs, by_job(self.treatments, self.stylizer), manifest,
+            jobs, by_job(self.treatments, self.stylizer, before=lambda job: earlier.get(job.output)), manifest,
             options=options, at_once=side_by_side(self.treatments, self.stylizer), workers=self.how.workers,
             stopping=stopping,
         )  # fmt: skip
@@ -315,6 +329,17 @@ def _before(plan: Plan, jobs: Sorted, seconds: float | None, *, dry_run: bool) -
 def _counts(plan: Plan, jobs: Sorted, ok: int, failed: int) -> Counts:
     left = len(jobs.todo) - ok - (failed - len(plan.failures) - len(jobs.failed))
     return Counts(ok, failed, len(jobs.done), len(jobs.foreign), plan.junk, plan.excluded, left)
+
+
+def _can_be_steady(how: BatchOptions, on_warning: Callable[[str], None]) -> bool:
+    """Whether frames can be painted one after the other, along their motion; if not, why."""
+    if how.shard is not None or how.on != "local":
+        on_warning("frames of several machines are painted each by itself, and less steady")
+    elif not opencv_is_installed():
+        on_warning(f"frames are painted each by itself, and less steady: {install('video')} helps")
+    else:
+        return True
+    return False
 
 
 def sample_frames(photos: Sequence[Photo]) -> tuple[Path, ...]:

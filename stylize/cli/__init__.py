@@ -25,6 +25,7 @@ COMMANDS = {
     "transfer": ("transfer:transfer", "Stylise photos."),
     "encode-style": ("encode_style:encode_style", "Learn a style from pictures, and keep it."),
     "batch": ("batch:batch", "Stylise folders of photos; run again, it goes on."),
+    "video": ("video:video", "Stylise a film; run again, it goes on."),
     "inspect": ("inspect:inspect", "List your styles; say what a file is."),
     "preview": ("preview:preview", "Try styles and strengths on a photo."),
     "train": ("train:train", "Train a model of your own."),

@@ -83,6 +83,13 @@ def write_atomically(
     Raises:
         OutputError: as :func:`check_target`, and for a lack of permission or space. Nothing is left behind.
     """
+    with atomically(target, overwrite=overwrite, modified=modified) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def atomically(target: str | os.PathLike[str], *, overwrite: bool, modified: int | None = None) -> Iterator[BinaryIO]:
+    """``write_atomically`` for what is written piece by piece: the name shows it when the block has ended well."""
     target = Path(target)
     check_target(target, overwrite=overwrite)
     if overwrite and target.is_symlink():
@@ -93,7 +100,7 @@ def write_atomically(
         with temporary.open("xb") as stream:  # not tempfile: its files are private to their owner
             with suppress(OSError):  # file systems without locks
                 _lock(stream)
-            stream.write(data)
+            yield stream
             stream.flush()
             if overwrite:
                 with suppress(OSError):  # nothing is there, or the file system has no permissions

@@ -23,6 +23,7 @@ from stylize.painting.stroke_scale import Transfer, at_stroke_scale, auto_scale,
 from stylize.styles.arguments import StyleArgument, by_mask, read_style
 
 if TYPE_CHECKING:
+    from stylize.painting.steady import Steady
     from stylize.painting.stylizer import Stylizer
     from stylize.styles.style_code import StyleCode
 
@@ -68,6 +69,23 @@ class Frozen:
     scale: float
     passes: Mapping[str | None, tuple[Transfer, Transfer | None]]
 
+    @property
+    def painters(self) -> Mapping[str | None, Transfer]:
+        """By mask, what paints a frame."""
+        if self.scale == 1:  # these can also be told where in the scene a picture lies
+            return {source: paint for source, (paint, _) in self.passes.items()}
+        return {source: partial(_at_scale, scale=self.scale, passes=both) for source, both in self.passes.items()}
+
+    def steady(self) -> Steady:
+        """What paints the frames one after the other, along their motion; needs the extra ``video``."""
+        from stylize.painting.steady import Steady
+
+        return Steady(self.painters, in_place=self.scale == 1)
+
+
+def _at_scale(frame: Pixels, scale: float, passes: tuple[Transfer, Transfer | None]) -> Pixels:
+    return at_stroke_scale(frame, scale, *passes)
+
 
 def freeze(
     stylizer: Stylizer, samples: Sequence[Picture], layers: Layers, look: Look, *, tile: int | None = None
@@ -106,6 +124,7 @@ def paint(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     tile: int | None = None,
     frozen: Frozen | None = None,
+    steady: Steady | None = None,
     mask: Pixels | None = None,
 ) -> Pixels:
     """The painted photo, (H, W, 3) of the photo's type.
@@ -115,6 +134,7 @@ def paint(
     Args:
         photo: its path, to find its mask in a folder.
         frozen: of the sequence that it is a frame of, see ``freeze``.
+        steady: in its place, what paints the sequence along its motion; it is to see the frames in their order.
         mask: what ``look.mask`` names, (H, W) uint8, where it was read already.
 
     Raises:
@@ -129,17 +149,20 @@ def paint(
     bound = mask if mask is not None or look.mask is None else mask_of(look.mask)
     if bound is not None:
         bound = feathered(255 - bound if look.invert_mask else bound, look.feather)
-    scale = frozen.scale if frozen else stroke_scale(look, picture.pixels)
     visible = fill_transparent(picture.pixels, picture.alpha)  # what lies under transparency must not bleed out
     output = picture.pixels
     if look.strength == 0:
         return output
+    carried = steady(visible) if steady else {}
     for source, style in layers.items():
-        if look.effort == "fine":  # with scales of its own
-            painted = stylizer.paint(visible, style, look, tile=tile)
+        alone = partial(stylizer.paint, style=style, look=look, tile=tile)
+        if source in carried:
+            painted = carried[source]
         elif frozen:
-            painted = at_stroke_scale(visible, scale, *frozen.passes[source])
+            painted = frozen.painters[source](visible)
+        elif look.effort == "fine":  # with scales of its own
+            painted = alone(visible)
         else:
-            painted = at_stroke_scale(visible, scale, partial(stylizer.paint, style=style, look=look, tile=tile))
+            painted = at_stroke_scale(visible, stroke_scale(look, picture.pixels), alone)
         output = painted if source is None else composite(output, painted, masks[source])
     return output if bound is None else composite(picture.pixels, output, bound)

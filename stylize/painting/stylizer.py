@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -31,7 +31,7 @@ from stylize.files.packaged import MODEL_VARIABLE, model_file
 from stylize.images.colour_profile import to_8_bit
 from stylize.images.palette import LUMINANCE, Floats, palette_among, palette_map, palette_of_pixels
 from stylize.images.reading import Pixels
-from stylize.networks.plan import BORDER, Margins, refinement_fits
+from stylize.networks.plan import BORDER, Margins, Position, refinement_fits
 from stylize.options import PACKAGED, NetworkOptions
 from stylize.painting.look import Look, stroke_scale
 from stylize.painting.stroke_scale import at_stroke_scale, fine_scales
@@ -61,6 +61,13 @@ STRIP = 64  # rows of a picture that are worked on at a time where no network is
 STYLE_SHORT_SIDE = (256, 512)  # pixels: style pictures are brought between these
 STYLE_LONG_SIDE = 1536
 EVENNESS = 0.6  # of --strength: the power of it by which the pixels are mixed; equal steps then look about equal
+
+
+class FrozenTransfer(Protocol):
+    """What paints the frames of a scene, see ``Stylizer.freeze``."""
+
+    def __call__(self, frame: Pixels, corner: Position = ...) -> Pixels:
+        """Paint a frame; ``corner``: where its upper left pixel lies in the scene, multiples of ``STRIDE``."""
 
 
 class Stylizer:
@@ -291,7 +298,7 @@ class Stylizer:
         look: Look = Look(),
         *,
         tile: int | None = None,
-    ) -> Callable[[Pixels], Pixels]:
+    ) -> FrozenTransfer:
         """A transfer for the frames of one scene: what a photo's own statistics decide is decided once for all.
 
         Frame by frame, a cloud that comes into the picture changes the colours of everything else. Frozen, a pixel
@@ -303,7 +310,7 @@ class Stylizer:
             look: its strength and its colours count.
 
         Returns:
-            what paints a frame.
+            what paints a frame; or a picture of the scene, if it is told where that lies in the scene's coordinates.
 
         Raises:
             as ``transfer``; what is returned, too.
@@ -316,7 +323,7 @@ class Stylizer:
         if any(sample.dtype != dtype for sample in samples):
             raise _mixed_depths()
         if look.strength == 0:
-            return np.copy
+            return lambda frame, corner=(0, 0): frame.copy()
 
         def measured() -> tuple[Engine, Painter]:
             adapted = self._adapted(samples, style, look)
@@ -326,11 +333,11 @@ class Stylizer:
         with _explained(samples[0]):
             engine, paint = self.engines.or_on_processor(measured)
 
-        def transfer(frame: Pixels) -> Pixels:
+        def transfer(frame: Pixels, corner: Position = (0, 0)) -> Pixels:
             if frame.dtype != dtype:
                 raise _mixed_depths()
             with _explained(frame):
-                output = self._in_tiles(engine, paint, frame, tile)
+                output = self._in_tiles(engine, paint, frame, tile, corner)
             return _finished(frame, output, look)
 
         return transfer
@@ -402,10 +409,12 @@ class Stylizer:
         colours = palette_map(palette_of_pixels(stack[:, BORDER:-BORDER, BORDER:-BORDER]), style.palette)
         return engine.measure(style.code, style.refinement, style.palette, colours, to_cells(stack), origins)
 
-    def _in_tiles(self, engine: Engine, paint: Painter, photo: Pixels, tile: int | None) -> Pixels:
+    def _in_tiles(
+        self, engine: Engine, paint: Painter, photo: Pixels, tile: int | None, corner: Position = (0, 0)
+    ) -> Pixels:
         """Paint tile by tile, in smaller ones when memory runs out."""
         wanted = tile or planned_tile(engine)
-        return self.engines.in_tiles(lambda side: paint_tiles(paint, photo, side), wanted, LEAST_TILE)
+        return self.engines.in_tiles(lambda side: paint_tiles(paint, photo, side, corner), wanted, LEAST_TILE)
 
 
 def _fine_width(look: Look) -> float:

@@ -47,8 +47,11 @@ def planned_tile(engine: Engine) -> int:
     return max(min(side // STRIDE * STRIDE, engine.best_tile), LEAST_TILE)
 
 
-def paint_tiles(paint: Painter, photo: Pixels, side: int) -> Pixels:
-    """Paint a photo tile by tile; none is larger than ``side``², rounded up to the stride."""
+def paint_tiles(paint: Painter, photo: Pixels, side: int, corner: Position = (0, 0)) -> Pixels:
+    """Paint a photo tile by tile; none is larger than ``side``², rounded up to the stride.
+
+    ``corner``: where the photo's upper left pixel lies on the grain; even numbers.
+    """
     height, width = photo.shape[:2]
     output = np.empty_like(photo, order="C")
     rows, columns = _cuts(height, side), _cuts(width, side)
@@ -56,7 +59,8 @@ def paint_tiles(paint: Painter, photo: Pixels, side: int) -> Pixels:
         for left, tile_w, before, after in columns:
             margins = Margins(above, below, before, after)
             tile = window_at(photo, top, left, tile_h, tile_w, margins)[None]
-            pixels = to_pixels(paint(to_cells(tile), (top - above, left - before), margins))[0]
+            origin = (corner[0] + top - above, corner[1] + left - before)
+            pixels = to_pixels(paint(to_cells(tile), origin, margins))[0]
             bottom, right = min(top + tile_h, height), min(left + tile_w, width)
             output[top:bottom, left:right] = pixels[: bottom - top, : right - left]
     return output

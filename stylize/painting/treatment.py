@@ -24,6 +24,7 @@ from stylize.painting.recipe import Recipe, command_line, recipe_of, with_recipe
 from stylize.styles.arguments import ALPHA, StyleArgument, parse_style, title_of
 
 if TYPE_CHECKING:
+    from stylize.painting.steady import Steady
     from stylize.painting.stylizer import Stylizer
 
 
@@ -41,6 +42,7 @@ class Treatment:
         tile: side of the tiles in pixels; the result does not depend on it.
         recipe: whether pictures tell how they were made.
         frames: of a sequence, some of its frames: what is measured on them together holds for all.
+        steady: of a sequence, whether its frames are painted one after the other, along their motion.
     """
 
     styles: tuple[StyleArgument, ...]
@@ -53,6 +55,7 @@ class Treatment:
     tile: int | None = None
     recipe: bool = True
     frames: tuple[Path, ...] = ()
+    steady: bool = False
 
     def apply(
         self,
@@ -62,6 +65,7 @@ class Treatment:
         *,
         target: Path | None = None,
         frozen: Callable[[], Frozen | None] = lambda: None,
+        steady: Callable[[], Steady | None] = lambda: None,
     ) -> Picture:
         """The painted picture; its XMP data say by which recipe, and that a network painted it.
 
@@ -69,6 +73,7 @@ class Treatment:
             photo: its path, by which recipe and masks name it.
             target: where it will be written, if that decides about its format.
             frozen: gives what is common to the sequence that it is a frame of, see ``freeze``.
+            steady: gives what paints its frames along their motion, in their order.
 
         Raises:
             InputError: it has 16 bits, and torch is not installed.
@@ -79,7 +84,8 @@ class Treatment:
             picture = replace(picture, warnings=(*picture.warnings, "was painted by stylize already"))
         pixels = paint(
             stylizer, picture, self.layers, self.look,
-            photo=str(photo), max_pixels=self.options.max_pixels, tile=self.tile, frozen=frozen(),
+            photo=str(photo), max_pixels=self.options.max_pixels, tile=self.tile,
+            frozen=frozen(), steady=steady(),
         )  # fmt: skip
         xmp = without_recipe(picture.xmp)
         if not np.array_equal(pixels, picture.pixels):
@@ -143,6 +149,7 @@ def read_treatment(
     tile: int | None = None,
     recipe: bool = True,
     frames: tuple[Path, ...] = (),
+    steady: bool = False,
     on_warning: Callable[[str], None] = lambda message: None,
 ) -> Treatment:
     """The treatment that is asked for, its styles read. Raises as ``stylize.styles.arguments.read_style``."""
@@ -164,6 +171,7 @@ def read_treatment(
         tile=tile,
         recipe=recipe,
         frames=frames,
+        steady=steady,
     )
 
 
@@ -177,6 +185,12 @@ def parse_styles(styles: Iterable[str | os.PathLike[str] | StyleArgument], look:
     check_masks(parsed, look)
     check_effort(look)
     return parsed
+
+
+def refuse_fine_frames(look: Look) -> None:
+    """Refuse to paint frames finely, each for itself. Raises UsageError."""
+    if look.effort == "fine":
+        raise UsageError("`effort` fine flickers from frame to frame", hint="`effort` fast")
 
 
 def check_effort(look: Look) -> None:

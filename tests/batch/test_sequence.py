@@ -130,10 +130,16 @@ def test_a_batch_of_frames(
     # A frame tells how its scene is made.
     told = CliRunner().invoke(make_app(), ["inspect", str(tmp_path / "together" / "0001.png")]).stdout
     assert "stylize batch frames --sequence --style style.safetensors" in told
-    # In shards, the frames that are measured are still spread over all of them.
-    for shard in ("1/2", "2/2"):
-        batch(*common, "--output", tmp_path / "shards", "--sequence", "--shard", shard)
-    assert outputs("shards") == outputs("together")
+    # In shards, the frames that are measured are still spread over all of them, but none is painted along another.
+    for shard, name in (("1/2", "shards"), ("2/2", "shards"), ("1/1", "one")):
+        told = batch(*common, "--output", tmp_path / name, "--sequence", "--shard", shard)
+        assert "warning: frames of several machines are painted each by itself" in told
+    assert outputs("shards") == outputs("one")
+    assert flicker(painted("shards")) < 0.05 * flicker(painted("alone"))
+    # A frame that is made anew goes on from the one before it, which was done before.
+    (tmp_path / "together" / "0002.png").unlink()
+    batch(*common, "--output", tmp_path / "together", "--sequence")
+    assert flicker(painted("together")) < 0.05 * flicker(painted("alone"))
     # A scene that has changed is another scene, for all its frames.
     assert "4 skipped" in batch(*common, "--output", tmp_path / "together", "--sequence")
     Image.new("RGB", (640, 160), "white").save(folder / "0000.png")

@@ -95,7 +95,7 @@ def test_a_code_without_moments_is_refused(run: Run, photo: Path, code_file: Pat
 
 def test_sequences_are_refused(run: Run, photo: Path, code: Path) -> None:
     result = run("batch", photo, "--style", code, "--output", "out", "--effort", "fine", "--sequence")
-    assert_refused(result, 2, "--effort", "flickers", "--sequence")
+    assert_refused(result, 2, "--effort", "flickers")
 
 
 def test_other_efforts_are_refused(run: Run, photo: Path, style: Path) -> None:
