@@ -78,12 +78,6 @@ class PerceptualNetwork(nn.Module):
             features.append(x)
         return features
 
-    def repeat_borders(self) -> None:
-        """See the pixels at the border continued outwards, not black: else a picture that is optimised gets a frame."""
-        for convs in self.convolutions():
-            for conv in convs:
-                conv.padding_mode = "replicate"
-
     @torch.no_grad()
     def normalise(self, batches: Iterable[Tensor]) -> None:
         """Rescale the weights so that each channel's mean activation over ``batches`` of pictures is 1.

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
-from stylize.engines.device import autocast, channels_last, keep_freed_memory, training_precision
+from stylize.engines.device import autocast, channels_last, training_precision
 from stylize.errors import UsageError
 from stylize.extras import install
 from stylize.images.palette import Floats, covariance_of
@@ -119,11 +119,9 @@ class Fine:
             raise UsageError("fine painting needs VGG19's weights", hint=install("torch"))
         if threads is not None:
             torch.set_num_threads(threads)
-        keep_freed_memory()
         self._pace: float | None = None
         self.device, self.precision = device, training_precision(device)
         self.network = channels_last(load_vgg19().to(device, self.precision)).requires_grad_(False)
-        self.network.repeat_borders()
 
     @torch.no_grad()
     def moments(self, picture: Pixels) -> Moments:

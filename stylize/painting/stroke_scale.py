@@ -23,7 +23,7 @@ from stylize.options import MOST_SCALE
 
 AUTO_PIXELS = 1_000_000  # a larger photo gets, with the automatic scale, the look of its copy of so many pixels
 FINE_STROKES = 512 * 512  # pixels of the copy on which, painted finely, strokes are as in the style's pictures
-FINE_PIXELS = 1_000_000  # of a photo that is painted finely; a larger one as a copy of so many
+FINE_PIXELS = 650_000  # of a photo that is painted finely, in less than 3 GB; a larger one as a copy of so many
 MOST_PIXELS = 1_000_000_000  # of an enlarged copy
 _ROWS = 256  # computed at a time: no copy of a whole picture in wider numbers
 
