@@ -8,12 +8,13 @@ to mean 0 and deviation 1, the painting x minimises
 
     L(x) = Σ_l ( ‖μ_l(x) − μ*_l‖² / ‖μ*_l‖²  +  ‖Σ_l(x) − Σ*_l‖² / ‖Σ*_l‖² )  +  λ · mean (n(x) − n(c))²
 
-where the sum has the colours themselves as one more map, the style's palette, which VGG19 sees less of,
-by Adam (``Fine.loss``). What is varied is a Laplacian pyramid of x (Burt & Adelson 1983), as in STROTSS (Kolkin et al.,
-CVPR 2019): large areas then change as quickly as details.
+by Adam. The sum has the colours themselves as one more map, whose moments are the style's palette: VGG19 hardly sees
+them. What is varied is a Laplacian pyramid of x (Burt & Adelson 1983), as in STROTSS (Kolkin et al., CVPR 2019): large
+areas then change as quickly as details.
 
 A photo is painted first as a copy of at most 512 × 512 pixels, whose strokes are as in the style's pictures at that
-size, then, in fewer steps, in its own size. So strokes look alike, as a whole, on a photo and on its copies.
+size, then, in fewer steps, in its own size. So strokes look alike, as a whole, on a photo and on its copies. How large
+photos are done: ``stylize.painting.stroke_scale.fine_scales``.
 """
 
 from __future__ import annotations
