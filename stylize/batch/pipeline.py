@@ -104,6 +104,8 @@ def run_jobs(
                     largest = max(largest, read.photo.picture.pixels.shape[0] * read.photo.picture.pixels.shape[1])
                     most = at_once(read.photo.picture, job)
                 _leave(painting, most - 1)
+                if stopping():  # asked once more: others may have been painted meanwhile
+                    break
                 if most > 1:
                     writing.append(painters.submit(_paint_and_write, job, read, stylise, manifest))
                     painting.add(writing[-1])
