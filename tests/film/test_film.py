@@ -135,7 +135,7 @@ def test_scenes_and_times_are_found(tmp_path: Path, make_picture: object) -> Non
 
 def test_a_film_with_sound(run: Run, clip: Path, code_file: Path, tmp_path: Path) -> None:
     before = clip.read_bytes()
-    result = run("video", clip, "--style", code_file, "--output", "out.mp4", "--json")
+    result = run("video", clip, "--style", code_file, "--output", "out.mp4", "--json", "--quiet")
     assert (result.code, result.stderr) == (0, "")
     assert '"frames": 40' in result.stdout.decode()
     assert clip.read_bytes() == before
