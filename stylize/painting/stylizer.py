@@ -225,11 +225,7 @@ class Stylizer:
 
     def _paint_finely(self, photo: Pixels, style: StyleCode, look: Look, tile: int | None) -> Pixels:
         """``paint`` with effort: the photo, or of a large one a copy, finely, and finer detail in one pass."""
-        if not style.moments:
-            raise RefusedError(
-                f"style {shown(style.title)} has no moments, which fine painting needs",
-                hint="encode it again from its pictures, with `fine`",
-            )
+        style.require_moments(shown(style.title))
         quick = replace(look, effort="fast", preserve_color=False)
         scale, copy = fine_scales(photo.shape[0] * photo.shape[1], _fine_width(look))
 

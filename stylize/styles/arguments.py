@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from stylize.errors import InputError, RefusedError, UsageError, shown
+from stylize.errors import InputError, UsageError, shown
 from stylize.images.folders import pictures_below
 from stylize.images.formats import READABLE_FILES, READABLE_SUFFIXES
 from stylize.images.reading import fill_transparent, read_image
@@ -184,11 +184,8 @@ def read_style(
         if argument.is_code:
             code = StyleCode.load(argument.source)
             encoder.check(code, shown(argument.source))
-            if fine and not code.moments:
-                raise RefusedError(
-                    f"style {shown(argument.source)} has no moments, which fine painting needs",
-                    hint="encode it again from its pictures, with `fine`",
-                )
+            if fine:
+                code.require_moments(shown(argument.source))
         else:
             alone = replace(argument, weight=None)
             code = read_style(

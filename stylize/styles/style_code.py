@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from stylize import __version__
-from stylize.errors import OutputError, UsageError, shown
+from stylize.errors import OutputError, RefusedError, UsageError, shown
 from stylize.files import tensors as tensor_file
 from stylize.files.atomic import write_atomically
 from stylize.images.palette import PALETTE, covariance_of
@@ -85,6 +85,14 @@ class StyleCode:
         """The numbers that painting in one pass takes."""
         refined = {REFINED + name: values for name, values in self.refinement.items()}
         return {"code": self.code, "palette": self.palette, **refined}
+
+    def require_moments(self, name: str) -> None:
+        """Raises RefusedError, with what to call it, for a style that cannot be painted finely."""
+        if not self.moments:
+            raise RefusedError(
+                f"style {name} has no moments, which fine painting needs",
+                hint="encode it again from its pictures, with `fine`",
+            )
 
     def to_bytes(self) -> bytes:
         """The file's content; equal codes give equal bytes. The date is written if ``SOURCE_DATE_EPOCH`` gives it."""
