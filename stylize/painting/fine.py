@@ -38,6 +38,7 @@ from stylize.images.palette import Floats, covariance_of
 from stylize.images.reading import Pixels
 from stylize.networks.moments import channel_products, mean_and_variance, mean_of
 from stylize.networks.perceptual import has_vgg19, load_vgg19
+from stylize.painting.stroke_scale import FINE_SIDE
 from stylize.styles import moments as style_moments
 from stylize.styles.moments import LAYERS, Moments
 
@@ -46,6 +47,7 @@ CONTENT = 0.5  # λ: less dissolves forms, more leaves the photo's own
 RATE = 0.02  # Adam's
 WARM_UP = 5  # steps until that
 LEVELS = 5  # of the pyramid
+FLAT = 0.003  # least size of covariances, in squared means: a plain colour has none, and no distance is relative to 0
 OUTSIDE = 0.1  # of the gradient that values out of [0, 1] get: they must find back
 MOST_GROWTH = 2.0  # from one size to the next
 MACS = {3: 112.0, 4: 241.0}  # thousands of multiplications for each pixel up to relu3_1, relu4_1: what a step costs
@@ -103,7 +105,7 @@ def scales_of(height: int, width: int, copy: float) -> list[Scale]:
     more = math.ceil(math.log(copy, MOST_GROWTH) - 0.25) if copy > 1 else 0  # what is hardly larger needs no steps
     factors += [(copy ** (1 - (k + 1) / more), 1) for k in range(more)]
     return [
-        Scale(max(round(height / factor), 16), max(round(width / factor), 16), size, STEPS[size])
+        Scale(max(round(height / factor), FINE_SIDE), max(round(width / factor), FINE_SIDE), size, STEPS[size])
         for factor, size in factors
     ]
 
@@ -130,7 +132,7 @@ class Fine:
         found: dict[str, NDArray[Any]] = {}
         whole = self._tensor(picture)
         for size, layers in LAYERS.items():
-            small = _resized(whole, max(round(whole.shape[2] / size), 16), max(round(whole.shape[3] / size), 16))
+            small = _resized(whole, *(max(round(side / size), FINE_SIDE) for side in whole.shape[2:]))
             for layer, (mean, covariance) in enumerate(_statistics(self._maps(small, layers)), start=1):
                 values = style_moments.packed(mean.cpu().numpy(), covariance.cpu().numpy())
                 found[f"{size}.{layer}.mean"], found[f"{size}.{layer}.covariance"] = values
@@ -160,6 +162,7 @@ class Fine:
 
         Raises:
             MemoryError
+            FloatingPointError: the moments are such that the picture became infinite.
         """
         height, width = photo.shape[:2]
         scales = scales_of(height, width, copy)
@@ -239,7 +242,10 @@ class Fine:
                 optimiser.step()
                 tell(step + 1, style.item() / (2 * len(wanted)))
         with torch.no_grad():
-            return collapsed(levels).clamp(0, 1)
+            painted = collapsed(levels)
+        if not bool(painted.isfinite().all()):
+            raise FloatingPointError("fine painting came to infinite numbers")
+        return painted.clamp(0, 1)
 
     def _maps(self, pictures: Tensor, layers: int) -> list[Tensor]:
         """φ's maps of pictures (1, 3, H, W)."""
@@ -264,11 +270,12 @@ class Fine:
 
 def style_distance(found: Statistics, wanted: Statistics) -> Tensor:
     """How far moments are from those of the style: the sum over the maps in L, 2 for each map of nothing at all."""
-    terms = [
-        (each - target).square().sum() / target.square().sum()
-        for pair, targets in zip(found, wanted, strict=True)
-        for each, target in zip(pair, targets, strict=True)
-    ]
+    terms = []
+    for (mean, covariance), (wanted_mean, wanted_covariance) in zip(found, wanted, strict=True):
+        size = wanted_mean.square().sum().clamp_min(1e-6)
+        spread = torch.maximum(wanted_covariance.square().sum(), (FLAT * size).square())
+        terms.append((mean - wanted_mean).square().sum() / size)
+        terms.append((covariance - wanted_covariance).square().sum() / spread)
     return torch.stack(terms).sum()
 
 

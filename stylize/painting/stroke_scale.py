@@ -24,6 +24,7 @@ from stylize.options import MOST_SCALE
 AUTO_PIXELS = 1_000_000  # a larger photo gets, with the automatic scale, the look of its copy of so many pixels
 FINE_STROKES = 512 * 512  # pixels of the copy on which, painted finely, strokes are as in the style's pictures
 FINE_PIXELS = 650_000  # of a photo that is painted finely, in less than 3 GB; a larger one as a copy of so many
+FINE_SIDE = 16  # pixels, the least that the network of fine painting takes
 MOST_PIXELS = 1_000_000_000  # of an enlarged copy
 _ROWS = 256  # computed at a time: no copy of a whole picture in wider numbers
 
@@ -35,20 +36,22 @@ def auto_scale(photo: Pixels) -> float:
     return float(min(max((photo.shape[0] * photo.shape[1] / AUTO_PIXELS) ** 0.5, 1.0), MOST_SCALE))
 
 
-def fine_scales(pixels: int, width: float) -> tuple[float, float]:
+def fine_scales(height: int, width: int, stroke: float) -> tuple[float, float]:
     """In which sizes a photo is painted finely, for strokes so wide as on its copy of ``FINE_STROKES`` pixels.
 
     Args:
-        pixels: of the photo.
-        width: of the strokes, against those.
+        height, width: of the photo.
+        stroke: width of the strokes, against those.
 
     Returns:
         by how much smaller than the photo the copy is that is painted finely, less than 1: larger; and by how much
         smaller again is that on which strokes are as in the style's pictures, 1 or more.
     """
-    strokes = min(min(pixels, FINE_STROKES) / width**2, FINE_PIXELS)
+    pixels = height * width
+    strokes = min(min(pixels, FINE_STROKES) / stroke**2, FINE_PIXELS)
     painted = min(max(pixels, strokes), FINE_PIXELS)
-    return float((pixels / painted) ** 0.5), float((painted / strokes) ** 0.5)
+    thin = max(height, width) * FINE_SIDE / FINE_PIXELS  # a line of pixels is painted as wide as VGG19 needs it
+    return float(max((pixels / painted) ** 0.5, thin)), float((painted / strokes) ** 0.5)
 
 
 def at_stroke_scale(photo: Pixels, scale: float, paint: Transfer, again: Transfer | None = None) -> Pixels:

@@ -140,9 +140,7 @@ class Stylizer:
         if not pictures:
             raise UsageError("a style needs at least one picture")
         pictures = [to_8_bit(picture) for picture in pictures]
-        # Sums of floats depend on their order: a fixed one makes equal sets give equal bytes.
-        keys = [(p.shape, hashlib.sha256(p.tobytes()).digest()) for p in pictures]
-        order = sorted(range(len(pictures)), key=lambda index: keys[index])
+        order = fixed_order(pictures)
         ordered = [pictures[index] for index in order]
         working = [at_working_size(picture) for picture in ordered]
         codes, statistics = zip(
@@ -227,7 +225,7 @@ class Stylizer:
         """``paint`` with effort: the photo, or of a large one a copy, finely, and finer detail in one pass."""
         style.require_moments(shown(style.title))
         quick = replace(look, effort="fast", preserve_color=False)
-        scale, copy = fine_scales(photo.shape[0] * photo.shape[1], _fine_width(look))
+        scale, copy = fine_scales(photo.shape[0], photo.shape[1], _fine_width(look))
 
         def in_one_pass(picture: Pixels) -> Pixels:
             return self.paint(picture, style, quick, tile=tile)
@@ -256,7 +254,7 @@ class Stylizer:
         """
         total = 0.0
         for height, width in sizes if look.strength > 0 else ():
-            scale, copy = fine_scales(height * width, _fine_width(look))
+            scale, copy = fine_scales(height, width, _fine_width(look))
             scales = round(height / scale), round(width / scale), copy
             total += self._finely(lambda on, scales=scales: on.expected_seconds(*scales))  # type: ignore[misc]
         return total
@@ -267,13 +265,13 @@ class Stylizer:
         from stylize.painting.fine import Fine
 
         def on_device() -> T:
-            device = self.engines.device
-            if self._fine is None or self._fine[0] != device:
-                self._fine = device, Fine(pick_device(device), self.asked.threads)
-            return work(self._fine[1])
+            device = "cpu" if self.asked.engine == "onnx" else self.engines.device
+            with memory_errors():
+                if self._fine is None or self._fine[0] != device:
+                    self._fine = device, Fine(pick_device(device), self.asked.threads)
+                return work(self._fine[1])
 
-        with memory_errors():
-            return self.engines.or_on_processor(on_device)
+        return self.engines.or_on_processor(on_device)
 
     def prepare(self, style: StyleCode, strength: float = 1.0) -> None:
         """Do what depends on the style only, so that the first photo need not wait for it."""
@@ -472,6 +470,12 @@ def _in_strips(work: Callable[[Pixels, Pixels], Pixels], photo: Pixels, output: 
     for top in range(0, len(photo), STRIP):
         rows = slice(top, top + STRIP)
         output[rows] = work(np.ascontiguousarray(photo[rows]), output[rows])
+
+
+def fixed_order(pictures: Sequence[Pixels]) -> list[int]:
+    """The order in which pictures are added up: with floats it matters, and equal sets are to give equal bytes."""
+    keys = [(picture.shape, hashlib.sha256(np.ascontiguousarray(picture).data).digest()) for picture in pictures]
+    return sorted(range(len(pictures)), key=lambda index: keys[index])
 
 
 def at_working_size(pixels: Pixels) -> Pixels:

@@ -34,7 +34,7 @@ from stylize.networks.perceptual import has_vgg19, load_vgg19
 from stylize.networks.plan import refinement_shapes
 from stylize.networks.random_filters import RandomNetwork, octaves_within
 from stylize.options import PERCEPTUAL_NETWORKS, ModelSizes, RefineOptions, check_perceptual
-from stylize.painting.stylizer import Stylizer, at_working_size
+from stylize.painting.stylizer import Stylizer, at_working_size, fixed_order
 from stylize.styles.style_code import FACTORS, StyleCode
 from stylize.training.data import to_tensor
 from stylize.training.events import REFINE, Doing, Ended, Listener, ignore, told
@@ -82,8 +82,7 @@ def refine(
         raise UsageError("to refine a style takes at least one step and one picture")
     stylizer.check(style)
     shares = np.full(len(pictures), 1.0) if weights is None else np.asarray(weights, np.float64)
-    # Sums of floats depend on their order: a fixed one makes equal sets give equal bytes.
-    order = sorted(range(len(pictures)), key=lambda k: (pictures[k].shape, pictures[k].tobytes()))
+    order = fixed_order(pictures)
     pictures, shares = [pictures[k] for k in order], shares[order] / shares.sum()
     engine = stylizer.torch_engine()
     try:

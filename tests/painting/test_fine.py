@@ -83,16 +83,16 @@ def test_sizes_grow_to_that_of_the_picture(height: int, width: int, copy: float)
 
 
 @settings(deadline=None)
-@given(st.integers(1, 10**9), st.floats(0.25, 4))
-def test_a_photo_of_any_size_costs_a_megapixel_at_most(pixels: int, width: float) -> None:
-    scale, copy = fine_scales(pixels, width)
-    painted = pixels / scale**2
-    assert painted <= FINE_PIXELS * 1.001
+@given(st.integers(1, 10**6), st.integers(1, 10**6), st.floats(0.25, 4))
+def test_a_photo_of_any_size_costs_a_megapixel_at_most(height: int, width: int, stroke: float) -> None:
+    scale, copy = fine_scales(height, width, stroke)
+    last = scales_of(max(round(height / scale), 1), max(round(width / scale), 1), copy)[-1]
+    assert last.height * last.width <= FINE_PIXELS * 1.04  # sides are whole numbers
     assert copy >= 1
-    strokes = painted / copy**2  # pixels of the copy on which strokes are as in the style's pictures
-    assert strokes <= FINE_STROKES / width**2 * 1.001
-    if pixels >= FINE_STROKES and width >= 0.65:
-        assert strokes == pytest.approx(FINE_STROKES / width**2, rel=1e-3)  # so a copy gets the same strokes
+    strokes = height * width / scale**2 / copy**2  # pixels of the copy with strokes as in the style's pictures
+    assert strokes <= FINE_STROKES / stroke**2 * 1.001
+    if height * width >= FINE_STROKES and stroke >= 0.65 and max(height, width) < 100 * min(height, width):
+        assert strokes == pytest.approx(FINE_STROKES / stroke**2, rel=1e-3)  # so a copy gets the same strokes
 
 
 # What is varied
@@ -179,6 +179,42 @@ def test_any_shape_is_painted(
     assert stylizer.paint(make_picture(*shape), style, FINE).shape == (*shape, 3)
 
 
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (200, 0, 0)])
+def test_a_plain_colour_is_a_style_too(
+    stylizer: Stylizer, photo: np.ndarray, colour: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fine, "STEPS", {4: 20, 2: 10, 1: 10})
+    plain = stylizer.encode_style([np.full((64, 64, 3), colour, np.uint8)], fine=True)
+    painted = stylizer.paint(photo, plain, FINE)
+    off, before = (float(np.abs(picture.mean((0, 1)) - colour).mean()) for picture in (painted, photo))
+    assert off < 0.85 * before  # it was black, whatever the colour
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_moments_that_no_picture_has_are_refused(stylizer: Stylizer, style: StyleCode, photo: np.ndarray) -> None:
+    huge = {name: np.full_like(values, np.finfo(values.dtype).max) for name, values in style.moments.items()}
+    with pytest.raises(RefusedError, match="infinite"):
+        stylizer.paint(photo, replace(style, moments=huge), FINE)
+
+
+def test_out_of_memory_on_a_gpu_it_goes_on_with_the_processor(
+    stylizer: Stylizer, style: StyleCode, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings: list[str] = []
+    mine = Stylizer(stylizer.path, "cpu", engine="torch", on_warning=warnings.append)
+    monkeypatch.setattr(type(mine.engine), "on_cpu", property(lambda self: bool(warnings)))
+    paint = Fine.paint
+
+    def full(self: Fine, *args: object, **options: object) -> np.ndarray:
+        if not warnings:
+            raise torch.OutOfMemoryError("out of memory")
+        return paint(self, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Fine, "paint", full)
+    mine.paint(photo, style, FINE)
+    assert any("goes on with the processor" in warning for warning in warnings)
+
+
 @pytest.mark.parametrize("width", [0.5, 2.0])
 def test_strokes_have_other_widths(stylizer: Stylizer, style: StyleCode, photo: np.ndarray, width: float) -> None:
     painted = stylizer.paint(photo, style, Look(effort="fine", style_scale=width))
@@ -201,7 +237,8 @@ def test_a_large_photo_looks_like_its_copy(
     assert alike < 0.35 * unpainted
 
 
-def _small_scales(pixels: int, width: float, strokes: int, painted: int) -> tuple[float, float]:
+def _small_scales(height: int, width: int, stroke: float, strokes: int, painted: int) -> tuple[float, float]:
+    pixels = height * width
     painted = min(pixels, painted)
     return (pixels / painted) ** 0.5, max((painted / strokes) ** 0.5, 1.0)
 
