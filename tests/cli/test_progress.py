@@ -127,6 +127,41 @@ def test_what_every_command_tells_a_terminal(
     assert re.fullmatch(whole if columns == 120 else rf"({whole})?", facts)
 
 
+def test_a_terminal_that_goes_away_ends_nothing(tmp_path: Path) -> None:
+    """As after ``disown``, when the window is closed."""
+    program = """
+import signal, sys, time
+import typer
+from stylize.cli import process, progress
+progress.SHORT = 0.0
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+app = typer.Typer()
+@app.command()
+def work():
+    with progress.bars() as show:
+        show("begin")
+        sys.stdin.read()  # until the terminal is gone
+        for step in range(3):
+            show("work", step, 3)
+            time.sleep(0.3)  # drawn meanwhile, too
+        show("save")
+    open("saved", "w").close()
+sys.argv = ["stylize"]
+process.run(app)
+"""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=theirs, stderr=theirs, cwd=tmp_path
+    ) as process:
+        os.close(theirs)
+        assert process.stdin is not None
+        os.read(ours, 1)  # something is drawn
+        os.close(ours)
+        process.stdin.close()
+        assert process.wait(60) == 0
+    assert (tmp_path / "saved").exists()
+
+
 # without a terminal
 
 
