@@ -324,6 +324,11 @@ class Look:
         if self.invert_mask and self.mask is None:
             raise UsageError("`invert_mask` needs a `mask`", hint="`mask` FILE")
 
+    @property
+    def paints_finely(self) -> bool:
+        """Whether pictures are optimised, which takes torch, and moments of the styles; at strength 0 none is."""
+        return self.effort == "fine" and self.strength > 0
+
 
 @dataclass(frozen=True)
 class ImageOptions:

@@ -55,8 +55,8 @@ class Fingerprints:
                 return mask
             return "folder" if os.path.isdir(mask) else hash_file(Path(mask))
 
-        look, fine = asdict(self.treatment.look), self.treatment.look.effort == "fine"
-        if not fine:
+        look, fine = asdict(self.treatment.look), self.treatment.look.paints_finely
+        if self.treatment.look.effort == "fast":
             del look["effort"]  # so it was before there was another
         facts = {
             "revision": REVISION,

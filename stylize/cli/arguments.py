@@ -69,9 +69,9 @@ def stylizer_of(
     return stylizer
 
 
-def show_fine(show: Show, what: str, now: Progress) -> None:
+def show_fine(show: Show, what: str, now: Progress, terminal: Terminal) -> None:
     """Show how far a fine painting is; before one of more than a minute, about how long it takes."""
-    if now.step == 0 and now.seconds > LONG:
+    if now.step == 0 and now.seconds > LONG and not terminal.quiet:
         say(f"{what}: about {span(now.seconds)}")
     facts = () if now.step == 0 else (f"step {now.step}/{now.steps}", f"style distance {now.style:.2f}")
     show(what, round(100 * now.share), 100, f"size {now.scale} of {now.scales}", *facts)

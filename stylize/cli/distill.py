@@ -13,7 +13,7 @@ from stylize.cli.long_work import Limits, Watch, so_far
 from stylize.cli.options import Only, command
 from stylize.cli.process import stop_gently
 from stylize.cli.terminal import Quiet, Terminal, say
-from stylize.errors import OutputError, shown
+from stylize.errors import DeviceError, OutputError, shown
 from stylize.extras import require_torch
 from stylize.options import DistillationOptions, NetworkOptions, Option, Overwrite
 
@@ -61,11 +61,15 @@ def distill(
                 watch.end = event
 
         set_threads(networks.threads)
-        with memory_errors():
-            distil(
-                content, style, output, options, device=pick_device(networks.device), started=process.started,
-                report=report, listener=tell, stopping=lambda: bool(limits.stopped_by),
-            )  # fmt: skip
+        device = pick_device(networks.device)
+        try:
+            with memory_errors():
+                distil(
+                    content, style, output, options, device=device, started=process.started,
+                    report=report, listener=tell, stopping=lambda: bool(limits.stopped_by),
+                )  # fmt: skip
+        except MemoryError as error:
+            raise DeviceError(f"memory ran out on {device}", hint="smaller `batch` or `crop`") from error
     _tell(watch, limits, terminal)
     terminal.result(str(output))
     if limits.stopped_by:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from stylize.training.evaluation import Critic, Pair, Scores, Selection
 
 SHEET_ROWS, SHEET_CELL = 20, 256  # at most; pixels
+LEAST_SIZE = 64  # pixels
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ class EvaluationOptions:
         Path | None, Option("Folder of a training run, whose discriminator scores, too.", "What", metavar="RUN")
     ] = None
     pairs: Annotated[int, Option("Pairs of a photo and a style.", "What", low=1)] = 60
-    size: Annotated[int, Option("Pictures become squares of this side, in pixels.", "What", low=64, high=2048)] = 512
+    size: Annotated[
+        int, Option("Pictures become squares of this side, in pixels.", "What", low=LEAST_SIZE, high=2048)
+    ] = 512
     perceptual: Annotated[str, Option("Network that judges: vgg19, or light, which is packaged.", "What")] = "vgg19"
     sheet: Annotated[
         Path | None, Option(f"A picture of up to {SHEET_ROWS} of the pairs.", "Where to", metavar="FILE")
@@ -106,10 +109,12 @@ def evaluate(
         "mean": mean, "model_better": better, "left_out": left_out,
         "each": [{"content": p.content.name, "style": p.style.name, "scores": p.scores} for p in scored],
     }  # fmt: skip
-    _write(record, rows, options)
     heading = f"{len(scored)} pairs of {options.size}x{options.size} pixels, judged by {options.perceptual}"
     labels = {"model": shown(networks.model or paths["model"].name), "compare": shown(options.compare)}
-    terminal.result(f"{heading}\n{_table(mean, labels, better)}", **record)
+    try:
+        terminal.result(f"{heading}\n{_table(mean, labels, better)}", **record)
+    finally:  # no place that cannot be written to takes the figures from the others
+        _write(record, rows, options)
 
 
 def _checked_targets(options: EvaluationOptions) -> list[Path]:
@@ -178,7 +183,8 @@ def _scored(
                 show("evaluate", len(scored), len(selection.pairs), pictures)
     except MemoryError as error:
         raise DeviceError(
-            f"out of memory while evaluating pictures of {size}x{size} pixels", hint=f"--size {size // 2}"
+            f"out of memory while evaluating pictures of {size}x{size} pixels",
+            hint=f"--size {max(size // 2, LEAST_SIZE)}" if size > LEAST_SIZE else "end other programs",
         ) from error
     return scored, rows
 
@@ -188,11 +194,11 @@ def _write(record: Mapping[str, object], rows: Sequence[Cells], options: Evaluat
     from stylize.images.sheet import labelled_sheet
     from stylize.images.writing import write_image
 
-    if options.sheet is not None:
-        write_image(options.sheet, labelled_sheet(rows, rows[0][0][1].size), overwrite=options.overwrite)
     if options.output is not None:
         figures = dumps(record, indent=1).encode() + b"\n"
         write_atomically(options.output, figures, overwrite=options.overwrite)
+    if options.sheet is not None:
+        write_image(options.sheet, labelled_sheet(rows, rows[0][0][1].size), overwrite=options.overwrite)
 
 
 def _cells(pair: Pair, side: int) -> Cells:

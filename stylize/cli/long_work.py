@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from stylize.cli import process
 from stylize.cli.progress import Show, span
 from stylize.cli.terminal import say
-from stylize.errors import TrainingError, shown
+from stylize.errors import TrainingError
 
 if TYPE_CHECKING:
     from stylize.training.events import Doing, Ended
@@ -94,5 +93,7 @@ def so_far() -> str:
 
 def this_command(*more: str) -> str:
     """The command line of this run, with more options at its end; it can be pasted into a shell."""
+    from stylize.painting.recipe import to_copy
+
     words = [word for word in sys.argv[1:] if word not in more]
-    return shown(shlex.join(["stylize", *words, *more]))
+    return to_copy(["stylize", *words, *more])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -81,7 +82,7 @@ def place_of(photo: Path, output: Path | None, sources: Iterable[Path], *, overw
     from stylize.images.formats import format_of
 
     plain = photo.with_name(f"{photo.stem}_preview.png")
-    output = plain if output is None else output / plain.name if output.is_dir() else output
+    output = plain if output is None else output / plain.name if os.path.isdir(output) else output
     format_of(output)
     for source in (photo, *sources):
         refuse_same_file(source, output)

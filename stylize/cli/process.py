@@ -12,12 +12,12 @@ import traceback
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
 import typer
 
 from stylize import __version__
-from stylize.cli.terminal import say
+from stylize.cli.terminal import BestEffort, say
 from stylize.errors import DISK_FULL, REMEDIES, DeviceError, OutputError, StylizeError, UsageError, one_line, shown
 
 DEBUG_VARIABLE = "STYLIZE_DEBUG"
@@ -31,6 +31,8 @@ def run(app: typer.Typer) -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    if not isinstance(sys.stderr, BestEffort):
+        sys.stderr = cast(TextIO, BestEffort(sys.stderr))
     _on_signals(_raise_stopped)
     try:
         _run(app)

@@ -57,7 +57,9 @@ class Phase:
     counts: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def advance(self, done: int, total: int | None, facts: tuple[str, ...]) -> None:
-        """Note how far it is now."""
+        """Note how far it is now. With less done than before, it has begun anew, such as with the next layer."""
+        if done < self.done:
+            self.counts.clear()
         if not self.counts or done != self.done:
             self.counts.append((time.monotonic(), done))
         self.done, self.total, self.facts = done, total, facts
@@ -136,7 +138,7 @@ def span(seconds: float) -> str:
 
 @contextmanager
 def bars(until: float | None = None) -> Iterator[Show]:
-    """On a terminal: a line for each phase, which stays when the phase has ended.
+    """On a terminal: a line for each phase, which stays above the next one when the phase has ended.
 
     Args:
         until: when all ends at the latest, if that is known.
@@ -144,31 +146,33 @@ def bars(until: float | None = None) -> Iterator[Show]:
     from rich.console import Console, Group
     from rich.live import Live
 
-    phases: list[Phase] = []
+    current: list[Phase] = []  # at most one
 
     def show(what: str, done: int = 0, total: int | None = None, /, *facts: str) -> None:
-        if not phases or phases[-1].name != what:
+        if not current or current[0].name != what:
             end()
-            phases.append(Phase(what, until))
-        phases[-1].advance(done, total, facts)
+            current.append(Phase(what, until))
+        current[0].advance(done, total, facts)
 
     def end() -> None:
-        if phases:
+        if current:
             live.refresh()  # the last count is seen, though the line may go
-            phases[-1].ended = time.monotonic()
-            if phases[-1].ended - phases[-1].started < SHORT:
-                phases.pop()
+            phase = current.pop()
+            phase.ended = time.monotonic()
+            live.refresh()  # without it
+            if phase.ended - phase.started >= SHORT:
+                live.console.print(phase)
 
     live = Live(
-        get_renderable=lambda: Group(*phases), console=Console(stderr=True, soft_wrap=True), refresh_per_second=8,
+        get_renderable=lambda: Group(*current), console=Console(stderr=True, soft_wrap=True), refresh_per_second=8,
         redirect_stdout=sys.stdout.isatty(),  # results that go elsewhere must not end above the bar
+        transient=True,
     )  # fmt: skip
     with live:
         try:
             yield show
         finally:
             end()
-            live.transient = not phases
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TextIO
 
 from stylize.cli.options import in_options
 from stylize.cli.progress import Show, bars, lines, nothing
@@ -96,3 +96,30 @@ def say(message: str) -> None:
     message = in_options(message)
     encoding = sys.stderr.encoding or "ascii"
     print(message.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+
+
+_LOST = OSError, RuntimeError  # the latter: a signal has come within a write, and its handler tells of it
+
+
+class BestEffort:
+    """A stream to tell things on, which drops what it cannot write: telling never ends a work.
+
+    Whoever reads stderr may be gone, such as the ``tee`` of a pipeline that got the same Ctrl-C, or the terminal.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text, if that is possible."""
+        with suppress(*_LOST):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on what is held back, if that is possible."""
+        with suppress(*_LOST):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -19,6 +19,7 @@ from stylize.errors import UsageError, shown
 from stylize.options import ImageOptions, Look, NetworkOptions, Option, Overwrite
 
 if TYPE_CHECKING:
+    from stylize.painting.fine import Progress
     from stylize.painting.transfer import Transferred
 
 
@@ -53,13 +54,17 @@ def transfer(
     names = [shown(os.path.basename(photo)) for photo in photos]
     done = code = 0
     with ExitStack() as stack:
-        fine = look.effort == "fine" and look.strength > 0
+        fine = look.paints_finely
         show = stack.enter_context(terminal.phases()) if fine or len(photos) > 1 else nothing
+
+        def painting(now: Progress) -> None:
+            show_fine(show, f"paint {names[done]}", now, terminal)
+
         outcomes = core.transfer(
             photos, style, look, images,
             output=stdout_or(output, photos), format=format, tile=tile, recipe=not no_recipe, overwrite=overwrite,
-            stylizer=lambda: stylizer_of(networks, terminal, lambda now: show_fine(show, f"paint {names[done]}", now)),
-            stdin=sys.stdin.buffer, on_warning=terminal.warn,
+            stylizer=lambda: stylizer_of(networks, terminal, painting), stdin=sys.stdin.buffer,
+            on_warning=terminal.warn,
         )  # fmt: skip
         for outcome in stack.enter_context(closing(outcomes)):
             if outcome.failure is not None:

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -54,6 +55,21 @@ def make_folder(folder: str | os.PathLike[str]) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {shown(folder)}: {reason(error)}") from error
+
+
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Refuse early, before the work, a folder that can neither be made nor written in. Leaves nothing behind.
+
+    Raises:
+        OutputError: it, or where it is to be made, cannot be written to.
+    """
+    place = Path(folder).absolute()
+    nearest = next(path for path in (place, *place.parents) if os.path.lexists(path))
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise OutputError(f"cannot write in the folder {shown(folder)}: {reason(error)}") from error
 
 
 def refuse_same_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:

@@ -107,8 +107,14 @@ def load_perceptual(path: str | os.PathLike[str]) -> PerceptualNetwork:
 
 
 def load_tensors(module: nn.Module, tensors: tensor_file.Tensors, what: str) -> None:
-    """Give a module the tensors of a file, in fp32; names and shapes must be exactly its own,
-    types half or single precision.
+    """Give a module the tensors of a file, in fp32. Raises as ``check_tensors``."""
+    check_tensors(module, tensors, what)
+    state: dict[str, Tensor] = {k: torch.from_numpy(v.astype(np.float32)) for k, v in tensors.items()}
+    module.load_state_dict(state, assign=True)
+
+
+def check_tensors(module: nn.Module, tensors: tensor_file.Tensors, what: str) -> None:
+    """Names and shapes must be exactly those of the module, types half or single precision.
 
     Raises:
         RefusedError: they are not.
@@ -117,8 +123,6 @@ def load_tensors(module: nn.Module, tensors: tensor_file.Tensors, what: str) -> 
     floats = all(tensor.dtype in (np.float16, np.float32) for tensor in tensors.values())
     if not floats or set(tensors) != set(wanted) or any(tensors[k].shape != tuple(wanted[k].shape) for k in wanted):
         raise tensor_file.malformed(f"{what} holds other tensors than its header promises")
-    state: dict[str, Tensor] = {k: torch.from_numpy(v.astype(np.float32)) for k, v in tensors.items()}
-    module.load_state_dict(state, assign=True)
 
 
 def _to_half(state: Mapping[str, Tensor]) -> tensor_file.Tensors:

@@ -154,13 +154,17 @@ def paint(
     if look.strength == 0:
         return output
     carried = steady(visible) if steady else {}
+    if bound is not None and not bound.any():
+        return output
     for source, style in layers.items():
+        if source is not None and not masks[source].any():
+            continue
         alone = partial(stylizer.paint, style=style, look=look, tile=tile)
         if source in carried:
             painted = carried[source]
         elif frozen:
             painted = frozen.painters[source](visible)
-        elif look.effort == "fine":  # with scales of its own
+        elif look.paints_finely:  # with scales of its own
             painted = alone(visible)
         else:
             painted = at_stroke_scale(visible, stroke_scale(look, picture.pixels), alone)

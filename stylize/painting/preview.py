@@ -25,7 +25,7 @@ from stylize.painting.masks import read_mask
 from stylize.painting.places import StrPath
 from stylize.painting.transfer import open_early, open_now
 from stylize.styles import library
-from stylize.styles.arguments import StyleArgument, read_style, title_of
+from stylize.styles.arguments import StyleArgument, check_code, read_style, title_of
 from stylize.styles.style_code import StyleCode
 
 if TYPE_CHECKING:
@@ -101,10 +101,15 @@ def read_rows(
     rows, others = [], []
     for style in library_styles() if styles is None else styles:
         try:
-            if styles is None and StyleCode.load(style.source).model_hash != stylizer.engine.hash:
+            if styles is not None:
+                code = read_style(
+                    stylizer, [style], title_of([style]), options=options, on_warning=on_warning, fine=fine
+                )
+            elif (code := StyleCode.load(style.source)).model_hash != stylizer.engine.hash:
                 others.append(style.name)
                 continue
-            code = read_style(stylizer, [style], title_of([style]), options=options, on_warning=on_warning, fine=fine)
+            else:
+                check_code(stylizer, code, shown(style.source), fine=fine)
         except (InputError, RefusedError) as error:
             if styles is not None:  # it was asked for
                 raise

@@ -113,7 +113,7 @@ class Treatment:
 
     @cached_property
     def _codes(self) -> tuple[str, ...]:
-        return tuple(code.content_hash(fine=self.look.effort == "fine") for code in self.layers.values())
+        return tuple(code.content_hash(fine=self.look.paints_finely) for code in self.layers.values())
 
     def freeze(self, stylizer: Stylizer) -> Frozen | None:
         """What the frames have in common; None if the photos are no frames.
@@ -161,7 +161,7 @@ def read_treatment(
             title_of(styles),
             options=options,
             on_warning=on_warning,
-            fine=look.effort == "fine",
+            fine=look.paints_finely,
         ),
         look=look,
         options=options,
@@ -195,7 +195,7 @@ def refuse_fine_frames(look: Look) -> None:
 
 def check_effort(look: Look) -> None:
     """Refuse before the work an effort that needs what is not installed. Raises UsageError."""
-    if look.effort == "fine" and look.strength > 0:
+    if look.paints_finely:
         require_torch("`effort` fine", instead="`effort` fast")
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from stylize.styles.style_code import StyleCode
 
 ALPHA = "alpha"  # as a mask: the photo's own alpha
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf|infinity)", re.IGNORECASE)
 _CODE_SUFFIXES = {".safetensors", ".pt", ".pth", ".ckpt", ".bin"}  # all but the first are refused when read
 
 
@@ -90,7 +90,7 @@ def _readings(text: str, *, masks: bool) -> Iterator[tuple[str, float | None, st
         if mask != "":
             yield rest, None, mask
             head, tail = _cut(rest, ":")
-            if _NUMBER.fullmatch(tail) or tail.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+            if _NUMBER.fullmatch(tail):
                 yield head, float(tail), mask
 
 
@@ -181,11 +181,10 @@ def read_style(
         return (encode or encoder.encode_style)(pictures, title=title, fine=fine, report=report)
     parts = []
     for argument in arguments:
+        counts = fine and argument.weight != 0  # what is no part of the mixture need not be fit for it
         if argument.is_code:
             code = StyleCode.load(argument.source)
-            encoder.check(code, shown(argument.source))
-            if fine:
-                code.require_moments(shown(argument.source))
+            check_code(encoder, code, shown(argument.source), fine=counts)
         else:
             alone = replace(argument, weight=None)
             code = read_style(
@@ -196,12 +195,19 @@ def read_style(
                 on_warning=on_warning,
                 on_picture=on_picture,
                 encode=encode,
-                fine=fine,
+                fine=counts,
             )
         parts.append((code, 1.0 if argument.weight is None else argument.weight))
     if len(parts) == 1 and arguments[0].weight is None:
         return parts[0][0]
     return mix(parts, title)
+
+
+def check_code(encoder: StyleEncoder, code: StyleCode, name: str, *, fine: bool) -> None:
+    """Raises RefusedError for the code of another model, or one that cannot be painted finely and is to be."""
+    encoder.check(code, name)
+    if fine:
+        code.require_moments(name)
 
 
 def read_pictures(

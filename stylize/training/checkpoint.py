@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections import defaultdict
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -21,8 +22,10 @@ from stylize.files.model_file import FORMAT, MAX_CHECKPOINT_BYTES, MAX_MODEL_BYT
 from stylize.files.packaged import model_file, packaged
 from stylize.networks.discriminator import Discriminator
 from stylize.networks.generator import StyleConv
-from stylize.networks.model import Model, load_model, load_perceptual, load_tensors
+from stylize.networks.model import Model, check_tensors, load_model, load_perceptual, load_tensors
 from stylize.options import TrainingOptions
+
+_NAME = re.compile(r"step-[0-9]{7,15}\.safetensors")
 
 
 class TrainingState:
@@ -93,7 +96,7 @@ class TrainingState:
         for prefix, module in self._modules().items():
             device = next(module.parameters()).device
             own = _below(tensors, prefix)
-            load_tensors(copy.deepcopy(module), own, what)  # refuses what does not fit
+            check_tensors(module, own, what)
             module.load_state_dict({k: torch.from_numpy(v).to(device) for k, v in own.items()})
         for prefix, optimiser in self._optimisers().items():
             parameters = parameters_of(optimiser)
@@ -130,15 +133,20 @@ def parameters_of(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [p for group in optimiser.param_groups for p in group["params"]]
 
 
+def checkpoint_name(step: int) -> str:
+    """What the checkpoint after so many steps is called."""
+    return f"step-{step:07d}.safetensors"
+
+
 def checkpoints_of(run: Path) -> list[Path]:
-    """The checkpoints in a training run's folder, the newest first."""
-    return sorted((run / "checkpoints").glob("step-*.safetensors"), key=step_of, reverse=True)
+    """The checkpoints in a training run's folder, the newest first. What has another name people keep there."""
+    found = (path for path in (run / "checkpoints").glob("step-*") if _NAME.fullmatch(path.name))
+    return sorted(found, key=step_of, reverse=True)
 
 
 def step_of(checkpoint: Path) -> int:
-    """After how many steps a checkpoint was written, by its name; -1 for other names."""
-    number = checkpoint.stem.removeprefix("step-")
-    return int(number) if number.isdecimal() else -1
+    """After how many steps a checkpoint was written, by its name."""
+    return int(checkpoint.stem.removeprefix("step-"))
 
 
 def load_discriminator(path: Path, code_size: int) -> Discriminator:

@@ -34,6 +34,8 @@ LEAST_CONTRAST = 8.0  # standard deviation of a photo crop, of 255
 CACHE_BYTES = 8 << 30  # decoded pictures of one kind kept in memory, at most
 CACHE_SHARE = 4  # and at most this part of the memory that is free: two kinds, and as much again for the networks
 
+NamedPicture = tuple[str, np.ndarray]  # its name, (side, side, 3) uint8
+
 
 class PictureFolders:
     """The pictures below some folders; each folder is drawn from equally often, whatever its size.

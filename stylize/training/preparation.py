@@ -16,7 +16,7 @@ import torch
 
 from stylize.engines.device import free_memory
 from stylize.errors import DeviceError, InputError, RefusedError, StylizeError, TrainingError, shown
-from stylize.files.atomic import make_folder, write_atomically
+from stylize.files.atomic import check_folder, make_folder, write_atomically
 from stylize.networks.model import Model
 from stylize.networks.perceptual import PerceptualNetwork, load_vgg19, style_statistics
 from stylize.networks.random_filters import RandomNetwork
@@ -143,9 +143,12 @@ def check(run: Run, *, allow_bad: bool, keep: bool) -> None:
 
     Raises:
         TrainingError: no usable pictures, too many bad ones, or others than the first process has.
+        OutputError: the run's folder cannot be written in.
     """
 
     def check_once() -> Checks:
+        if keep:  # many pictures take long: what is in vain is said before
+            check_folder(run.folder.path)
         checks = _look_at(run)
         run.tell(PicturesChecked(checks))
         hint = "`allow_bad` goes on without them"

@@ -29,7 +29,7 @@ from stylize.files.atomic import make_folder, write_atomically, writing
 from stylize.networks.model import save_model
 from stylize.options import TrainingOptions
 from stylize.training.batch_sizes import BatchSizes
-from stylize.training.checkpoint import TrainingState, checkpoints_of, step_of
+from stylize.training.checkpoint import TrainingState, checkpoint_name, checkpoints_of, step_of
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -114,8 +114,8 @@ class RunFolder:
 
     def save(self, state: TrainingState, keep: int) -> None:
         """Write a checkpoint, leave the newest ``keep``, and write the model."""
-        state.save(self._checkpoints / f"step-{state.step:07d}.safetensors")
-        for old in sorted(self._checkpoints.glob("step-*.safetensors"))[:-keep]:
+        state.save(self._checkpoints / checkpoint_name(state.step))
+        for old in checkpoints_of(self.path)[keep:]:
             with writing(old):
                 old.unlink()
         save_model(state.average, self.model, {"training.steps": str(state.step)})
@@ -163,7 +163,7 @@ class RunFolder:
         if not self._metrics.exists():
             return
         before = self._metrics.read_bytes().decode("utf-8", "replace")
-        kept = [row for row in csv.DictReader(io.StringIO(before, newline="")) if _step_of(row) <= step]
+        kept = _sound_rows(before, step)
         with suppress(LookupError, TypeError, ValueError):  # none, or unreadable
             self._spent = float(kept[-1]["seconds"])
         text = io.StringIO(newline="")
@@ -182,10 +182,23 @@ def _by_name(options: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def _sound_rows(text: str, most: int) -> list[dict[str, str]]:
+    """The lines of metrics up to a step. What a crash may leave is left out: half a line, or one that is no later."""
+    rows: list[dict[str, str]] = []
+    last = -1.0
+    whole = text[: text.rfind("\n") + 1]
+    with suppress(csv.Error):  # damaged from there on
+        for row in csv.DictReader(io.StringIO(whole, newline="")):
+            if last < (step := _step_of(row)) <= most:
+                rows.append(row)
+                last = step
+    return rows
+
+
 def _step_of(row: Mapping[str, str | None]) -> float:
     """The step of a line; infinite where none can be read."""
     step = row.get("step") or ""
-    return int(step) if step.isdecimal() else float("inf")
+    return int(step) if step.isdecimal() and len(step) < 16 else float("inf")
 
 
 def _tensorboard(folder: Path, step: int) -> SummaryWriter:

@@ -15,12 +15,10 @@ from PIL import Image
 
 from stylize.images.sheet import labelled_sheet
 from stylize.networks.model import Model
-from stylize.training.data import PictureFolders, step_random, to_tensor
+from stylize.training.data import NamedPicture, PictureFolders, step_random, to_tensor
 from stylize.training.step import CALIBRATION, Draw
 
 SAME = 4.0  # mean difference of two pictures, of 255, below which they are the same one, saved twice
-
-Picture = tuple[str, np.ndarray]  # its name, (size, size, 3) uint8
 
 
 @torch.no_grad()
@@ -30,8 +28,11 @@ def sample_sheet(model: Model, draw: Draw, size: int = 192, photos: int = 4, sty
     Args:
         size: side of a cell in pixels, a multiple of 16.
     """
-    top = different(draw.styles, styles, size, draw.options.seed)
-    left = different(draw.contents, photos, size, draw.options.seed)
+    wanted, seed = (size, photos, styles), draw.options.seed
+    if wanted not in draw.samples:  # where few pictures differ, all of a folder are looked at: once
+        chosen = different(draw.styles, styles, size, seed), different(draw.contents, photos, size, seed)
+        draw.samples[wanted] = chosen
+    top, left = draw.samples[wanted]
     style, content = (to_tensor([pixels for _, pixels in some], draw.world.device) for some in (top, left))
     codes = model.encoder(style)  # (styles, Z), (styles, 9)
     rows = [[("", Image.new("RGB", (1, 1), "white")), *((name, Image.fromarray(pixels)) for name, pixels in top)]]
@@ -43,9 +44,9 @@ def sample_sheet(model: Model, draw: Draw, size: int = 192, photos: int = 4, sty
     return Image.fromarray(labelled_sheet(rows, (size, size)))
 
 
-def different(pictures: PictureFolders, count: int, size: int, seed: int) -> list[Picture]:
+def different(pictures: PictureFolders, count: int, size: int, seed: int) -> list[NamedPicture]:
     """The middles of up to ``count`` pictures, no two the same: a function of the files and the seed."""
-    found: list[Picture] = []
+    found: list[NamedPicture] = []
     for name, pixels in _middles(pictures, size, seed):
         if all(np.abs(pixels.astype(int) - other).mean() >= SAME for _, other in found):
             found.append((name, pixels))
@@ -54,7 +55,7 @@ def different(pictures: PictureFolders, count: int, size: int, seed: int) -> lis
     return found
 
 
-def _middles(pictures: PictureFolders, size: int, seed: int) -> Iterator[Picture]:
+def _middles(pictures: PictureFolders, size: int, seed: int) -> Iterator[NamedPicture]:
     """All usable pictures in random order, one of each folder in turn, cut to squares."""
     random = step_random(seed, CALIBRATION - 1)
     shuffled = [[files[place] for place in random.permutation(len(files))] for files in pictures.files]

@@ -26,7 +26,7 @@ from stylize.options import TrainingOptions
 from stylize.training import losses
 from stylize.training.batch_sizes import BatchSizes
 from stylize.training.checkpoint import TrainingState, parameters_of
-from stylize.training.data import PictureFolders, content_crop, step_random, style_crop, to_tensor
+from stylize.training.data import NamedPicture, PictureFolders, content_crop, step_random, style_crop, to_tensor
 from stylize.training.devices import World
 from stylize.training.judges import Judges
 
@@ -48,6 +48,7 @@ class Draw:
 
     Attributes:
         sizes: of the whole batches.
+        samples: by size of the cells and counts, the styles and photos that sample sheets show.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Draw:
     ) -> None:
         self.options, self.contents, self.styles, self.world = options, contents, styles, world
         self.sizes = BatchSizes({0: (options.styles, options.contents)})
+        self.samples: dict[tuple[int, int, int], tuple[list[NamedPicture], list[NamedPicture]]] = {}
 
     def sizes_at(self, step: int) -> tuple[int, int]:
         """S and n of a step. Those of calibration never change: a resumed run must calibrate as the first one did."""

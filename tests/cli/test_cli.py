@@ -436,6 +436,38 @@ main()
     assert (result.returncode, result.stderr) == (-number, b"")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no device that is full")
+def test_an_error_that_cannot_be_told_keeps_its_code(tmp_path: Path, environment: dict[str, str]) -> None:
+    with open("/dev/full", "wb") as full:
+        command = [*STYLIZE, "transfer", tmp_path / "photo.png", "--style", ""]
+        assert subprocess.run(command, stderr=full, env=environment).returncode == 2
+        command = [*STYLIZE, "transfer", tmp_path / "photo.png", "--nothing"]
+        assert subprocess.run(command, stderr=full, env=environment).returncode == 2
+
+
+def test_a_stop_does_its_work_though_nobody_reads_what_it_says() -> None:
+    """As in ``stylize train … 2>&1 | tee log``, where Ctrl-C ends ``tee``, too."""
+    program = """
+import os, signal, sys
+import typer
+from stylize.cli import process
+app = typer.Typer()
+@app.command()
+def train():
+    stopped = process.stop_gently()
+    os.kill(os.getpid(), signal.SIGINT)
+    os.write(1, b"saved")
+    raise typer.Exit(128 + stopped[0])
+sys.argv = ["stylize"]
+process.run(app)
+"""
+    theirs, ours = os.pipe()
+    os.close(theirs)
+    result = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=ours)
+    os.close(ours)
+    assert (result.returncode, result.stdout) == (130, b"saved")
+
+
 COMPLETIONS = {
     "bash": {"COMP_WORDS": "stylize {}", "COMP_CWORD": "4"},
     "zsh": {"_TYPER_COMPLETE_ARGS": "stylize {}"},

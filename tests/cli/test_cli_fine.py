@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from command import Run, assert_refused, pixels
 
+from stylize.cli.arguments import show_fine
+from stylize.cli.progress import nothing
+from stylize.cli.terminal import Terminal
 from stylize.painting import fine
 from stylize.painting.stylizer import Stylizer
 from stylize.styles.style_code import StyleCode
@@ -79,6 +82,13 @@ def test_what_is_long_is_said_before(run: Run, photo: Path, code: Path, monkeypa
     assert "about 7 min" in planned.stderr
 
 
+@pytest.mark.parametrize("quiet", [True, False])
+def test_quiet_says_nothing_of_long_work(capsys: pytest.CaptureFixture[str], quiet: bool) -> None:
+    beginning = fine.Progress(scale=1, scales=3, step=0, steps=100, style=1.0, share=0.0, seconds=120.0)
+    show_fine(nothing, "paint x.jpg", beginning, Terminal(quiet=quiet))
+    assert capsys.readouterr().err == ("" if quiet else "paint x.jpg: about 2 min\n")
+
+
 def test_preview_takes_it(run: Run, photo: Path, code: Path, tmp_path: Path) -> None:
     sheet = ("preview", photo, "--style", code, "--size", "32", "--strengths", "1")
     assert run(*sheet, "--effort", "fine", "-o", "fine.png").code == 0
@@ -91,6 +101,16 @@ def test_a_code_without_moments_is_refused(run: Run, photo: Path, code_file: Pat
     assert_refused(result, 3, "waves.safetensors", "no moments", "--fine")
     mixed = run("transfer", photo, "-s", f"{code_file}:1", "-s", f"{code_file}:2", "--effort", "fine", "-o", "out.png")
     assert_refused(mixed, 3, "no moments")
+
+
+def test_a_code_without_moments_is_no_trouble_where_it_does_not_count(
+    run: Run, photo: Path, code: Path, code_file: Path, tmp_path: Path
+) -> None:
+    result = run("transfer", photo, "-s", code_file, "--effort", "fine", "--strength", "0", "-o", "same.png")
+    assert result.code == 0, result.stderr
+    assert np.array_equal(pixels(tmp_path / "same.png"), pixels(photo))
+    result = run("transfer", photo, "-s", f"{code}:1", "-s", f"{code_file}:0", "--effort", "fine", "-o", "mixed.png")
+    assert result.code == 0, result.stderr
 
 
 def test_sequences_are_refused(run: Run, photo: Path, code: Path) -> None:

@@ -477,6 +477,10 @@ def test_a_style_is_shown_as_large_as_the_photo(
     assert painted[:, 200].all() and painted[0].mean() > 0.9
 
 
+def test_a_preview_under_a_name_that_is_too_long(run: Run, photo: Path, style: Path) -> None:
+    assert_refused(run("preview", photo, "-s", style, "-o", "x" * 300 + ".png"), 4, "name too long")
+
+
 def test_a_preview_into_a_folder(run: Run, tmp_path: Path, photo: Path, style: Path) -> None:
     (tmp_path / "sheets").mkdir()
     result = run("preview", photo, "-s", style, "--strengths", "1", "--size", 32, "-o", "sheets")

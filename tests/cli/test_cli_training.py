@@ -17,6 +17,8 @@ import pytest
 from command import STYLIZE, Run, assert_refused, content, pixels
 from conftest import WritePicture
 
+from stylize.cli.long_work import this_command
+from stylize.errors import OutputError
 from stylize.files.packaged import packaged
 from stylize.options import PRESETS, TrainingOptions
 
@@ -161,6 +163,26 @@ def test_a_stop_while_training_is_prepared(
     assert not (tmp_path / "run").exists()
 
 
+def test_distilling_that_takes_too_much_memory(
+    run: Run, photo_folder: Path, style_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("stylize.training.distillation.distil", too_large)
+    result = run("distill", "--content", photo_folder, "--style", style_folder, "-o", "light.safetensors", "-q")
+    assert_refused(result, 5, "memory ran out on ", "smaller --batch-size or --crop")
+
+
+def test_a_command_to_go_on_with_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["train", "--output", "two\nlines, it's"]
+    monkeypatch.setattr(sys, "argv", ["stylize", *words])
+    told = this_command("--resume")
+    assert told.isprintable()
+    pasted = subprocess.run(["bash", "-c", f"printf '%s\\0' {told}"], capture_output=True, text=True, check=True)
+    assert pasted.stdout.split("\0")[:-1] == ["stylize", *words, "--resume"]
+
+
 def test_a_preset_of_training(
     run: Run, tmp_path: Path, tiny_model: Path, photo_folder: Path, style_folder: Path
 ) -> None:
@@ -264,6 +286,43 @@ def test_an_evaluation(
     assert_refused(run(*command, "-o", tiny_model, "-f"), 4, "output is the input")
     assert content(tmp_path) == before
     assert [content(folder) for folder in (photo_folder, style_folder)] == sources
+
+
+def test_a_sheet_that_cannot_be_written_takes_no_figures(
+    run: Run, tmp_path: Path, photo_folder: Path, style_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(target: Path, *_: object, **__: object) -> None:
+        raise OutputError(f"cannot write {target}")
+
+    monkeypatch.setattr("stylize.images.writing.write_image", full)
+    command = ["evaluate", "--content", photo_folder, "--style", style_folder, "--perceptual", "light", "--pairs", 2]
+    result = run(*command, "--size", 64, "--sheet", "sheet.png", "-o", "figures.json", "--json")
+    assert result.code == 4
+    assert "cannot write sheet.png" in result.stderr
+    assert json.loads(result.stdout) == json.loads((tmp_path / "figures.json").read_text())
+
+
+def test_an_evaluation_without_enough_memory(
+    run: Run, photo_folder: Path, style_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("stylize.training.evaluation.Selection.calibration", too_large)
+    command = [
+        "evaluate",
+        "--content",
+        photo_folder,
+        "--style",
+        style_folder,
+        "--perceptual",
+        "light",
+        "--pairs",
+        1,
+        "-q",
+    ]
+    assert_refused(run(*command, "--size", 100), 5, "hint: --size 64")
+    assert_refused(run(*command, "--size", 64), 5, "hint: end other programs")
 
 
 def test_an_evaluation_beside_another_model(run: Run, photo_folder: Path, style_folder: Path) -> None:

@@ -39,10 +39,12 @@ for name, arguments in json.load(open(sys.argv[1])).items():
 """
 
 
-def in_a_terminal(columns: int, folder: Path, command: list[str], environment: dict[str, str]) -> list[str]:
-    """What a terminal of so many columns is told: the lines of all its states, without colours and movements."""
+def in_a_terminal(
+    columns: int, folder: Path, command: list[str], environment: dict[str, str], rows: int = 24
+) -> list[str]:
+    """What a terminal of that size is told: the lines of all its states, without colours and movements."""
     ours, theirs = os.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     environment = {**environment, "TERM": "xterm", "PYTHONUTF8": "1"}
     for name in ("COLUMNS", "LINES", "NO_COLOR"):
         environment.pop(name, None)
@@ -127,6 +129,60 @@ def test_what_every_command_tells_a_terminal(
     assert re.fullmatch(whole if columns == 120 else rf"({whole})?", facts)
 
 
+def test_the_bar_is_seen_after_more_phases_than_the_terminal_has_lines(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    program = """
+import time
+from stylize.cli import progress
+progress.SHORT = 0.0
+with progress.bars() as show:
+    for photo in range(9):
+        show(f"paint {photo}.jpg", 0, 100)
+        show(f"paint {photo}.jpg", 50, 100)
+        time.sleep(0.3)
+"""
+    told = in_a_terminal(80, tmp_path, [sys.executable, "-c", program], environment, rows=6)
+    assert any(re.match(r"paint 8\.jpg .* 50/100 .* left", line) for line in told)
+    ended = [line.split()[1] for line in told if re.search(r"in \d+ s$", line)]
+    assert ended == [f"{photo}.jpg" for photo in range(9)]  # a line for each, once
+
+
+def test_a_terminal_that_goes_away_ends_nothing(tmp_path: Path) -> None:
+    """As after ``disown``, when the window is closed."""
+    program = """
+import signal, sys, time
+import typer
+from stylize.cli import process, progress
+progress.SHORT = 0.0
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+app = typer.Typer()
+@app.command()
+def work():
+    with progress.bars() as show:
+        show("begin")
+        sys.stdin.read()  # until the terminal is gone
+        for step in range(3):
+            show("work", step, 3)
+            time.sleep(0.3)  # drawn meanwhile, too
+        show("save")
+    open("saved", "w").close()
+sys.argv = ["stylize"]
+process.run(app)
+"""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=theirs, stderr=theirs, cwd=tmp_path
+    ) as process:
+        os.close(theirs)
+        assert process.stdin is not None
+        os.read(ours, 1)  # something is drawn
+        os.close(ours)
+        process.stdin.close()
+        assert process.wait(60) == 0
+    assert (tmp_path / "saved").exists()
+
+
 # without a terminal
 
 
@@ -170,6 +226,18 @@ def test_a_phase_that_goes_on_is_measured_from_where_it_began(clock: list[float]
         clock[0] += 10
         show("train", 950, 1000)
     assert said == ["train: 950 of 1000, 10 s left"]
+
+
+def test_what_begins_anew_under_its_name_is_measured_anew(clock: list[float]) -> None:
+    said: list[str] = []
+    with lines(said.append) as show:
+        show("paint", 0, 100)
+        clock[0] += 100
+        show("paint", 100, 100)
+        show("paint", 0, 100)  # the next layer
+        clock[0] += 10
+        show("paint", 50, 100)
+    assert said == ["paint: 100 of 100, 0 s left", "paint: 50 of 100, 10 s left"]
 
 
 def test_spans() -> None:

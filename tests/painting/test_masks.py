@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -120,6 +121,17 @@ def test_several_styles_with_a_mask_each(
     assert (bounded[MASK == 255] == photo.pixels[MASK == 255]).all()
     inverted = paint(stylizer, photo, {None: other}, Look(mask=left, invert_mask=True), photo="x")
     assert (inverted == only).all()
+
+
+def test_what_no_mask_shows_is_not_painted(
+    tmp_path: Path, make_picture: MakePicture, style_code: StyleCode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = picture(make_picture(64, 48, seed=1))
+    none = str(tmp_path / "none.png")
+    Image.new("L", (48, 64)).save(none)
+    idle = cast(Stylizer, object())  # paints nothing: it could not
+    for layers, look in [({none: style_code}, Look()), ({None: style_code}, Look(mask=none))]:
+        assert np.array_equal(paint(idle, photo, layers, look, photo="x"), photo.pixels)
 
 
 @pytest.mark.parametrize("options", [{"invert_mask": True}, {"feather": -1.0}, {"feather": float("nan")}])

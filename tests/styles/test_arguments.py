@@ -46,7 +46,9 @@ def test_arguments(text: str, source: str, weight: float | None, mask: str | Non
     assert (found.weight, found.mask) == (weight, mask)
 
 
-@pytest.mark.parametrize("text", ["", "imk", "a.png:-0.5", "a.png:nan", "ink:inf", ":1", "a:b"])
+@pytest.mark.parametrize(
+    "text", ["", "imk", "a.png:-0.5", "a.png:nan", "ink:inf", "ink:-Infinity", "ink:+-inf", ":1", "a:b"]
+)
 def test_arguments_that_mean_nothing(text: str) -> None:
     with pytest.raises(UsageError):
         parse_style(text)

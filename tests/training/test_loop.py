@@ -136,6 +136,40 @@ def test_metrics_of_an_older_version_get_the_columns_of_this_one(run: Train, tmp
     ]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [b"4,1.5", b"2,9.5\n", b"\0" * 200 + b"\n", b"x" * 200_000 + b"\n", b"9" * 9000 + b",1.5\n"],
+    ids=["half a line", "no later", "nothing", "a huge field", "a huge step"],
+)
+def test_damaged_metrics_do_not_stop_a_run_from_going_on(run: Train, tmp_path: Path, damage: bytes) -> None:
+    run(steps=4)
+    path = tmp_path / "run" / "metrics.csv"
+    path.write_bytes(b"step,total\n1,6.5\n2,5.5\n" + damage)
+    rows = metrics(run(steps=6, resume=True))
+    assert [(row["step"], row["total"]) for row in rows[:2]] == [("1", "6.5"), ("2", "5.5")]
+    assert [row["step"] for row in rows[2:]] == ["6"]
+
+
+def test_a_folder_that_cannot_be_written_in_is_refused_before_the_pictures_are_checked(
+    run: Train, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    told = Told()
+    with pytest.raises(OutputError, match="file"):
+        run("file/run", listener=told)
+    assert not told.checked()
+
+
+def test_what_people_keep_beside_the_checkpoints_stays(run: Train, tmp_path: Path) -> None:
+    run(steps=2)
+    folder = tmp_path / "run" / "checkpoints"
+    kept = [folder / "step-best.safetensors", folder / "step-0000001 before.safetensors"]
+    for path in kept:
+        path.write_bytes(b"mine")
+    run(steps=6, resume=True, keep=1)
+    assert checkpoints(tmp_path / "run") == sorted(["step-0000006.safetensors", *(path.name for path in kept)])
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no device that is full")
 def test_a_full_disk_is_no_bug(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").symlink_to("/dev/full")
