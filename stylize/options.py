@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 from stylize.errors import UsageError
 
 DEFAULT_MAX_PIXELS = 178_956_970  # twice Pillow's own warning level: where Pillow refuses, too
-REFINE_STEPS = 200  # of refining a style, at most
+REFINE_STEPS = 160  # of refining a style, at most
 PERCEPTUAL_NETWORKS = ("vgg19", "light")
 LIGHT_WIDTHS = (16, 32, 64, 128, 128)  # channels of the light perceptual network's five blocks
 LEAST_SCALE, MOST_SCALE = 0.25, 4  # of strokes
@@ -463,7 +463,7 @@ class RefineOptions:
     perceptual: Annotated[  # φ that judges
         str, Option("Network that --refine measures with: vgg19, light, or auto: vgg19 if installed.", "Refining")
     ] = "auto"
-    crop: int = 256  # pixels, side of the photos' windows
+    crop: int = 192  # pixels, side of the photos' windows
     zoom: int = 512  # pixels, the short side to which the photos are brought
     zooms: tuple[float, ...] = (1.0, 0.75, 1.25, 0.875, 1.5)  # of that, in turn: four photos must stand for all
     windows: int = 12  # of each photo; the last is kept to check

@@ -90,7 +90,7 @@ def refine(
             with torch.no_grad():
                 windows = _windows_of(photos or packaged_photos(), engine, style, options)
                 tensors = [to_tensor([at_working_size(picture)], engine.device) for picture in pictures]
-                view = _view(engine, windows.photos, tensors, chosen(options.perceptual), listener)
+                view = _view(engine, windows.photos[windows.kept], tensors, chosen(options.perceptual), listener)
                 wanted = view.targets(list(told(tensors, "measure the style", listener)), shares)
                 varied = _VariedStyle(engine, style, windows)
                 objective = Objective(
@@ -201,9 +201,9 @@ class _VariedStyle:
         )
 
 
-def _view(engine: TorchEngine, photos: Tensor, pictures: Sequence[Tensor], perceptual: str, listener: Listener) -> View:
-    """The judges of an optimisation, normalised on its photos (P, 3, crop, crop) and pictures (1, 3, H, W)."""
-    device, seen = engine.device, [*photos.split(1), *pictures]
+def _view(engine: TorchEngine, windows: Tensor, pictures: Sequence[Tensor], perceptual: str, listener: Listener) -> View:
+    """The judges of an optimisation, normalised on windows (B, 3, crop, crop) and pictures (1, 3, H, W)."""
+    device, seen = engine.device, [*windows.split(1), *pictures]
     precision = training_precision(device)
     network = engine.model.encoder.perceptual  # normalised when it was distilled
     if perceptual == "vgg19":
@@ -212,7 +212,7 @@ def _view(engine: TorchEngine, photos: Tensor, pictures: Sequence[Tensor], perce
         network = network.to(precision)  # autocast would convert the frozen weights again at every call
     listener(Doing("prepare the filters"))
     judges = Judges(network, as_judge(RandomNetwork(), seen, device))
-    return View(judges, octaves_within(photos, *pictures), device, precision)
+    return View(judges, octaves_within(windows, *pictures), device, precision)
 
 
 def _optimise(
