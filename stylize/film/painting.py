@@ -111,7 +111,8 @@ def paint_film(
     Raises:
         InputError: the film, a style or a mask cannot be read.
         UsageError: options contradict each other, or the container cannot hold what is asked for.
-        RefusedError, DeviceError: a style or the model cannot be used, or not on this device.
+        RefusedError, DeviceError: a style or the model cannot be used, or not on this device; or what an earlier run
+            left is damaged.
         OutputError: the output is there, is an input, or cannot be written; another run is at work on it.
     """
     started, source = time.monotonic(), Path(source)
