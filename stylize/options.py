@@ -444,7 +444,7 @@ class BatchOptions:
     ] = "local"
     redo: Annotated[bool, Option("Do again what is done.", "What")] = False
     retry_failed: Annotated[bool, Option("Try again what failed before.", "What")] = True
-    max_failures: Annotated[int | None, Option("Stop after so many failures.", "What", low=1)] = None
+    max_failures: Annotated[int | None, Option("Stop after so many failures in this run.", "What", low=1)] = None
     dry_run: Annotated[bool, Option("Only tell what would be written.", "Where to", short="-n")] = False
 
     def __post_init__(self) -> None:

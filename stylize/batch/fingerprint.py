@@ -8,17 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from stylize.files.hashing import hash_file
+from stylize.options import fields_of
 from stylize.painting.masks import mask_of_photo
 from stylize.painting.treatment import Treatment
 from stylize.styles.arguments import ALPHA
 
 REVISION = 5  # to be raised whenever the same model, style and options give other pixels
-_REFUSALS = {"max_pixels", "allow_truncated"}  # options that decide which photos are refused, not how they look
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Fingerprints:
                 return mask
             return "folder" if os.path.isdir(mask) else hash_file(Path(mask))
 
-        look, fine = asdict(self.treatment.look), self.treatment.look.paints_finely
+        look, fine = _facts(self.treatment.look), self.treatment.look.paints_finely
         if self.treatment.look.effort == "fast":
             del look["effort"]  # so it was before there was another
         facts = {
@@ -63,13 +64,19 @@ class Fingerprints:
             "model": self.treatment.model_hash,
             "styles": [(content(mask), code.content_hash(fine=fine)) for mask, code in self.treatment.layers.items()],
             "look": look | {"mask": content(self.treatment.look.mask)},
-            "options": {name: value for name, value in asdict(self.treatment.options).items() if name not in _REFUSALS},
+            "options": _facts(self.treatment.options) | {"times": False},  # which once counted
             "recipe": self.treatment.recipe,
         }
         if self.treatment.frames:
             facts["steady"] = self.treatment.steady
             facts["frames"] = [_hash_or_nothing(frame) for frame in self.treatment.frames]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _facts(options: Any) -> dict[str, Any]:
+    """The options of a dataclass by which pictures are outdated."""
+    fields = (field for field in fields_of(options.__class__) if field.option and field.option.in_fingerprint)
+    return {field.name: getattr(options, field.name) for field in fields}
 
 
 def _hash_or_nothing(frame: Path) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from stylize.errors import InputError, OutputError, near_name, reason, shown
-from stylize.images.folders import files_below, format_of_file, is_junk, is_same, unreadable_kind_of
+from stylize.images.folders import files_below, is_junk, is_same, kinds_of_file
 from stylize.images.formats import TWO_BYTE_MAGIC, formats_of, is_heic
 
 MAX_LIST_BYTES = 1 << 30
@@ -94,7 +94,7 @@ def find_photos(
             found.junk += not folder
             continue
         for photo in files_below(path, output, found.failures) if folder else [path]:
-            format, kind = format_of_file(photo), unreadable_kind_of(photo)
+            format, kind = kinds_of_file(photo)
             if folder and ((format or kind) is None or is_junk(photo)):
                 found.junk += 1
                 continue

@@ -241,9 +241,16 @@ def label_of(shard: tuple[int, int] | None) -> str:
 
 @contextmanager
 def locked(
-    output: str | os.PathLike[str], label: str = "", *, on_warning: Callable[[str], None] = lambda message: None
+    output: str | os.PathLike[str],
+    label: str = "",
+    *,
+    what: str = "batch",
+    on_warning: Callable[[str], None] = lambda message: None,
 ) -> Iterator[None]:
     """Keep other batches away from an output folder; only shards of one division may work side by side.
+
+    Args:
+        what: what they are called, if not batches.
 
     Raises:
         OutputError: another batch is at work there.
@@ -263,7 +270,7 @@ def locked(
         with suppress(OSError, ValueError):
             owner = f" (process {shown((path.parent / (path.name + '.pid')).read_text()[:100])})"
         return OutputError(
-            f"another batch is at work in {shown(output)}{owner}", hint="wait for it, or give another `output`"
+            f"another {what} is at work in {shown(output)}{owner}", hint="wait for it, or give another `output`"
         )
 
     with ExitStack() as held:
@@ -284,7 +291,7 @@ def locked(
         except PermissionError as error:
             raise OutputError(f"cannot write into {shown(folder)}: permission denied") from error
         except (OSError, NotImplementedError) as error:  # a file system without locks
-            on_warning(f"{shown(folder)} cannot be locked ({error}): see that no second batch writes there")
+            on_warning(f"{shown(folder)} cannot be locked ({error}): see that no second {what} writes there")
         yield
 
 

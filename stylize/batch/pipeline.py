@@ -140,10 +140,9 @@ def by_job(
     frames that are painted along their motion have to come one by one in their order.
 
     Args:
-        before: the job of the frame before a job's, which an earlier run may have done.
+        before: the job of the frame before a job's, if an earlier run did it.
     """
     one_by_one = Lock()
-    last: dict[str, Job] = {}  # by style, the job that was painted last
 
     @cache
     def measured(style: str) -> Frozen | None:
@@ -160,9 +159,8 @@ def by_job(
 
     def along(job: Job) -> Steady | None:
         painter, earlier = steady(job.style), before(job)
-        if painter is not None and earlier is not None and earlier != last.get(job.style):
+        if painter is not None and earlier is not None:
             _go_on(painter, earlier, treatments[job.style])
-        last[job.style] = job
         return painter
 
     def stylise(picture: Picture, job: Job) -> Picture:

@@ -215,12 +215,12 @@ class _Batch:
             ok, trouble = 0, None
             if jobs.todo and not self.how.dry_run:
                 try:
-                    for event in self._work(stack, jobs.todo, plan.jobs, failures, label):
+                    for event in self._work(stack, jobs.todo, _done_before(plan, jobs), failures, label):
                         ok += isinstance(event, Done)
                         yield event
                 except OutputError as error:  # such as a full disk; what is done is done
                     trouble = error
-                except GeneratorExit:  # whoever reads the events has enough
+                except BaseException:  # whoever reads the events has enough, or nothing can be done any more
                     self._list(failures)
                     raise
             listed = self._list(failures) if working else None
@@ -265,20 +265,21 @@ class _Batch:
         self,
         stack: ExitStack,
         jobs: Sequence[Job],
-        planned: Sequence[Job],
+        earlier: Mapping[Path, Job],
         failures: list[tuple[Path, str]],
         label: str,
     ) -> Iterator[Event]:
-        """Do the jobs, of all that are planned; what fails is added to ``failures``."""
-        most = self.how.max_failures
+        """Do the jobs; what fails is added to ``failures``, but what was there already ends nothing."""
+        failed, most = 0, self.how.max_failures
 
         def stopping() -> bool:
-            return self.stopping() or (most is not None and len(failures) >= most)
+            return self.stopping() or (most is not None and failed >= most)
 
-        outcomes = self._outcomes(stack, jobs, planned, label, stopping)
+        outcomes = self._outcomes(stack, jobs, earlier, label, stopping)
         yield Started(len(jobs))
         for job, entry, notes, hint in outcomes:
             if entry.status == "failed":
+                failed += 1
                 failures.append((job.photo, entry.reason))
                 yield Failed(job.photo, entry.reason, hint, job, notes, new=True)
             else:
@@ -288,7 +289,7 @@ class _Batch:
         self,
         stack: ExitStack,
         jobs: Sequence[Job],
-        planned: Sequence[Job],
+        earlier: Mapping[Path, Job],
         label: str,
         stopping: Callable[[], bool],
     ) -> Iterator[Outcome]:
@@ -302,7 +303,6 @@ class _Batch:
             )  # fmt: skip
         manifest = stack.enter_context(Manifest(self.output, label))
         options = next(iter(self.treatments.values())).options
-        earlier = {job.output: one for one, job in pairwise(planned) if one.style == job.style}
         return run_jobs(
             jobs, by_job(self.treatments, self.stylizer, before=lambda job: earlier.get(job.output)), manifest,
             options=options, at_once=side_by_side(self.treatments, self.stylizer), workers=self.how.workers,
@@ -324,6 +324,17 @@ def _before(plan: Plan, jobs: Sorted, seconds: float | None, *, dry_run: bool) -
     if dry_run:
         for job in jobs.todo:
             yield Skipped(job, "to do")
+
+
+def _done_before(plan: Plan, jobs: Sorted) -> dict[Path, Job]:
+    """Of every output whose frame comes after one that an earlier run did, that one's job.
+
+    What else lies between the batch's own pictures is passed over.
+    """
+    done = {job.output for job in jobs.done}
+    ours = done | {job.output for job in jobs.todo}
+    pairs = pairwise(job for job in plan.jobs if job.output in ours)
+    return {job.output: one for one, job in pairs if one.style == job.style and one.output in done}
 
 
 def _counts(plan: Plan, jobs: Sorted, ok: int, failed: int) -> Counts:

@@ -42,7 +42,7 @@ def batch(
     images: ImageOptions,
     networks: NetworkOptions,
     terminal: Terminal,
-    fail_fast: Annotated[bool, Option("Stop at the first failure.", "What")] = False,
+    fail_fast: Annotated[bool, Option("Stop at the first failure in this run.", "What")] = False,
     overwrite: Overwrite = False,
     format: Format = None,
     no_recipe: NoRecipe = False,

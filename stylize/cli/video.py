@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +41,8 @@ def video(
       stylize video clip.mp4 --style mine --output painted.mp4
     """
     require_video("painting films")
-    from stylize.film.painting import Begun, Finished, Painted, Read, paint_film
+    from stylize.film.painting import Begun, Finished, Painted, paint_film
+    from stylize.film.reading import Read
 
     events = paint_film(
         film, style, look, options,
@@ -49,24 +50,20 @@ def video(
         stylizer=lambda: stylizer_of(networks, terminal), on_warning=terminal.warn,
     )  # fmt: skip
     try:
-        with closing(events), ExitStack() as stack:
+        with closing(events), terminal.phases() as show:
             for event in events:
                 match event:
                     case Read(done, total):
-                        if done == 1:
-                            advance = stack.enter_context(terminal.progress("read", total))
-                        advance(done)
+                        show("read", done, total)
                     case Begun(done, total):
-                        stack.close()
                         if done:
                             terminal.note(f"goes on after {done} frames")
-                        advance = stack.enter_context(terminal.progress("paint", total))
-                        advance(done)
+                        show("paint", done, total)
                     case Painted(done):
-                        advance(done)
+                        show("paint", done, total)
                     case Finished():
-                        stack.close()
-                        tell(event, film, terminal)
+                        finished = event
+        tell(finished, film, terminal)
     except Stopped:
         say("stopped: the same command goes on")
         raise

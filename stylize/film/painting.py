@@ -25,11 +25,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from stylize.batch.fingerprint import Fingerprints
-from stylize.errors import OutputError, RefusedError, UsageError, reason, shown
-from stylize.files.atomic import atomically, check_target, make_folder, refuse_same_file, write_atomically
+from stylize.batch.manifest import locked
+from stylize.errors import InputError, UsageError, reason, shown
+from stylize.files.atomic import atomically, check_target, refuse_same_file, write_atomically
 from stylize.files.hashing import hash_file
-from stylize.film.reading import Survey, frames_of, opened, pictures_at, pixels_of, surveying
-from stylize.film.writing import CONTAINERS, Target, container_of, encode, join, read_packets, target_of, to_bytes
+from stylize.film.reading import Read, Survey, frames_of, opened, pictures_at, pixels_of, survey
+from stylize.film.writing import (
+    CONTAINERS,
+    Packets,
+    Target,
+    container_of,
+    encode,
+    encoder_of,
+    join,
+    loaded,
+    packed,
+    read_packets,
+    target_of,
+    to_bytes,
+)  # fmt: skip
 from stylize.images.reading import Picture, Pixels
 from stylize.options import FilmOptions, ImageOptions
 from stylize.painting.look import Look, freeze, paint
@@ -43,14 +57,7 @@ if TYPE_CHECKING:
     from stylize.painting.stylizer import Stylizer
 
 SEGMENT = 32  # frames: what a kill costs at most
-REVISION = 1  # to be raised whenever the same film, style and options give other pixels
-
-
-class Read(NamedTuple):
-    """So many frames were read, of about so many, before the work."""
-
-    done: int
-    total: int
+REVISION = 2  # to be raised whenever the same film, style and options give other pixels
 
 
 class Begun(NamedTuple):
@@ -104,7 +111,8 @@ def paint_film(
     Raises:
         InputError: the film, a style or a mask cannot be read.
         UsageError: options contradict each other, or the container cannot hold what is asked for.
-        RefusedError, DeviceError: a style or the model cannot be used, or not on this device.
+        RefusedError, DeviceError: a style or the model cannot be used, or not on this device; or what an earlier run
+            left is damaged.
         OutputError: the output is there, is an input, or cannot be written; another run is at work on it.
     """
     started, source = time.monotonic(), Path(source)
@@ -121,15 +129,17 @@ def paint_film(
     check_target(target, overwrite=overwrite)
     networks = open_now(stylizer)
     treatment = read_treatment(networks, parsed, look, ImageOptions(), tile=tile, recipe=False, on_warning=on_warning)
-    found = yield from _surveyed(source)
-    form, notes = target_of(target, source, options, found)
-    for note in (*found.notes, *notes):
-        on_warning(f"{shown(source)}: {note}")
-    with _work_folder(target) as folder:
-        work = _Work(source, treatment, networks, found, form, folder)
+    with _work_folder(target, on_warning) as folder:
+        found = yield from survey(source)
+        form, notes = target_of(target, source, options, found)
+        for note in (*found.notes, *notes):
+            on_warning(f"{shown(source)}: {note}")
+        work = _Work(source, treatment, networks, found, form, folder, on_warning)
         yield from work.run()
         with atomically(target, overwrite=overwrite) as stream:
-            join(stream, work.segments(), source, form, found)
+            left_out = join(stream, work.segments(), source, form, found)
+        if left_out:
+            on_warning(f"{shown(source)}: damaged packets of sound or subtitles are left out: {left_out}")
         shutil.rmtree(folder, ignore_errors=True)
     yield Finished(target, len(found.times), len(found.scenes), found.size, time.monotonic() - started)
 
@@ -139,33 +149,20 @@ def _beside(source: Path, label: str) -> Path:
     return source.with_name(f"{source.stem}_{label}{suffix}")
 
 
-def _surveyed(source: Path) -> Generator[Event, None, Survey]:
-    steps = surveying(source)
-    while True:
-        try:
-            yield Read(*next(steps))
-        except StopIteration as end:
-            return end.value
-
-
 @contextmanager
-def _work_folder(target: Path) -> Iterator[Path]:
-    """The folder of what is done, which no other run uses meanwhile. Raises OutputError."""
-    from filelock import FileLock, Timeout
-
+def _work_folder(target: Path, on_warning: Callable[[str], None]) -> Iterator[Path]:
+    """The folder of what is done, which no other run uses meanwhile; it goes if nothing is. Raises OutputError."""
     folder = target.with_name(f".{target.name}.stylize")
-    make_folder(folder)
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise OutputError(f"another run is at work on {shown(target)}", hint="wait for it") from error
-    except OSError as error:
-        raise OutputError(f"cannot write into {shown(folder)}: {reason(error)}") from error
-    try:
-        yield folder
-    finally:
-        lock.release()
+    with locked(folder, what="run", on_warning=on_warning):
+        try:
+            yield folder
+        finally:
+            if not _segment(folder, 0).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _segment(folder: Path, number: int) -> Path:
+    return folder / f"{number:06}.npz"
 
 
 @dataclass
@@ -178,6 +175,7 @@ class _Work:
     found: Survey
     form: Target
     folder: Path
+    on_warning: Callable[[str], None]
 
     def run(self) -> Iterator[Event]:
         """Paint the segments that are not there yet."""
@@ -190,42 +188,52 @@ class _Work:
         with opened(self.source) as film:
             frames = islice(frames_of(film), done * SEGMENT, total)
             for number in range(done, -(-total // SEGMENT)):
-                painted = []
+                encoder, packets = encoder_of(self.form, self.found), []
                 for frame in islice(frames, SEGMENT):
                     if frame.number in self.found.scenes:
                         scene, steady = self.found.scenes.index(frame.number), None
                     steady = steady or self._steady(scene)
                     pixels = pixels_of(frame.decoded, self.found.matrix)
-                    painted.append((frame.number, self._paint(pixels, steady)))
+                    packets += encode(encoder, frame.number, self._paint(pixels, steady), self.found)
                     yield Painted(frame.number + 1)
-                self._keep(number, scene, steady, painted)
+                packets += encode(encoder, total, None, self.found)
+                self._keep(number, scene, steady, packed(packets, self.found))
 
     def segments(self) -> list[Path]:
         """The segments that are there, without a gap."""
         paths: list[Path] = []
-        while (path := self._segment(len(paths))).exists():
+        while (path := _segment(self.folder, len(paths))).exists():
             paths.append(path)
         return paths
-
-    def _segment(self, number: int) -> Path:
-        return self.folder / f"{number:06}.npz"
 
     def _state_file(self, number: int) -> Path:
         return self.folder / f"{number:06}.state.npz"
 
     def _begin(self) -> None:
         """Remove what another film, style or option left."""
-        facts = [
-            REVISION, hash_file(self.source), Fingerprints(self.treatment).of(self.source), asdict(self.form), SEGMENT
-        ]  # fmt: skip
-        wanted = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        wanted = self._fingerprint()
         record = self.folder / "film.json"
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, LookupError, TypeError):
             if json.loads(record.read_text())["fingerprint"] == wanted:
                 return
+        if count := min(len(self.segments()) * SEGMENT, len(self.found.times)):
+            self.on_warning(
+                f"{count} frames that an earlier run painted are removed: another film, style or option made them"
+            )
         for path in self.folder.glob("*.npz"):
             path.unlink()
         write_atomically(record, json.dumps({"fingerprint": wanted}).encode(), overwrite=True)
+
+    def _fingerprint(self) -> str:
+        try:
+            facts = [
+                REVISION, hash_file(self.source), Fingerprints(self.treatment).of(self.source), asdict(self.form),
+                SEGMENT,
+            ]  # fmt: skip
+        except OSError as error:
+            name = error.filename or self.source
+            raise InputError(f"cannot read {shown(name)}: {reason(error)}") from error
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def _steady(self, scene: int) -> Steady:
         """What paints a scene, measured on some of its frames."""
@@ -241,7 +249,7 @@ class _Work:
             photo=str(self.source), tile=treatment.tile, steady=steady,
         )  # fmt: skip
 
-    def _keep(self, number: int, scene: int, steady: Steady | None, painted: Sequence[tuple[int, Pixels]]) -> None:
+    def _keep(self, number: int, scene: int, steady: Steady | None, packets: Packets) -> None:
         """Write a segment, and before it what the next one depends on."""
         arrays: dict[str, Any] = {"scene": np.array(scene)}
         if steady is not None and steady.before is not None:
@@ -251,7 +259,7 @@ class _Work:
         stream = io.BytesIO()
         np.savez(stream, **arrays)
         write_atomically(self._state_file(number), stream.getvalue(), overwrite=True)
-        write_atomically(self._segment(number), to_bytes(encode(painted, self.form, self.found)), overwrite=True)
+        write_atomically(_segment(self.folder, number), to_bytes(packets), overwrite=True)
         with suppress(OSError):
             self._state_file(number - 1).unlink()
 
@@ -259,21 +267,16 @@ class _Work:
         """The scene and what paints it, as they were after so many segments."""
         if not done:
             return 0, None
-        try:
-            with np.load(self._state_file(done - 1), allow_pickle=False) as arrays:
-                scene = int(arrays["scene"])
-                steady = self._steady(scene)
-                if "before" in arrays:
-                    steady.before, steady.place = arrays["before"], arrays["place"]
-                    steady.renewing = int(arrays["renewing"])
-                    steady.layers = {
-                        name: Layer(arrays[f"painting{index}"], arrays[f"photo{index}"])
-                        for index, name in enumerate(steady.painters)
-                        if f"painting{index}" in arrays
-                    }
-            read_packets(self._segment(done - 1))
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise RefusedError(
-                f"what an earlier run left in {shown(self.folder)} is damaged", hint="remove that folder"
-            ) from error
+        read_packets(_segment(self.folder, done - 1))
+        arrays = loaded(self._state_file(done - 1), "scene")
+        scene = int(arrays["scene"])
+        steady = self._steady(scene)
+        if "before" in arrays:
+            steady.before, steady.place = arrays["before"], arrays["place"]
+            steady.renewing = int(arrays["renewing"])
+            steady.layers = {
+                name: Layer(arrays[f"painting{index}"], arrays[f"photo{index}"])
+                for index, name in enumerate(steady.painters)
+                if f"painting{index}" in arrays
+            }
         return scene, steady

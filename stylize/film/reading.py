@@ -7,10 +7,11 @@ are, when each is shown, where scenes begin. Then it is read again to be painted
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.stream import Disposition
 
 from stylize.errors import InputError, near_name, reason, shown
 from stylize.images.reading import Pixels
@@ -30,7 +32,14 @@ HD_HEIGHT = 720  # pixels; films from this height on that do not say their colou
 BT709, BT601, UNSPECIFIED, RGB = 1, 5, 2, 0  # matrices of ITU-T H.273
 WIDE = {9: "BT.2020", 10: "BT.2020"}
 HDR = {16: "PQ", 18: "HLG"}  # transfer curves of H.273
-LIMITED = 1  # 16 to 235
+LEAST_JUMP = 1  # second; a clock that goes back so far begins anew, as where recordings were put one behind the other
+
+
+class Read(NamedTuple):
+    """So many frames were read, of about so many, before the work."""
+
+    done: int
+    total: int
 
 
 class Frame(NamedTuple):
@@ -54,6 +63,8 @@ class Survey:
         contrast: of all frames, grey levels.
         matrix, primaries, curve: its colours, as in ITU-T H.273.
         aspect: of a pixel, width to height, upright.
+        shifts: what is added to times after the clock went back for the first time, the second, and so on, so that they
+            go on; in that unit.
         notes: what people should know, one clause each.
     """
 
@@ -67,6 +78,7 @@ class Survey:
     times: list[int] = field(default_factory=list)
     scenes: list[int] = field(default_factory=list)
     contrast: list[float] = field(default_factory=list)
+    shifts: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def duration(self, number: int) -> int:
@@ -88,7 +100,9 @@ class Survey:
 def opened(path: Path) -> Iterator[InputContainer]:
     """A film, open. Raises InputError for what PyAV cannot read, or holds no pictures."""
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise InputError(f"cannot read {shown(path)}: not a regular file", hint="a film is read more than once")
+        container = av.open(f"file:{path}", metadata_errors="replace")  # else clip-12:30.mp4 were a protocol
     except FileNotFoundError as error:
         raise InputError(f"cannot read {shown(path)}: no such file", hint=near_name(path)) from error
     except IsADirectoryError as error:
@@ -98,21 +112,56 @@ def opened(path: Path) -> Iterator[InputContainer]:
     except (FFmpegError, OSError, ValueError) as error:
         raise InputError(f"cannot read {shown(path)}: {_why(error)}", hint="is it a film, and complete?") from error
     with container:
-        if not container.streams.video:
+        if container.format.name == "image2" or container.format.name.endswith("_pipe"):
+            raise InputError(f"{shown(path)} is no film, but a picture", hint="stylize transfer paints it")
+        if not _films(container):
             raise InputError(f"{shown(path)} has no video stream", hint="a file of sound only?")
-        stream = container.streams.video[0]
+        stream = film_of(container)
         if stream.codec_context is None:
             raise InputError(f"cannot read {shown(path)}: its codec is not known here")
         stream.thread_type = "AUTO"
         yield container
 
 
-def frames_of(container: InputContainer, on_damage: Callable[[], None] = lambda: None) -> Iterator[Frame]:
-    """All frames in their order; those that cannot be decoded are told of, and those out of order are left out."""
-    stream = container.streams.video[0]
+def film_of(container: InputContainer) -> Any:
+    """The stream that is painted: the first of pictures."""
+    return _films(container)[0]
+
+
+def _films(container: InputContainer) -> list[Any]:
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
+def packets_of(
+    container: InputContainer, streams: Sequence[Any], on_damage: Callable[[], None] = lambda: None
+) -> Iterator[Any]:
+    """The packets of some streams, up to where the file is damaged, which is told; those at the end hold nothing."""
+    packets = container.demux(streams)
+    while True:
+        try:
+            packet = next(packets, None)
+        except FFmpegError:  # the file ends in the middle
+            on_damage()
+            packet = None
+        if packet is None:
+            return
+        yield packet
+
+
+def frames_of(
+    container: InputContainer,
+    on_damage: Callable[[], None] = lambda: None,
+    on_shift: Callable[[int], None] = lambda shift: None,
+) -> Iterator[Frame]:
+    """All frames in their order; those that cannot be decoded are told of, and those out of order are left out.
+
+    Where the clock goes back, times go on: ``on_shift`` is told what is added to them from there on.
+    """
+    stream = film_of(container)
     step = round(1 / (_rate(stream) * _base(stream)))
     number, last = 0, None
-    for decoded in _decoded(container, stream, on_damage):
+    packets = _going_on(packets_of(container, [stream], on_damage), step, round(LEAST_JUMP / _base(stream)), on_shift)
+    for decoded in _decoded(stream, packets, on_damage):
         time = decoded.pts if decoded.pts is not None else (0 if last is None else last + step)
         if last is not None and time <= last:
             on_damage()
@@ -121,34 +170,29 @@ def frames_of(container: InputContainer, on_damage: Callable[[], None] = lambda:
         number, last = number + 1, time
 
 
-def _decoded(container: InputContainer, stream: Any, on_damage: Callable[[], None]) -> Iterator[av.VideoFrame]:
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except FFmpegError:  # the file ends in the middle
-            on_damage()
-            packet = None
+def _going_on(packets: Iterable[Any], step: int, least_jump: int, on_shift: Callable[[int], None]) -> Iterator[Any]:
+    """The packets of a stream on one clock, which never goes back far."""
+    shift, last = 0, None
+    for packet in packets:
+        if packet.dts is not None:
+            if last is not None and packet.dts + shift < last - least_jump:
+                shift = last + step - packet.dts
+                on_shift(shift)
+            packet.pts = None if packet.pts is None else packet.pts + shift
+            packet.dts = last = packet.dts + shift
+        yield packet
+
+
+def _decoded(stream: Any, packets: Iterable[Any], on_damage: Callable[[], None]) -> Iterator[av.VideoFrame]:
+    for packet in chain(packets, [None]):  # None: what the decoder holds back
         try:
             yield from stream.decode(packet)
         except FFmpegError as error:
             if not isinstance(error, av.error.EOFError):
                 on_damage()
-        if packet is None:
-            return
 
 
-def survey(path: Path) -> Survey:
-    """What ``surveying`` returns."""
-    steps = surveying(path)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
-def surveying(path: Path) -> Generator[tuple[int, int], None, Survey]:
+def survey(path: Path) -> Generator[Read, None, Survey]:
     """Read a film through.
 
     Yields:
@@ -157,19 +201,15 @@ def surveying(path: Path) -> Generator[tuple[int, int], None, Survey]:
     Raises:
         InputError: it cannot be read, or no frame of it can.
     """
-    damaged = 0
-
-    def damage() -> None:
-        nonlocal damaged
-        damaged += 1
-
+    damages: list[None] = []
+    shifts: list[int] = []
     found: Survey | None = None
     recent: deque[float] = deque(maxlen=6)
     before: np.ndarray | None = None
     with opened(path) as container:
-        stream = container.streams.video[0]
+        stream = film_of(container)
         total = stream.frames or _guessed_frames(container, stream)
-        for frame in frames_of(container, damage):
+        for frame in frames_of(container, lambda: damages.append(None), shifts.append):
             found = found or _begun(stream, frame.decoded)
             size = (frame.decoded.width, frame.decoded.height)
             if size != (found.size if not _turned(frame.decoded) else found.size[::-1]):
@@ -185,12 +225,17 @@ def surveying(path: Path) -> Generator[tuple[int, int], None, Survey]:
             found.times.append(frame.time)
             found.contrast.append(float(small.std()))
             before = small
-            yield frame.number + 1, max(total, frame.number + 1)
+            yield Read(frame.number + 1, max(total, frame.number + 1))
         if found is None:
             raise InputError(f"cannot read {shown(path)}: no frame of it can be decoded", hint="is the file complete?")
-        if damaged:
-            found.notes.append(f"{damaged} damaged places: frames are missing there")
-        if len(container.streams.video) > 1:
+        found.shifts = shifts
+        if shifts:
+            places = "1 place" if len(shifts) == 1 else f"{len(shifts)} places"
+            found.notes.append(f"its clock goes back in {places}: what comes then is put behind the rest")
+        if damages:
+            places = "1 damaged place" if len(damages) == 1 else f"{len(damages)} damaged places"
+            found.notes.append(f"{places}: frames are missing there")
+        if len(_films(container)) > 1:
             found.notes.append("has several video streams, of which the first is painted")
     return found
 
@@ -198,15 +243,15 @@ def surveying(path: Path) -> Generator[tuple[int, int], None, Survey]:
 def pictures_at(path: Path, numbers: Sequence[int], found: Survey) -> list[Pixels]:
     """The frames with those numbers, ascending."""
     wanted = {found.times[number] for number in numbers}
-    with opened(path) as container:
-        stream = container.streams.video[0]
-        try:
-            container.seek(min(wanted), stream=stream)
-            pictures = _with_times(container, wanted, found)
-        except FFmpegError:
-            pictures = []
-    if len(pictures) == len(wanted):
-        return pictures
+    if not found.shifts:  # else these times are not those of the file
+        with opened(path) as container:
+            try:
+                container.seek(min(wanted), stream=film_of(container))
+                pictures = _with_times(container, wanted, found)
+            except FFmpegError:
+                pictures = []
+        if len(pictures) == len(wanted):
+            return pictures
     with opened(path) as container:  # a film in which one cannot jump
         return _with_times(container, wanted, found)
 
@@ -223,7 +268,9 @@ def _with_times(container: InputContainer, wanted: set[int], found: Survey) -> l
 
 def pixels_of(frame: av.VideoFrame, matrix: int) -> Pixels:
     """A frame, upright: (H, W, 3) uint8."""
-    rgb = frame.reformat(format="rgb24", src_colorspace=None if matrix == RGB else matrix).to_ndarray()
+    rgb = frame.reformat(format="rgb24", src_colorspace=matrix).to_ndarray()
+    if _is_mirrored(frame):
+        rgb = rgb[::-1]  # the turn, which tells where rows go, does the rest
     return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
 
 
@@ -253,6 +300,15 @@ def _begun(stream: Any, frame: av.VideoFrame) -> Survey:
     if _turned(frame):
         size, aspect = size[::-1], 1 / aspect
     return Survey(size, _base(stream), _rate(stream), matrix, int(frame.color_primaries), curve, aspect, notes=notes)
+
+
+def _is_mirrored(frame: av.VideoFrame) -> bool:
+    """Whether what shows a frame upright mirrors it, too: its matrix ((a, b, u), (c, d, v), ...) has ad < bc."""
+    side: Any = frame.side_data.get("DISPLAYMATRIX")
+    if side is None:
+        return False
+    a, b, _, c, d = (int(value) for value in np.frombuffer(side, np.int32)[:5])
+    return a * d < b * c
 
 
 def _turned(frame: av.VideoFrame) -> bool:

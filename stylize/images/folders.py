@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stylize.errors import reason, shown
-from stylize.images.formats import READABLE_SUFFIXES, sniff_format, unreadable_kind
+from stylize.images.formats import READABLE_SUFFIXES, format_by, head_of, unreadable_kind
 
 JUNK = {"desktop.ini", "thumbs.db"}
 RECORDS = ".stylize"  # folder in an output folder where a batch keeps its records; such folders are never searched
@@ -56,19 +56,14 @@ def format_of_file(path: Path) -> str | None:
 
     A damaged ``photo.jpg`` thus fails by name instead of being passed over.
     """
+    return kinds_of_file(path)[0]
+
+
+def kinds_of_file(path: Path) -> tuple[str | None, str | None]:
+    """``format_of_file``, and what a picture is that is known but not read, such as ``a camera raw file``, or None."""
     try:
-        found = sniff_format(path)
+        head = head_of(path)
     except (OSError, ValueError):  # ValueError: a zero byte in the name
-        found = None
-    return found or READABLE_SUFFIXES.get(path.suffix.lower())
-
-
-def unreadable_kind_of(path: Path) -> str | None:
-    """What a picture is that is known but not read, such as ``a camera raw file``; None for all other files."""
-    try:
-        if not os.path.isfile(path):
-            return None
-        with path.open("rb") as stream:
-            return unreadable_kind(stream.read(16), path.name)
-    except (OSError, ValueError):
-        return None
+        head = None
+    by_name = READABLE_SUFFIXES.get(path.suffix.lower())
+    return (by_name, None) if head is None else (format_by(head) or by_name, unreadable_kind(head, path.name))

@@ -80,10 +80,20 @@ def sniff_format(path: str | os.PathLike[str]) -> str | None:
     Raises:
         OSError: the file cannot be opened.
     """
+    head = head_of(path)
+    return None if head is None else format_by(head)
+
+
+def head_of(path: str | os.PathLike[str]) -> bytes | None:
+    """The first 16 bytes of a file; None for what is no regular file. Raises OSError."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         return None
     with open(path, "rb") as stream:
-        head = stream.read(16)
+        return stream.read(16)
+
+
+def format_by(head: bytes) -> str | None:
+    """What a file with these first 16 bytes is, see ``sniff_format``."""
     format = next(iter(formats_of(head)), "HEIF" if is_heic(head) else None)
     return None if format in TWO_BYTE_MAGIC and _can_be_text(head) else format
 

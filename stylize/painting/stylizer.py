@@ -240,10 +240,11 @@ class Stylizer:
 
         with _explained(photo):
             output = at_stroke_scale(photo, scale, finely, in_one_pass)
-        if look.preserve_color:
-            own, painted = (palette_of_pixels(at_working_size(pixels)) for pixels in (photo, output))
-            recolour = palette_map(painted, own)
-            _in_strips(lambda _, strip: _recoloured(strip, *recolour), photo, output)
+        own, painted = (palette_of_pixels(at_working_size(pixels)) for pixels in (photo, output))
+        share = 0.0 if look.preserve_color else look.strength  # of the style in the colours
+        wanted = palette_among([own, style.palette], [1 - share, share])
+        colours = palette_map(painted, wanted)  # moments leave a little of the photo's: a drawing in ink would be tinted
+        _in_strips(lambda _, strip: _recoloured(strip, *colours), photo, output)
         return _finished(photo, output, look)
 
     def expected_seconds(self, sizes: Iterable[tuple[int, int]], look: Look) -> float:

@@ -90,7 +90,7 @@ def refine(
             with torch.no_grad():
                 windows = _windows_of(photos or packaged_photos(), engine, style, options)
                 tensors = [to_tensor([at_working_size(picture)], engine.device) for picture in pictures]
-                view = _view(engine, windows.photos[windows.kept], tensors, chosen(options.perceptual), listener)
+                view = _view(engine, windows.photos, tensors, chosen(options.perceptual), listener)
                 wanted = view.targets(list(told(tensors, "measure the style", listener)), shares)
                 varied = _VariedStyle(engine, style, windows)
                 objective = Objective(

@@ -11,10 +11,12 @@ import pytest
 from conftest import WritePicture
 
 from stylize import batch
+from stylize.batch.fingerprint import REVISION, Fingerprints
 from stylize.errors import OutputError, UsageError
-from stylize.options import BatchOptions
+from stylize.options import BatchOptions, ImageOptions, NetworkOptions
 from stylize.painting.look import Look
 from stylize.painting.stylizer import Stylizer
+from stylize.painting.treatment import Treatment
 
 Run = Callable[..., list[batch.Event]]
 
@@ -100,3 +102,45 @@ def test_what_is_wrong_for_all_is_told_before_the_work(
     with pytest.raises(UsageError, match="two styles"):
         batch.run([folder], [code_file, code_file], tmp_path / "out", how=BatchOptions(each_style=True))
     assert not (tmp_path / "out").exists()
+
+
+def test_only_what_this_run_tries_ends_it(run: Run, folder: Path) -> None:
+    (folder / "bad.png").rename(folder / "0.CR2")
+    last = run(max_failures=1)[-1]
+    assert isinstance(last, batch.Finished) and (last.counts.ok, last.counts.failed) == (3, 1)
+
+
+def test_what_failed_is_listed_however_it_ends(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "bad.png").rename(folder / "raw.CR2")
+
+    def interrupt(self: Stylizer, *arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Treatment, "apply", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(workers=1)
+    assert "raw.CR2" in (tmp_path / "out/.stylize/failures.txt").read_text()
+
+
+def fingerprint(look: Look = Look(), **options: object) -> str:
+    treatment = Treatment((), {}, look, ImageOptions(**options), "model", NetworkOptions())  # type: ignore[arg-type]
+    return Fingerprints(treatment).of(Path("photo.png"))
+
+
+def test_fingerprints_are_what_they_were() -> None:
+    """Else every finished batch is painted again. With a new ``REVISION`` they are others, on purpose."""
+    assert REVISION == 5
+    assert fingerprint() == "6d47954090c5df686672f53cf8e852da45deb63b723b3b46843a301ada8e855a"
+    assert fingerprint(quality=80) == "da06575e058a8a02602835f637c82d5f57f91ca81061b3d3d432db366ec5604e"
+    assert fingerprint(Look(0.5)) == "a3970d40361006a83347028c9357aedf77190e4f2cda6993fb4abd6fcbc254a7"
+    assert fingerprint(Look(effort="fine")) == "3ef213abe0241b755695a2d7635c3792c9e38a9702ec289fc21cf683fc225601"
+
+
+def test_only_options_that_change_pictures_outdate_them() -> None:
+    assert fingerprint(max_pixels=5, allow_truncated=True, times=True) == fingerprint()
+    options = ({"quality": 80}, {"background": "red"}, {"metadata": "strip"}, {"bit_depth": "16"})
+    looks = (Look(0.5), Look(preserve_color=True), Look(style_scale=None), Look(effort="fine"))
+    different = [*(fingerprint(**each) for each in options), *map(fingerprint, looks), fingerprint()]
+    assert len(set(different)) == 9

@@ -12,9 +12,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from stylize.batch.running import Done
+from stylize.batch.running import run as run_batch
 from stylize.cli import make_app
 from stylize.errors import InputError
 from stylize.images.reading import Picture
+from stylize.options import BatchOptions
 from stylize.painting.look import Look, freeze, paint
 from stylize.painting.stylizer import Stylizer
 from stylize.styles.style_code import StyleCode
@@ -184,3 +187,35 @@ def test_frames_of_mixed_depths_are_named(
     assert "hint: --bit-depth 8\n" in result.stderr
     result = CliRunner().invoke(make_app(), ["batch", *common, "--device", "cpu", "--sequence", "--bit-depth", "8"])
     assert (result.exit_code, "4 ok" in result.stderr) == (0, True)
+
+
+def test_frames_go_on_from_what_an_earlier_run_painted(
+    folder: Path, style: StyleCode, stylizer: Stylizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cv2")
+    from stylize.painting.steady import Steady
+
+    style.save(tmp_path / "style.safetensors")
+    gone_on: list[np.ndarray] = []
+    monkeypatch.setattr(Steady, "go_on", lambda self, frame, painting: gone_on.append(painting))
+
+    def run() -> list[str]:
+        events = run_batch(
+            [folder], [tmp_path / "style.safetensors"], tmp_path / "out", how=BatchOptions(sequence=True),
+            stylizer=stylizer,
+        )  # fmt: skip
+        return [event.job.name for event in events if isinstance(event, Done)]
+
+    assert run() == ["0000.png", "0001.png", "0002.png", "0003.png"]
+    assert gone_on == []  # frames that were just painted are at hand
+    for name in ("0002.png", "0003.png"):
+        (tmp_path / "out" / name).unlink()
+    assert run() == ["0002.png", "0003.png"]
+    before = np.asarray(Image.open(tmp_path / "out/0001.png"))
+    assert [np.array_equal(painting, before) for painting in gone_on] == [True]
+    # what another program put in the place of a picture is not gone on from
+    gone_on.clear()
+    Image.new("RGB", (640, 160), "red").save(tmp_path / "out/0002.png")
+    (tmp_path / "out/0003.png").unlink()
+    assert run() == ["0003.png"]
+    assert [np.array_equal(painting, before) for painting in gone_on] == [True]

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -14,13 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import STYLIZE, Run, assert_refused, content
+from PIL import Image
 
 av = pytest.importorskip("av")
 pytest.importorskip("cv2")
 
-from stylize.film import painting  # noqa: E402
+from stylize.errors import InputError, OutputError, RefusedError  # noqa: E402
+from stylize.film import painting, reading  # noqa: E402
 from stylize.film.painting import Begun, Painted, paint_film  # noqa: E402
-from stylize.film.reading import pixels_of, survey  # noqa: E402
+from stylize.film.reading import Survey, pixels_of  # noqa: E402
+from stylize.film.writing import loaded  # noqa: E402
 from stylize.options import FilmOptions, Look  # noqa: E402
 from stylize.painting.steady import Steady  # noqa: E402
 from stylize.painting.stylizer import Stylizer  # noqa: E402
@@ -40,9 +44,15 @@ def panned(scene: np.ndarray, frames: int, step: int = 2) -> list[np.ndarray]:
 
 
 def write_clip(
-    path: Path, frames: list[np.ndarray], *, times: list[int] | None = None, sound: bool = True, turn: int = 0
+    path: Path,
+    frames: list[np.ndarray],
+    *,
+    times: list[int] | None = None,
+    sound: bool = True,
+    sound_from: Fraction = Fraction(0),
+    turn: int = 0,
 ) -> Path:
-    """A film of frames, H.264 and AAC; ``times`` in units of ``BASE``."""
+    """A film of frames, H.264 and AAC; ``times`` in units of ``BASE``, the beginning of the sound in seconds."""
     with av.open(str(path), "w") as output:
         video = output.add_stream("libx264", rate=RATE, options={"crf": "10", "preset": "ultrafast"})
         video.height, video.width = frames[0].shape[:2]
@@ -62,7 +72,7 @@ def write_clip(
             for start in range(0, 8000 * len(frames) // RATE, 1024):
                 wave = np.sin(np.arange(start, start + 1024) / 5).astype(np.float32)[None]
                 tone = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
-                tone.sample_rate, tone.pts, tone.time_base = 8000, start, Fraction(1, 8000)
+                tone.sample_rate, tone.pts, tone.time_base = 8000, start + int(8000 * sound_from), Fraction(1, 8000)
                 output.mux(audio.encode(tone))
             output.mux(audio.encode(None))
     return path
@@ -71,6 +81,15 @@ def write_clip(
 def packets(path: Path, kind: str) -> list[bytes]:
     with av.open(str(path)) as film:
         return [bytes(p) for p in film.demux(next(s for s in film.streams if s.type == kind)) if p.size]
+
+
+def survey(path: Path) -> Survey:
+    steps = reading.survey(path)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def frames_in(path: Path) -> list[np.ndarray]:
@@ -192,9 +211,122 @@ def test_other_options_do_not_go_on(
         if event == Painted(12):
             break
     events.close()
-    again = paint_film(clip, [code_file], options=FilmOptions(quality=20), output=tmp_path / "a.mp4", stylizer=stylizer)
+    said: list[str] = []
+    again = paint_film(
+        clip, [code_file], options=FilmOptions(quality=20), output=tmp_path / "a.mp4", stylizer=stylizer,
+        on_warning=said.append,
+    )  # fmt: skip
     assert next(event for event in again if isinstance(event, Begun)).done == 0
+    assert [message for message in said if message.startswith("8 frames") and "removed" in message] == said
     again.close()
+    assert not list(tmp_path.glob(".a.mp4.stylize"))  # it held nothing
+
+
+def test_one_run_at_a_time(stylizer: Stylizer, clip: Path, code_file: Path, tmp_path: Path) -> None:
+    first = paint_film(clip, [code_file], output=tmp_path / "a.mp4", stylizer=stylizer)
+    next(first)
+    with pytest.raises(OutputError, match="another run is at work"):
+        next(paint_film(clip, [code_file], output=tmp_path / "a.mp4", stylizer=stylizer))
+    first.close()
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:300], lambda data: b"", lambda data: data[:299] + b"?" * 40])
+def test_a_damaged_work_folder_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "work" / "000000.npz"
+    path.parent.mkdir()
+    np.savez(path, data=np.zeros(500))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(RefusedError, match="damaged") as caught:
+        loaded(path)
+    assert str(path.parent) in caught.value.hint
+
+
+def test_a_late_clock_begins_at_0(run: Run, code_file: Path, tmp_path: Path, make_picture: object) -> None:
+    late = [90_000_000 + 512 * n for n in range(4)]  # two hours
+    write_clip(tmp_path / "late.ts", panned(scene(make_picture), 4), times=late, sound_from=90_000_000 * BASE)
+    assert run("video", "late.ts", "--style", code_file, "--output", "out.mp4").code == 0
+    with av.open(str(tmp_path / "out.mp4")) as film:
+        starts = {stream.type: float(stream.start_time * stream.time_base) for stream in film.streams}
+        assert min(starts.values()) == 0 and max(starts.values()) < 0.2
+        assert film.duration < 1_000_000
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+def test_a_clock_that_goes_back(run: Run, code_file: Path, tmp_path: Path, make_picture: object, name: str) -> None:
+    clip = write_clip(tmp_path / "once.ts", panned(scene(make_picture), 30))
+    (tmp_path / "twice.ts").write_bytes(clip.read_bytes() * 2)
+    result = run("video", "twice.ts", "--style", code_file, "--output", name)
+    assert result.code == 0 and "clock goes back in 1 place" in result.stderr
+    assert len(survey(tmp_path / name).times) == 60
+    sound, once = packets(tmp_path / name, "audio"), packets(clip, "audio")
+    assert len(sound) >= 2 * len(once) - 2
+    with av.open(str(tmp_path / name)) as film:
+        assert 2.3 < film.duration / 1_000_000 < 2.7
+
+
+def test_sound_whose_times_go_back_a_little(run: Run, code_file: Path, tmp_path: Path, make_picture: object) -> None:
+    clip = write_clip(tmp_path / "once.ts", panned(scene(make_picture), 8))
+    (tmp_path / "twice.ts").write_bytes(clip.read_bytes() * 2)
+    result = run("video", "twice.ts", "--style", code_file, "--output", "out.mp4")
+    assert result.code == 0, result.stderr
+    assert "packets of sound or subtitles are left out" in result.stderr
+
+
+@pytest.mark.parametrize(("diagonal", "axis"), [((-1, 1), 1), ((1, -1), 0), ((-1, -1), (0, 1))])
+def test_mirrored(tmp_path: Path, make_picture: object, diagonal: tuple[int, int], axis: int | tuple[int, int]) -> None:
+    """The matrix of its track says which sides are changed."""
+    clip = write_clip(tmp_path / "clip.mp4", panned(scene(make_picture), 2), sound=False)
+    data = bytearray(clip.read_bytes())
+    at = data.index(b"tkhd") + 44
+    for place, sign in zip((at, at + 16), diagonal, strict=True):
+        data[place : place + 4] = (sign << 16).to_bytes(4, "big", signed=True)
+    (tmp_path / "mirrored.mp4").write_bytes(data)
+    assert np.array_equal(frames_in(tmp_path / "mirrored.mp4")[1], np.flip(frames_in(clip)[1], axis))
+
+
+def test_what_a_file_is_called_does_not_matter(clip: Path, tmp_path: Path) -> None:
+    for name in ("clip-12:30.mp4", "http:clip.mp4", "a%03d ä?#.mp4", "pipe:0"):
+        (tmp_path / name).write_bytes(clip.read_bytes())
+        assert len(survey(tmp_path / name).times) == 40
+
+
+def test_covers_are_no_film(tmp_path: Path, make_picture: object) -> None:
+    """Neither the cover of a song, nor that of a film, which may come first; nor is a photo one."""
+    Image.fromarray(scene(make_picture)).save(tmp_path / "photo.jpg")
+    write_clip(tmp_path / "clip.mp4", panned(scene(make_picture), 3))
+    for name, kinds in (("song.mp4", ("audio",)), ("film.mp4", ("video", "audio"))):
+        with av.open(str(tmp_path / name), "w") as output, av.open(str(tmp_path / "clip.mp4")) as film:
+            cover = output.add_stream("mjpeg")
+            cover.width, cover.height, cover.pix_fmt = 320, 96, "yuvj420p"
+            cover.disposition = av.stream.Disposition.attached_pic
+            copies = {s.index: output.add_stream_from_template(s) for s in film.streams if s.type in kinds}
+            picture = av.Packet((tmp_path / "photo.jpg").read_bytes())
+            picture.stream, picture.pts, picture.dts, picture.time_base = cover, 0, 0, Fraction(1, 25)
+            output.mux(picture)
+            for packet in film.demux():
+                if packet.dts is not None and packet.stream_index in copies:
+                    packet.stream = copies[packet.stream_index]
+                    output.mux(packet)
+    with pytest.raises(InputError, match="no video stream"):
+        survey(tmp_path / "song.mp4")
+    assert survey(tmp_path / "film.mp4").size == (64, 64)
+    with pytest.raises(InputError, match="no film, but a picture") as caught:
+        survey(tmp_path / "photo.jpg")
+    assert "stylize transfer" in caught.value.hint
+
+
+def test_codecs(run: Run, code_file: Path, tmp_path: Path, make_picture: object) -> None:
+    frames = panned(scene(make_picture), 2)
+    write_clip(tmp_path / "clip.mp4", frames, sound=False)
+    assert run("video", "clip.mp4", "--style", code_file, "--output", "hevc.mp4", "--codec", "hevc").code == 0
+    assert b"hvc1" in (tmp_path / "hevc.mp4").read_bytes()
+    with av.open(str(tmp_path / "odd.mkv"), "w") as output:
+        video = output.add_stream("ffv1", rate=RATE)
+        video.width, video.height, video.pix_fmt = 63, 47, "yuv444p"
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frames[0][:47, :63]), format="rgb24")
+        output.mux([*video.encode(frame), *video.encode(None)])
+    result = run("video", "odd.mkv", "--style", code_file, "--output", "av1.mp4", "--codec", "av1")
+    assert_refused(result, 2, "--codec av1: cannot encode 63x47 pixels", "--codec h264")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
@@ -229,6 +361,11 @@ def test_what_is_no_film_is_refused(run: Run, clip: Path, code_file: Path, tmp_p
         (tmp_path / name).write_bytes(data)
     (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:2000])
     before = content(tmp_path)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "fifo.mp4")
+        assert_refused(run("video", "fifo.mp4", "--style", code_file), 1, "not a regular file")
+    if Path("/dev/zero").exists():
+        assert_refused(run("video", clip, "--style", code_file, "--mask", "/dev/zero", "-o", "o.mp4"), 1, "/dev/zero")
     words = {"sound.wav": "no video stream", "text.mp4": "cannot read", "empty.mp4": "cannot read", "cut.mp4": ""}
     for name, word in words.items():
         assert_refused(run("video", name, "--style", code_file, "-o", "out.mp4"), 1, name, word)
