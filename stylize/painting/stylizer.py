@@ -239,11 +239,11 @@ class Stylizer:
             )  # fmt: skip
 
         with _explained(photo):
-            output = at_stroke_scale(photo, scale, finely, in_one_pass)
+            output = np.require(at_stroke_scale(photo, scale, finely, in_one_pass), requirements="W")
         own, painted = (palette_of_pixels(at_working_size(pixels)) for pixels in (photo, output))
         share = 0.0 if look.preserve_color else look.strength  # of the style in the colours
         wanted = palette_among([own, style.palette], [1 - share, share])
-        colours = palette_map(painted, wanted)  # moments leave a little of the photo's: a drawing in ink would be tinted
+        colours = palette_map(painted, wanted)  # of the photo's colours, moments leave a tint on ink or pencil
         _in_strips(lambda _, strip: _recoloured(strip, *colours), photo, output)
         return _finished(photo, output, look)
 

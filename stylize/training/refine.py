@@ -201,9 +201,9 @@ class _VariedStyle:
         )
 
 
-def _view(engine: TorchEngine, windows: Tensor, pictures: Sequence[Tensor], perceptual: str, listener: Listener) -> View:
-    """The judges of an optimisation, normalised on windows (B, 3, crop, crop) and pictures (1, 3, H, W)."""
-    device, seen = engine.device, [*windows.split(1), *pictures]
+def _view(engine: TorchEngine, photos: Tensor, pictures: Sequence[Tensor], perceptual: str, listener: Listener) -> View:
+    """The judges of an optimisation, normalised on its photos (P, 3, crop, crop) and pictures (1, 3, H, W)."""
+    device, seen = engine.device, [*photos.split(1), *pictures]
     precision = training_precision(device)
     network = engine.model.encoder.perceptual  # normalised when it was distilled
     if perceptual == "vgg19":
@@ -212,7 +212,7 @@ def _view(engine: TorchEngine, windows: Tensor, pictures: Sequence[Tensor], perc
         network = network.to(precision)  # autocast would convert the frozen weights again at every call
     listener(Doing("prepare the filters"))
     judges = Judges(network, as_judge(RandomNetwork(), seen, device))
-    return View(judges, octaves_within(windows, *pictures), device, precision)
+    return View(judges, octaves_within(photos, *pictures), device, precision)
 
 
 def _optimise(

@@ -165,6 +165,12 @@ def test_the_photos_colours_are_kept_if_asked_for(stylizer: Stylizer, style: Sty
     assert not np.array_equal(kept, photo)
 
 
+def test_a_grey_style_leaves_no_colour(stylizer: Stylizer, photo: np.ndarray, make_picture: MakePicture) -> None:
+    grey = np.repeat(make_picture(64, 64, seed=7)[..., :1], 3, 2)
+    painted = stylizer.paint(photo, stylizer.encode_style([grey], fine=True), FINE).astype(float)
+    assert float(np.ptp(painted, axis=2).mean()) < 0.2 * float(np.ptp(photo.astype(float), axis=2).mean())
+
+
 def test_sixteen_bits_look_like_eight(stylizer: Stylizer, style: StyleCode, photo: np.ndarray) -> None:
     deep = stylizer.paint(photo.astype(np.uint16) * 257, style, FINE)
     assert deep.dtype == np.uint16
