@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 from stylize.errors import UsageError
 
 DEFAULT_MAX_PIXELS = 178_956_970  # twice Pillow's own warning level: where Pillow refuses, too
-REFINE_STEPS = 160  # of refining a style, at most
+REFINE_STEPS = 150  # of refining a style, at most
 PERCEPTUAL_NETWORKS = ("vgg19", "light")
 LIGHT_WIDTHS = (16, 32, 64, 128, 128)  # channels of the light perceptual network's five blocks
 LEAST_SCALE, MOST_SCALE = 0.25, 4  # of strokes
@@ -466,7 +466,7 @@ class RefineOptions:
     crop: int = 192  # pixels, side of the photos' windows
     zoom: int = 512  # pixels, the short side to which the photos are brought
     zooms: tuple[float, ...] = (1.0, 0.75, 1.25, 0.875, 1.5)  # of that, in turn: four photos must stand for all
-    windows: int = 12  # of each photo; the last is kept to check
+    windows: int = 10  # of each photo; the last is kept to check
     batch: int = 1  # windows per step
     rate: float = 0.03  # Adam's, for the code; it falls to a tenth
     kernel_rate: float = 0.02  # for the kernels that are added, likewise
