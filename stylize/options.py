@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 from stylize.errors import UsageError
 
 DEFAULT_MAX_PIXELS = 178_956_970  # twice Pillow's own warning level: where Pillow refuses, too
-REFINE_STEPS = 150  # of refining a style, at most
+REFINE_STEPS = 140  # of refining a style, at most
 PERCEPTUAL_NETWORKS = ("vgg19", "light")
 LIGHT_WIDTHS = (16, 32, 64, 128, 128)  # channels of the light perceptual network's five blocks
 LEAST_SCALE, MOST_SCALE = 0.25, 4  # of strokes
