@@ -14,8 +14,8 @@ areas then change as quickly as details.
 
 A photo is painted first as a copy of at most 512 × 512 pixels, whose strokes are as in the style's pictures at that
 size, then, in fewer steps, in its own size. So strokes look alike, as a whole, on a photo and on its copies. How large
-photos are done: ``stylize.painting.stroke_scale.fine_scales``. At the end ``stylize.painting.stylizer`` maps the colours
-to the style's palette: a grey style's covariances hardly change with a tint, which the eye sees at once.
+photos are done: ``stylize.painting.stroke_scale.fine_scales``. At the end ``stylize.painting.stylizer`` maps colours to
+the style's palette: a grey style's covariances hardly change with a tint, which the eye sees at once.
 """
 
 from __future__ import annotations
