@@ -163,9 +163,12 @@ def test_a_stop_is_tidy(cluster: None, tmp_path: Path) -> None:
     command = [*STYLIZE, "batch", "in", *COMMON, "--output", "out", "--on", "ray"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=300)
+        stdout = process.stdout.read()  # communicate() would miss lines that came together with the first
+        stderr = process.stderr.read()
+        process.wait(timeout=300)
     assert process.returncode == 130, stderr
     written = [path for path in (tmp_path / "out").iterdir() if path.suffix == ".png"]
     assert 0 < len(written) < 150
