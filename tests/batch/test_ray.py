@@ -130,12 +130,14 @@ def test_actors_die_and_nothing_is_lost(cluster: None, tmp_path: Path) -> None:
     (tmp_path / "in/bad.png").write_text("no picture")
     ray = [*STYLIZE, "batch", "in", *COMMON, "--output", "out", "--on", "ray"]
     with subprocess.Popen(ray, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
+        assert process.stdout is not None and process.stderr is not None
         for _ in range(10):
             process.stdout.readline()  # it is at work
         for actor in actors():  # one of them may be idle just now
             os.kill(actor, signal.SIGKILL)
-        stdout, stderr = process.communicate(timeout=500)
+        stdout = process.stdout.read()
+        stderr = process.stderr.read()
+        process.wait(timeout=500)
     assert process.returncode == 1, stderr
     assert "died" in stderr
     assert "error: cannot read in/bad.png: not an image" in stderr
@@ -162,8 +164,7 @@ def test_a_stop_is_tidy(cluster: None, tmp_path: Path) -> None:
         Image.new("RGB", (45, 30), (number % 256, number // 256, 99)).save(tmp_path / f"in/{number:03}.png")
     command = [*STYLIZE, "batch", "in", *COMMON, "--output", "out", "--on", "ray"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
+        assert process.stdout is not None and process.stderr is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
         stdout = process.stdout.read()  # communicate() would miss lines that came together with the first
