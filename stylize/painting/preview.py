@@ -73,7 +73,8 @@ def preview(
     picture = read_image(Path(photo), max_pixels=max_pixels)
     mask = None if look.mask is None else read_mask(look.mask, picture, os.fspath(photo), max_pixels=max_pixels)
     networks = networks or open_now(stylizer)
-    rows = read_rows(networks, styles, max_pixels, on_warning, fine=look.effort == "fine")
+    fine = any(replace(look, strength=number).paints_finely for number in strengths)
+    rows = read_rows(networks, styles, max_pixels, on_warning, fine=fine)
 
     def paint_small(pixels: Pixels, code: StyleCode, strength: float) -> Pixels:
         height, width = pixels.shape[:2]

@@ -22,6 +22,12 @@ from stylize.errors import OutputError
 from stylize.files.packaged import packaged
 from stylize.options import PRESETS, TrainingOptions
 
+
+def too_large(*_: object, **__: object) -> None:
+    """Takes the place of work that needs more memory than there is."""
+    raise MemoryError
+
+
 # train
 
 
@@ -166,9 +172,6 @@ def test_a_stop_while_training_is_prepared(
 def test_distilling_that_takes_too_much_memory(
     run: Run, photo_folder: Path, style_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_large(*_: object, **__: object) -> None:
-        raise MemoryError
-
     monkeypatch.setattr("stylize.training.distillation.distil", too_large)
     result = run("distill", "--content", photo_folder, "--style", style_folder, "-o", "light.safetensors", "-q")
     assert_refused(result, 5, "memory ran out on ", "smaller --batch-size or --crop")
@@ -305,9 +308,6 @@ def test_a_sheet_that_cannot_be_written_takes_no_figures(
 def test_an_evaluation_without_enough_memory(
     run: Run, photo_folder: Path, style_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_large(*_: object, **__: object) -> None:
-        raise MemoryError
-
     monkeypatch.setattr("stylize.training.evaluation.Selection.calibration", too_large)
     command = [
         "evaluate",
