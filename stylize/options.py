@@ -471,8 +471,6 @@ class RefineOptions:
     rate: float = 0.03  # Adam's, for the code; it falls to a tenth
     kernel_rate: float = 0.02  # for the kernels that are added, likewise
     check_every: int = 20  # steps
-    patience: int = 6  # checks without a gain that end the work
-    least_gain: float = 0.003  # relative; a smaller one is none
     weights: tuple[float, float, float, float] = (3.0, 3.0, 3.0, 3.0)  # of style, moments, colours, patterns
     grid: float = 10.0  # weight of patterns from upsampling
     finish: float = 30.0  # weight of mottled colours
