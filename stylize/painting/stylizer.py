@@ -34,7 +34,7 @@ from stylize.images.reading import Pixels
 from stylize.networks.plan import BORDER, Margins, Position, refinement_fits
 from stylize.options import PACKAGED, NetworkOptions
 from stylize.painting.look import Look, stroke_scale
-from stylize.painting.stroke_scale import at_stroke_scale, fine_scales
+from stylize.painting.stroke_scale import at_stroke_scale, fine_scales, without_lattice
 from stylize.painting.tiles import (
     LEAST_TILE,
     is_own_proxy,
@@ -231,12 +231,13 @@ class Stylizer:
             return self.paint(picture, style, quick, tile=tile)
 
         def finely(picture: Pixels) -> Pixels:
-            return self._finely(
+            painted = self._finely(
                 lambda on: on.paint(
                     picture, style.moments, style.palette, in_one_pass,
                     strength=look.strength, copy=copy, report=self.on_progress,
                 )
             )  # fmt: skip
+            return without_lattice(painted, scale)
 
         with _explained(photo):
             output = np.require(at_stroke_scale(photo, scale, finely, in_one_pass), requirements="W")

@@ -13,7 +13,7 @@ from PIL import Image
 from stylize.errors import UsageError
 from stylize.images.reading import read_image
 from stylize.painting import stroke_scale
-from stylize.painting.stroke_scale import at_stroke_scale, auto_scale
+from stylize.painting.stroke_scale import at_stroke_scale, auto_scale, without_lattice
 from stylize.painting.stylizer import Stylizer
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -70,3 +70,19 @@ def test_an_enlarged_copy_has_its_limit(make_picture: MakePicture, monkeypatch: 
     monkeypatch.setattr(stroke_scale, "MOST_PIXELS", 5000)
     with pytest.raises(UsageError, match="120x80"):
         at_stroke_scale(make_picture(20, 30), 0.25, lambda pixels: pixels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_what_alternates_from_pixel_to_pixel_is_not_enlarged(make_picture: MakePicture, dtype: type) -> None:
+    board = (np.indices((8, 10)).sum(0) % 2)[..., None].repeat(3, 2)
+    stripes = np.full((8, 10, 3), 100, dtype) + 50 * (np.arange(10) % 2)[:, None].astype(dtype)
+    for pattern in (stripes, (100 + 50 * board).astype(dtype)):
+        assert (without_lattice(pattern, 1.0) == pattern).all()
+        rests = [np.ptp(without_lattice(pattern, scale)[1:-1, 1:-1].astype(int)) for scale in (1.0, 1.2, 1.5, 2.0, 4.0)]
+        assert rests[0] == 50 > rests[1] > rests[2] > rests[3] == rests[4] == 0
+    plain = np.full((5, 4, 3), 77, dtype)
+    assert (without_lattice(plain, 4.0) == plain).all()
+    photo = make_picture()
+    large = without_lattice(photo, 4.0)
+    assert (large.shape, large.dtype) == (photo.shape, photo.dtype)
+    assert np.abs(large.mean((0, 1)) - photo.mean((0, 1))).max() < 0.5
