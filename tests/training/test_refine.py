@@ -72,7 +72,7 @@ def test_the_style_comes_nearer_and_the_content_stays(
     assert last == seen[-2]
     assert first.kept == pytest.approx(1)
     assert last.distance < 0.9 * first.distance
-    assert last.kept < 1.1
+    assert last.kept < 1.25  # 1.6 at no price
     assert not plain.refinement  # the plain code is another
     assert (style.palette == plain.palette).all()
 
