@@ -74,7 +74,8 @@ def refine(
             best style so far is returned.
 
     Returns:
-        the style after all steps; the best one if there was a stop; the plain style if that is nearer.
+        the style after all steps. If there was a stop, or that is no nearer than the plain style: the best one before,
+        which may be the plain style.
 
     Raises:
         UsageError: steps below 1, no pictures, no such φ, or VGG19 is asked for and not there.
